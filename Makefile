@@ -1,0 +1,39 @@
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := OMP_WAIT_POLICY=PASSIVE $(BIN)
+
+.PHONY: help setup demo test test-slow lint clean pack pack-report
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+setup: .venv/.installed  ## install everything into .venv, at the locked versions
+
+.venv/.installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --requirement requirements.lock
+	$(BIN)/pip install --quiet --no-deps --editable .
+	touch $@
+
+demo: setup  ## two nodes, dog and chainsaw: train, distil, render 400 pictures
+	$(RUN)/vegas-fl
+
+test: setup  ## run the fast tests
+	$(RUN)/pytest -q
+
+test-slow: setup  ## run the slow tests as well
+	$(RUN)/pytest -q -m ""
+
+lint: setup  ## check format, style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+pack: setup  ## train the tiny pack anew from its sources (hours)
+	$(RUN)/python -m vegas_tiny.recipe build
+
+pack-report: setup  ## measure the tiny pack and write the figures into its model card
+	$(RUN)/python -m vegas_tiny.recipe report
+
+clean:  ## remove caches and what runs left here (checkpoints, pictures, runs)
+	rm -rf checkpoints output_images runs .pytest_cache .mypy_cache .ruff_cache *.egg-info *.fab

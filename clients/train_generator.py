@@ -1,0 +1,40 @@
+"""Mode "train generator": one generator for each of the node's classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from clients.node import Node
+from vegas_fl import seeds, tensorfiles
+from vegas_fl.checkpoints import generator_path, sampler_header, set_aside
+from vegas_fl.generators import train_generator as train
+from vegas_fl.tensorfiles import State
+
+
+def train_generator(node: Node) -> tuple[dict[str, Any], dict[str, State]]:
+    """Train and save the whole generators here; answer with what may leave: decoder and prior."""
+    config, folder = node.config, Path(node.config.generator.checkpoint_dir)
+    header = sampler_header(node.spaces, config.generator)
+    set_aside(folder / f"node_{node.id}", "vae_perclass_round_*.safetensors")
+    metrics, shared = {}, {}
+    for label, clips in node.clips.train.items():
+        audio, _ = node.embeddings({label: clips})
+        with seeds.reproducible(config.seed, "generator", node.id, label, threads=config.threads):
+            generator, history = train(audio, config.generator)
+        tensorfiles.save(
+            generator_path(folder, 1, label, node.id),
+            generator.state_dict(),
+            {
+                **header,
+                "kind": "whole generator",
+                "class": label,
+                "round": 1,
+                "node": node.id,
+                "clips": len(clips),
+            },
+        )
+        metrics[label] = history
+        shared[f"generator.{label}"] = generator.sampler.state_dict()
+    counts = {label: len(clips) for label, clips in node.clips.train.items()}
+    return {"samples": counts, "clips": sum(counts.values()), "metrics": metrics}, shared

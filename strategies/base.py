@@ -1,0 +1,238 @@
+"""What all aggregations share: a Flower strategy that sends, validates, saves and evaluates adapters."""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+
+from strategies.federation import Federation, Reply
+from strategies.record import Record
+from vegas_fl import metrics
+from vegas_fl.adapters import Adapter, Conditioning
+from vegas_fl.checkpoints import (
+    BRANCHES,
+    SavedAdapter,
+    Spaces,
+    adapter_header,
+    adapter_path,
+    find_adapters,
+    load_adapter,
+    save_adapter,
+)
+from vegas_fl.config import Config
+from vegas_fl.distillation import average
+from vegas_fl.engines.messages import EVALUATE, TRAIN_ADAPTER
+from vegas_fl.tensorfiles import State, misfit
+
+log = logging.getLogger("vegas_fl.server")
+
+
+@dataclass(frozen=True)
+class LocalAdapter:
+    """A node's own adapter, on disk until it is needed, so that memory does not grow with the nodes."""
+
+    node: str
+    samples: dict[str, int]
+    paths: dict[str, Path]
+
+    @property
+    def clips(self) -> int:
+        """Clips it learnt from."""
+        return sum(self.samples.values())
+
+    def load(self, spaces: Spaces) -> SavedAdapter:
+        """Read it."""
+        return load_adapter(self.paths, spaces)
+
+
+class AdapterStrategy(Strategy):
+    """Rounds of local training and aggregation of adapters.
+
+    A round: :meth:`configure_train` sends the global adapter, :meth:`aggregate_train` validates the replies,
+    saves each node's adapter, lets :meth:`aggregate` make the global one and saves it;
+    :meth:`configure_evaluate` sends both to be judged.
+
+    Parameters
+    ----------
+    federation : Federation
+    record : Record
+    spaces : Spaces
+        What the adapters map between.
+    targets : Conditioning
+        Text targets of all classes.
+    """
+
+    def __init__(self, federation: Federation, record: Record, spaces: Spaces, targets: Conditioning) -> None:
+        self.federation, self.record, self.spaces, self.targets = federation, record, spaces, targets
+        self.config: Config = federation.config
+        self.folder = Path(self.config.adapter.checkpoint_dir)
+        self.header = adapter_header(spaces, self.config.adapter)
+        self.previous: State = {}
+        self.locals: list[LocalAdapter] = []
+        self.results: dict[str, dict[str, float]] = {}
+
+    @abstractmethod
+    def aggregate(self, round_: int, previous: State, local: list[LocalAdapter]) -> State | None:
+        """The global adapter of a round, or None if there is none.
+
+        Parameters
+        ----------
+        round_ : int
+            From 1.
+        previous : dict
+            State of the global adapter before the round.
+        local : list of LocalAdapter
+            The nodes' adapters, trained from ``previous``.
+        """
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Send the global adapter and the text targets to every node."""
+        self.previous = arrays.to_torch_state_dict()
+        if self.config.adapter.local_checkpoint_dir:
+            return []
+        content = self._content({"adapter": self.previous}, round=server_round)
+        return self.federation.messages(TRAIN_ADAPTER, dict.fromkeys(self.federation.nodes.values(), content))
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Validate, save, aggregate, save."""
+        if self.config.adapter.local_checkpoint_dir:
+            self.locals = find_local(Path(self.config.adapter.local_checkpoint_dir), self.config)
+        else:
+            self.locals = self._save_local(server_round, replies)
+        state = self.aggregate(server_round, self.previous, self.locals)
+        if state is None:
+            return None, None
+        save_adapter(self.folder, self.config.run, server_round, state, {**self.header, "samples": self._samples()})
+        return ArrayRecord(dict(state)), None
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Send the global adapter and what it is compared with to every node."""
+        settings = self.config.evaluation
+        last = server_round == self.config.rounds
+        if settings.split == "none" or not (last or server_round % settings.every == 0):
+            return []
+        content = self._content({f"candidate.{name}": state for name, state in self._candidates(arrays)})
+        return self.federation.messages(EVALUATE, dict.fromkeys(self.federation.nodes.values(), content))
+
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+        """Add up the nodes' confusion matrices."""
+        replies = list(replies)
+        if not replies:
+            return None
+        accepted = self.federation.accept(replies, f"evaluation, round {server_round}", lambda node, reply: None)
+        totals: dict[tuple[str, str], torch.Tensor] = {}
+        for reply in accepted.values():
+            for name, branches in reply.values["confusion"].items():
+                for branch, counts in branches.items():
+                    key = (name.partition(" ")[0], branch)  # "local 3" counts as local
+                    totals[key] = totals.get(key, 0) + torch.tensor(counts)
+        self.results = {}
+        for (name, branch), counts in totals.items():
+            figures = metrics.summary(counts)
+            self.record.add(
+                stage="evaluation",
+                round=server_round,
+                adapter=name,
+                branch=branch,
+                **figures,
+                confusion=counts.tolist(),
+            )
+            self.results.setdefault(name, {})[branch] = figures["accuracy"]
+        return MetricRecord({f"{n}.{b}.accuracy": v for n, row in self.results.items() for b, v in row.items()})
+
+    def summary(self) -> None:
+        """Log what is about to happen."""
+        log.info(
+            "adapters: %d rounds of %s over %d nodes",
+            self.config.rounds,
+            self.name,
+            len(self.federation.nodes),
+        )
+
+    @property
+    def name(self) -> str:
+        """The aggregation's name in the configuration."""
+        return self.config.aggregation.name
+
+    def average(self, local: list[LocalAdapter], weighted: bool = True) -> State:
+        """The nodes' mean adapter, weighted by their numbers of clips; one is held at a time."""
+        states = (adapter.load(self.spaces).state for adapter in local)
+        return average(states, [adapter.clips if weighted else 1 for adapter in local])
+
+    def build(self, state: State) -> Adapter:
+        """An adapter with ``state``."""
+        adapter = Adapter(self.spaces.shape, self.config.adapter)
+        adapter.load_state_dict(state)
+        return adapter
+
+    def _content(self, states: dict[str, State], **values: object) -> RecordDict:
+        targets = {"targets": self.targets._asdict()}
+        return self.federation.content({**states, **targets}, spaces=asdict(self.spaces), **values)
+
+    def _save_local(self, round_: int, replies: Iterable[Message]) -> list[LocalAdapter]:
+        accepted = self.federation.accept(replies, f"adapters, round {round_}", self._problem)
+        saved = []
+        for node, reply in accepted.items():
+            samples = reply.values["samples"]
+            save_adapter(
+                self.folder,
+                self.config.run,
+                round_,
+                reply.states["adapter"],
+                {**self.header, "samples": samples},
+                node,
+            )
+            paths = {b: adapter_path(self.folder, self.config.run, round_, b, node) for b in BRANCHES}
+            saved.append(LocalAdapter(node, samples, paths))
+            self.record.add(stage="adapters", round=round_, node=node, samples=samples, **reply.values["metrics"])
+        return saved
+
+    def _problem(self, node: str, reply: Reply) -> str | None:
+        """Why an adapter cannot be used."""
+        if strange := set(reply.values["samples"]) - set(self.config.nodes[node].selected_classes):
+            return f"it answered for classes it does not own: {', '.join(sorted(strange))}"
+        like = Adapter(self.spaces.shape, self.config.adapter).state_dict()
+        if problem := misfit(reply.states.get("adapter", {}), like):
+            return f"its adapter cannot be used: {problem}"
+        return None
+
+    def _candidates(self, arrays: ArrayRecord) -> Iterator[tuple[str, State]]:
+        compare = self.config.evaluation.compare
+        if "local" in compare or self.name == "standalone":
+            for local in self.locals:
+                yield f"local {local.node}", local.load(self.spaces).state
+        if "fedavg" in compare and self.name != "fedavg":
+            yield "fedavg", self.average(self.locals)
+        if self.name != "standalone":
+            yield self.name, arrays.to_torch_state_dict()
+
+    def _samples(self) -> dict[str, int]:
+        total: dict[str, int] = {}
+        for local in self.locals:
+            for label, count in local.samples.items():
+                total[label] = total.get(label, 0) + count
+        return total
+
+
+def find_local(folder: Path, config: Config) -> list[LocalAdapter]:
+    """The nodes' own adapters of the highest round in ``folder``."""
+    found = []
+    for node in sorted(config.nodes, key=int):
+        rounds = find_adapters(folder, node)
+        paths = rounds[max(rounds)]
+        found.append(LocalAdapter(node, load_adapter(paths).header["samples"], paths))
+    return found

@@ -1,0 +1,17 @@
+"""``aggregation=fedavg``: the average of the nodes' adapters (McMahan et al. 2017, algorithm 1)."""
+
+from __future__ import annotations
+
+from strategies.base import AdapterStrategy, LocalAdapter
+from vegas_fl.config import FedAvgConfig
+from vegas_fl.tensorfiles import State
+
+
+class FedAvg(AdapterStrategy):
+    """Weighted by the number of clips, or unweighted."""
+
+    def aggregate(self, round_: int, previous: State, local: list[LocalAdapter]) -> State:
+        """The average."""
+        settings = self.config.aggregation
+        assert isinstance(settings, FedAvgConfig)
+        return self.average(local, settings.weighted)

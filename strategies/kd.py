@@ -1,0 +1,42 @@
+"""``aggregation=kd``: one adapter distilled from the nodes' adapters on samples of their generators."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from strategies.base import AdapterStrategy, LocalAdapter
+from vegas_fl import seeds
+from vegas_fl.checkpoints import find_generators, load_class_generator
+from vegas_fl.config import KDConfig
+from vegas_fl.distillation import OwnerTargets, distil
+from vegas_fl.tensorfiles import State
+
+log = logging.getLogger("vegas_fl.server")
+
+
+class KD(AdapterStrategy):
+    """Knowledge distillation with the owners of a class as its teachers (:mod:`vegas_fl.distillation`)."""
+
+    def aggregate(self, round_: int, previous: State, local: list[LocalAdapter]) -> State:
+        """Sample the generators, collect the owners' answers one teacher at a time, train one student."""
+        config, settings = self.config, self.config.aggregation
+        assert isinstance(settings, KDConfig)
+        paths = find_generators(Path(config.generator.checkpoint_dir))
+        owned = {label for adapter in local for label in adapter.samples}
+        with seeds.reproducible(config.seed, "kd", round_, threads=config.threads):
+            targets = OwnerTargets(
+                {
+                    label: load_class_generator(paths[label], self.spaces.audio).sample(
+                        settings.samples_per_class,
+                        generator=seeds.generator(config.seed, "kd", round_, label),
+                    )
+                    for label in sorted(owned)
+                }
+            )
+            for adapter in local:
+                targets.add(adapter.load(self.spaces).build(), adapter.samples)
+            student = self.build(self.average(local) if settings.warm_start else previous)
+            figures = distil(student, *targets.result(), settings)
+        self.record.add(stage="kd", round=round_, **figures)
+        return student.state_dict()

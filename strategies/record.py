@@ -1,0 +1,33 @@
+"""What a run leaves behind beside its checkpoints: ``runs/<run>/config.yaml`` and ``metrics.jsonl``."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from vegas_fl.config import Config
+from vegas_fl.tensorfiles import write_atomically
+
+
+class Record:
+    """The folder of a run. Opening it starts the metrics anew.
+
+    Parameters
+    ----------
+    config : Config
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.folder = Path(config.paths.runs) / config.run
+        self._lines: list[str] = []
+        text = OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json")))
+        write_atomically(self.folder / "config.yaml", text.encode())
+
+    def add(self, **values: Any) -> None:
+        """Append one line of metrics."""
+        self._lines.append(json.dumps({"time": round(time.time(), 3), **values}))
+        write_atomically(self.folder / "metrics.jsonl", ("\n".join(self._lines) + "\n").encode())

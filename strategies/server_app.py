@@ -1,0 +1,127 @@
+"""The ServerApp: checks, gathers the nodes, and runs the stages."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shlex
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flwr.app import ArrayRecord, Context
+from flwr.serverapp import Grid, ServerApp
+
+from strategies import stages
+from strategies.base import AdapterStrategy
+from strategies.fedavg import FedAvg
+from strategies.federation import Federation, Reply
+from strategies.kd import KD
+from strategies.record import Record
+from strategies.standalone import Standalone
+from vegas_fl import preflight, seeds
+from vegas_fl.adapters import Adapter, Conditioning
+from vegas_fl.checkpoints import Spaces, set_aside
+from vegas_fl.config import Config, ConfigError, compose, parse
+from vegas_fl.devices import resolve_device
+from vegas_fl.errors import VegasError
+from vegas_fl.rendering import flux
+from vegas_fl.targets import text_targets
+
+STRATEGIES: dict[str, type[AdapterStrategy]] = {"kd": KD, "fedavg": FedAvg, "standalone": Standalone}
+
+log = logging.getLogger("vegas_fl.server")
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run the configuration that came with the run."""
+    if not logging.getLogger().handlers:
+        logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="[%(name)s] %(message)s")
+    config = read_config(context.run_config)
+    if mistakes := preflight.check(config, nodes_are_here=False):
+        raise ConfigError(mistakes)
+    run(grid, config)
+
+
+def read_config(run_config: Mapping[str, Any]) -> Config:
+    """The configuration of a run: resolved JSON if there is any, else composed from Hydra overrides."""
+    if resolved := str(run_config.get("resolved", "")):
+        return parse(json.loads(resolved))
+    return compose(shlex.split(str(run_config.get("overrides", ""))))
+
+
+def run(grid: Grid, config: Config) -> None:
+    """All stages of a run."""
+    start = time.monotonic()
+    federation = Federation(grid, config)
+    described = federation.gather()
+    for reply in described.values():
+        for note in reply.values["notes"]:
+            log.info("%s", note)
+    record = Record(config)
+    targets = _targets(config)
+    if config.needs_recordings:
+        assert targets is not None
+        spaces = _spaces(config, described)
+        if "generators" in config.stages:
+            stages.train_generators(federation, record, spaces)
+        if "adapters" in config.stages:
+            _train_adapters(federation, record, spaces, targets)
+    if "images" in config.stages:
+        stages.render(federation, record, targets if "text" in config.conditioning.model_dump().values() else None)
+    log.info("run %s finished in %.0f s; metrics: %s", config.run, time.monotonic() - start, record.folder)
+
+
+def _targets(config: Config) -> Conditioning | None:
+    """Text targets of all classes, where any stage needs them."""
+    if not ("adapters" in config.stages or "text" in config.conditioning.model_dump().values()):
+        return None
+    cache = Path(config.paths.cache).expanduser()
+    return text_targets(config.classes, config.renderer, cache, resolve_device(config.device))
+
+
+def _spaces(config: Config, described: dict[str, Reply]) -> Spaces:
+    """The spaces of the run: FLUX's side from the renderer, the audio side as all nodes agree on it."""
+    audio = {node: reply.values["audio"] for node, reply in described.items()}
+    first = next(iter(audio.values()))
+    if odd := [node for node, theirs in audio.items() if theirs != first]:
+        raise VegasError(
+            f"Nodes {', '.join(odd)} embed audio otherwise than node {next(iter(audio))} does "
+            f"({audio[odd[0]]}, not {first}); give all nodes the same encoder weights"
+        )
+    clip_width, t5_tokens, t5_width = flux.text_shape(config.renderer)
+    return Spaces(
+        first["tokens"],
+        first["width"],
+        clip_width,
+        t5_tokens,
+        t5_width,
+        audio=first["fingerprint"],
+        text=flux.text_fingerprint(config.renderer),
+    )
+
+
+def _train_adapters(federation: Federation, record: Record, spaces: Spaces, targets: Conditioning) -> None:
+    """Rounds of the configured strategy, from a seeded adapter."""
+    config = federation.config
+    folder = Path(config.adapter.checkpoint_dir)
+    if moved := set_aside(folder, f"{config.run}_*round_*.safetensors"):
+        log.info("%d adapter files of an earlier training were moved to %s", len(moved), folder / "previous")
+    with seeds.reproducible(config.seed, "adapter", threads=config.threads):
+        initial = Adapter(spaces.shape, config.adapter, targets)
+    strategy = STRATEGIES[config.aggregation.name](federation, record, spaces, targets)
+    strategy.start(grid=federation.grid, initial_arrays=ArrayRecord(initial.state_dict()), num_rounds=config.rounds)
+    for line in results_table(strategy.results):
+        log.info("%s", line)
+
+
+def results_table(results: dict[str, dict[str, float]]) -> list[str]:
+    """Accuracy on unseen clips by adapter and branch, as lines of text."""
+    if not results:
+        return []
+    rows = [f"{name:<12}{row['clip']:>8.3f}{row['t5']:>8.3f}" for name, row in results.items()]
+    return ["accuracy on unseen clips (nearest text target)", f"{'adapter':<12}{'clip':>8}{'t5':>8}", *rows]

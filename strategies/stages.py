@@ -1,0 +1,101 @@
+"""The stages of a run around the adapters' strategy: generators before it, pictures after it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+from pathlib import Path
+
+from strategies.federation import Federation, Reply
+from strategies.record import Record
+from vegas_fl.adapters import Conditioning
+from vegas_fl.checkpoints import (
+    Spaces,
+    find_generators,
+    load_adapter,
+    load_class_generator,
+    sampler_header,
+    save_class_generator,
+    set_aside,
+)
+from vegas_fl.engines.messages import GENERATE, TRAIN_GENERATOR
+from vegas_fl.generators import build_sampler
+from vegas_fl.preflight import adapter_files
+from vegas_fl.tensorfiles import State, misfit
+
+log = logging.getLogger("vegas_fl.server")
+
+
+def train_generators(federation: Federation, record: Record, spaces: Spaces) -> None:
+    """Each node trains a generator a class; what the owners of a class share is saved as one checkpoint."""
+    config = federation.config
+    folder = Path(config.generator.checkpoint_dir)
+    like = build_sampler(spaces.audio_tokens, spaces.audio_width, config.generator).state_dict()
+
+    def problem(node: str, reply: Reply) -> str | None:
+        classes = config.nodes[node].selected_classes
+        if set(reply.states) != {f"generator.{label}" for label in classes}:
+            return f"it sent {', '.join(sorted(reply.states)) or 'nothing'} for its classes {', '.join(classes)}"
+        for name, state in reply.states.items():
+            if reason := misfit(state, like):
+                return f"its {name} cannot be used: {reason}"
+        return None
+
+    content = federation.content(spaces=asdict(spaces))
+    contents = dict.fromkeys(federation.nodes.values(), content)
+    replies = federation.ask(TRAIN_GENERATOR, contents, "generators", problem)
+    if moved := set_aside(folder, "vae_perclass_round_*.safetensors"):
+        log.info("generators of an earlier training were moved to %s: %s", folder / "previous", ", ".join(moved))
+    header = sampler_header(spaces, config.generator)
+    for label in config.classes:
+        owners = {node: reply for node, reply in replies.items() if label in reply.values["samples"]}
+        if not owners:
+            continue
+        states = {node: reply.states[f"generator.{label}"] for node, reply in owners.items()}
+        samples = {node: reply.values["samples"][label] for node, reply in owners.items()}
+        path = save_class_generator(folder, 1, label, states, samples, header)
+        log.info("generator of %s: %s", label, path)
+        for node, reply in owners.items():
+            record.add(
+                stage="generators",
+                node=node,
+                label=label,
+                clips=samples[node],
+                **reply.values["metrics"][label],
+            )
+
+
+def render(federation: Federation, record: Record, targets: Conditioning | None) -> None:
+    """Each node renders its pictures with its own generators and the chosen adapters."""
+    config = federation.config
+    paths = find_generators(Path(config.generator.checkpoint_dir))
+    contents = {}
+    for node in federation.nodes.values():
+        adapter = load_adapter(adapter_files(config, node))
+        states: dict[str, State] = {"adapter": adapter.state}
+        headers = {}
+        for label in config.nodes[node].selected_classes:
+            shared = load_class_generator(paths[label], adapter.header["spaces"]["audio"])
+            states[f"generator.{label}"] = shared.of(node).state_dict()
+            headers[label] = shared.header
+        if targets is not None:
+            states["targets"] = targets._asdict()
+        contents[node] = federation.content(
+            states,
+            generators=headers,
+            adapter=adapter.header,
+            adapter_sha256={f"{branch}_adapter": sha256 for branch, sha256 in adapter.sha256.items()},
+        )
+    replies = federation.ask(GENERATE, contents, "pictures", lambda node, reply: None)
+    for node, reply in replies.items():
+        values = reply.values
+        for note in values["notes"]:
+            log.info("%s", note)
+        log.info(
+            "node %s: %d pictures in %s, %d of them new",
+            node,
+            values["pictures"],
+            values["folder"],
+            values["rendered"],
+        )
+        record.add(stage="images", node=node, pictures=values["pictures"], rendered=values["rendered"])

@@ -1,0 +1,29 @@
+"""Settings and fixtures every test shares."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Tests run side by side with other work: threads that wait must not spin.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def esc10() -> Path:
+    """Real recordings in ESC-50's layout: $VEGAS_ESC10, or beside the checkout."""
+    folder = Path(os.environ.get("VEGAS_ESC10", ROOT.parent / "shared" / "esc10"))
+    if not (folder / "meta" / "esc50.csv").is_file():
+        pytest.skip("no real recordings: set VEGAS_ESC10 to a folder in ESC-50's layout")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def embedding_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache for all runs of a test session: the same toy clips are embedded once."""
+    return tmp_path_factory.mktemp("cache")

@@ -1,0 +1,147 @@
+"""Replies that cannot be used are dropped by name; below the quorum the run stops with a sentence."""
+
+import json
+import logging
+from collections.abc import Callable
+
+import pytest
+import torch
+from flwr.app import Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+from strategies.federation import Federation, Reply
+from vegas_fl.config import Config, compose
+from vegas_fl.engines.inprocess import InProcessGrid
+from vegas_fl.engines.messages import pack, unpack
+from vegas_fl.errors import VegasError
+from vegas_fl.tensorfiles import misfit
+
+Answer = Callable[[str, Message], Message]
+GOOD = {"w": torch.ones(2)}
+
+
+def good(node: str, message: Message) -> Message:
+    return Message(pack({"node": node, "notes": []}, {"model": GOOD}), reply_to=message)
+
+
+def sends(state: dict[str, torch.Tensor]) -> Answer:
+    return lambda node, message: Message(pack({"node": node}, {"model": state}), reply_to=message)
+
+
+def raises(node: str, message: Message) -> Message:
+    raise RuntimeError("boom")
+
+
+def nonsense(node: str, message: Message) -> Message:
+    return Message(RecordDict(), reply_to=message)
+
+
+def gives_up(node: str, message: Message) -> Message:
+    return Message(pack({"node": node, "problem": "the disk is full"}), reply_to=message)
+
+
+def federation(train: dict[str, Answer], nodes: int = 3, min_nodes: int | None = None) -> Federation:
+    app = ClientApp()
+
+    @app.query("describe")
+    def _describe(message: Message, context: Context) -> Message:
+        return good(str(context.node_config["partition-id"]), message)
+
+    @app.train("adapter")
+    def _train(message: Message, context: Context) -> Message:
+        node = str(context.node_config["partition-id"])
+        return train.get(node, good)(node, message)
+
+    entries = ", ".join(f'"{i}": {{selected_classes: [dog], samples_per_node: 1}}' for i in range(nodes))
+    config: Config = compose(
+        [f"nodes={{{entries}}}", f"federation.min_nodes={'null' if min_nodes is None else min_nodes}"]
+    )
+    made = Federation(InProcessGrid(app, nodes), config)
+    made.gather()
+    return made
+
+
+def ask(made: Federation) -> dict[str, Reply]:
+    def check(node: str, reply: Reply) -> str | None:
+        return misfit(reply.states.get("model", {}), GOOD)
+
+    contents = dict.fromkeys(made.nodes.values(), made.content())
+    return made.ask("train.adapter", contents, "adapters", check)
+
+
+def test_replies_come_in_the_order_of_the_nodes() -> None:
+    assert list(ask(federation({}, nodes=12))) == [str(i) for i in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (raises, "RuntimeError: boom"),
+        (gives_up, "the disk is full"),
+        (nonsense, "cannot be read"),
+        (sends({"w": torch.tensor([1.0, float("nan")])}), "not finite"),
+        (sends({"w": torch.ones(3)}), "needed is [2]"),
+        (sends({"v": torch.ones(2)}), "lacks w"),
+        (sends({"w": torch.ones(2, dtype=torch.float64)}), "float64"),
+    ],
+)
+def test_a_bad_reply_is_dropped_by_name(answer: Answer, reason: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    assert list(ask(federation({"1": answer}, min_nodes=2))) == ["0", "2"]
+    assert "node 1" in caplog.text and reason in caplog.text
+
+
+@pytest.mark.parametrize("answer", [raises, gives_up, nonsense, sends({})])
+def test_below_the_quorum_all_reasons_are_told(answer: Answer) -> None:
+    with pytest.raises(VegasError) as error:
+        ask(federation({"0": answer, "2": answer}, min_nodes=2))
+    text = str(error.value)
+    assert "1 of 3 nodes" in text and "2 are needed" in text
+    assert "node 0:" in text and "node 2:" in text and "node 1:" not in text
+
+
+def test_by_default_every_node_is_needed() -> None:
+    with pytest.raises(VegasError, match="2 of 3 nodes"):
+        ask(federation({"1": raises}))
+
+
+def test_too_few_nodes_are_not_waited_for_forever() -> None:
+    config = compose(["federation.wait=0.3"])
+    with pytest.raises(VegasError, match="1 of 2 nodes registered within 0.3 s"):
+        Federation(InProcessGrid(ClientApp(), 1), config).gather()
+
+
+def test_a_node_that_cannot_take_part_stops_the_run_before_it_starts() -> None:
+    app = ClientApp()
+
+    @app.query("describe")
+    def _describe(message: Message, context: Context) -> Message:
+        return gives_up(str(context.node_config["partition-id"]), message)
+
+    with pytest.raises(VegasError, match="nothing was trained.\n- the disk is full"):
+        Federation(InProcessGrid(app, 2), compose()).gather()
+
+
+def test_values_and_tensors_survive_a_message() -> None:
+    values, states = unpack(pack({"a": [1, {"b": None}]}, {"m": {"x": torch.arange(3.0)}}))
+    assert values == json.loads('{"a": [1, {"b": null}]}')
+    assert torch.equal(states["m"]["x"], torch.arange(3.0))
+
+
+def test_nodes_are_told_the_resolved_configuration() -> None:
+    heard = []
+
+    def listens(node: str, message: Message) -> Message:
+        heard.append(unpack(message.content)[0]["config"]["run"])
+        return good(node, message)
+
+    ask(federation(dict.fromkeys("012", listens)))
+    assert heard == ["demo"] * 3
+
+
+def test_a_node_that_does_not_answer_counts_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = federation({}, min_nodes=2)
+    real = made.grid.send_and_receive
+    monkeypatch.setattr(made.grid, "send_and_receive", lambda messages, timeout: list(real(messages))[:1])
+    with pytest.raises(VegasError, match="no answer within"):
+        ask(made)

@@ -1,0 +1,55 @@
+"""The command ``vegas-fl``: Hydra composes the configuration, an engine runs it."""
+
+from __future__ import annotations
+
+import sys
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from vegas_fl import preflight
+from vegas_fl.config import Config, ConfigError, FlowerConfig, lenient, validate
+from vegas_fl.errors import VegasError
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    sys.argv[1:] = ["hydra.verbose=true" if word == "--verbose" else lenient(word) for word in sys.argv[1:]]
+    _main()
+
+
+@hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")
+def _main(composed: DictConfig) -> None:
+    job = HydraConfig.get()
+    if job.mode is RunMode.MULTIRUN:
+        # Each job a run of its own, so that jobs do not write to the same folders.
+        composed.run = f"{composed.run}-{job.job.num}"
+    try:
+        run(validate(composed))
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    except VegasError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+
+
+def run(config: Config) -> None:
+    """Check everything that can be checked beforehand, then run with the chosen engine."""
+    remote = isinstance(config.engine, FlowerConfig) and config.engine.connection is not None
+    if mistakes := preflight.check(config, nodes_are_here=not remote):
+        raise ConfigError(mistakes)
+    if isinstance(config.engine, FlowerConfig):
+        from vegas_fl.engines import flower
+
+        flower.run(config)
+    else:
+        from vegas_fl.engines import inprocess
+
+        inprocess.run(config)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""A clip: one recording, read as mono samples at the rate the audio encoder hears."""
+
+from __future__ import annotations
+
+import abc
+import hashlib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+from vegas_fl.errors import VegasError
+
+SILENCE = 1e-4
+"""A clip whose loudest sample is below this (-80 dBFS) has nothing to hear."""
+
+AUDIO_FILES = (".wav", ".flac", ".ogg", ".mp3")
+"""Endings of the files that are recordings, in lower case."""
+
+
+@dataclass(frozen=True)
+class Clip(abc.ABC):
+    """One recording of one class.
+
+    Attributes
+    ----------
+    label : str
+        Its class.
+    name : str
+        What messages call it: a file's path, "toy dog 17".
+    fold : int or None
+        Its fold, in data sets that come divided.
+    """
+
+    label: str
+    name: str
+    fold: int | None
+
+    @abc.abstractmethod
+    def content(self) -> str:
+        """Hash (SHA-256, hex) of what the clip sounds like; equal for equal recordings, whatever their names."""
+
+    @abc.abstractmethod
+    def read(self, rate: int, max_seconds: float) -> np.ndarray:
+        """Samples ``[N]`` float32 in [-1, 1], mono, at ``rate`` Hz; at most ``max_seconds``, not padded.
+
+        Raises
+        ------
+        VegasError
+            The recording is missing, unreadable, empty, silent or not finite.
+        """
+
+
+@dataclass(frozen=True)
+class FileClip(Clip):
+    """A recording on disk: wav, flac, ogg or mp3, any rate and number of channels."""
+
+    path: Path
+
+    def content(self) -> str:
+        try:
+            with open(self.path, "rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise _bad(
+                self, f"cannot be opened ({error.strerror})", "check the path and its permissions"
+            ) from error
+
+    def read(self, rate: int, max_seconds: float) -> np.ndarray:
+        replace = "replace the file or take it out of the data set"
+        try:
+            with soundfile.SoundFile(self.path) as file:
+                native = file.samplerate
+                channels = file.read(math.ceil(max_seconds * native), dtype="float32", always_2d=True)
+        except (soundfile.SoundFileError, OSError) as error:
+            if not self.path.is_file():
+                raise _bad(self, "does not exist", "restore it or take it out of the data set") from error
+            if self.path.stat().st_size == 0:
+                raise _bad(self, "is empty (0 bytes)", replace) from error
+            reason = str(error).removeprefix(f"Error opening {str(self.path)!r}: ").rstrip(".")
+            raise _bad(self, f"cannot be read as audio ({reason})", replace) from error
+        if not len(channels):
+            raise _bad(self, "is empty (no samples)", replace)
+        if not np.isfinite(channels).all():
+            raise _bad(self, "has samples that are NaN or infinite", replace)
+        samples = channels.mean(axis=1)
+        if rate != native:
+            samples = soxr.resample(samples, native, rate)
+        samples = samples[: round(max_seconds * rate)]
+        peak = float(np.abs(samples).max(initial=0.0))
+        if peak < SILENCE:
+            heard = len(channels) / native
+            raise _bad(self, f"is silent (peak {peak:.1e} of 1 in the {heard:.1f} s that are read)", replace)
+        # Float files may exceed full scale, and resampling overshoots: scaled, because clipping distorts.
+        return (samples / max(peak, 1.0)).astype(np.float32)
+
+
+def _bad(clip: Clip, seen: str, remedy: str) -> VegasError:
+    return VegasError(f"{clip.name} {seen}; {remedy}")

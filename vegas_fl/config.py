@@ -1,0 +1,380 @@
+"""The typed configuration: what ``conf/`` may say, checked once, immutable afterwards.
+
+Keys are documented where they get their defaults, in ``conf/*.yaml``. Here are their types and bounds,
+and :func:`compose`, which turns Hydra overrides into a :class:`Config` or lists every mistake at once.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import json
+import re
+import threading
+import typing
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
+from pydantic_core import ErrorDetails
+
+from vegas_fl.errors import VegasError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A group of keys: unknown keys are mistakes, values never change after validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class DataConfig(Section):
+    name: Literal["toy", "esc50", "folder"]
+    root: str | None
+    max_seconds: PositiveFloat
+    clips_per_class: PositiveInt
+    train_ratio: Fraction
+    val_ratio: Fraction
+    test_ratio: Fraction
+    train_folds: tuple[int, ...] | None
+    val_folds: tuple[int, ...] | None
+    test_folds: tuple[int, ...] | None
+    split_seed: int
+
+
+class EncoderConfig(Section):
+    name: Literal["yamnet", "ast"]
+    model: str
+    revision: str | None
+    tokens: PositiveInt
+    batch_size: PositiveInt
+
+
+class GeneratorConfig(Section):
+    name: Literal["vae"]
+    checkpoint_dir: str
+    clip_latent: PositiveInt
+    token_latent: PositiveInt
+    hidden: PositiveInt
+    epochs: PositiveInt
+    learning_rate: PositiveFloat
+    batch_size: PositiveInt
+    beta: NonNegativeFloat
+    warmup: Fraction
+    input_noise: NonNegativeFloat
+    prior_components: PositiveInt
+    prior_shrinkage: Fraction
+    residual_noise: NonNegativeFloat
+
+
+class AdapterConfig(Section):
+    checkpoint_dir: str
+    local_checkpoint_dir: str | None
+    width: PositiveInt
+    heads: PositiveInt
+    hidden: PositiveInt
+    local_epochs: NonNegativeInt
+    clip_learning_rate: PositiveFloat
+    t5_learning_rate: PositiveFloat
+    weight_decay: NonNegativeFloat
+    batch_size: PositiveInt
+
+
+class KDConfig(Section):
+    name: Literal["kd"]
+    epochs: PositiveInt
+    learning_rate: PositiveFloat
+    weight_decay: NonNegativeFloat
+    samples_per_class: PositiveInt
+    batch_size: PositiveInt
+    warm_start: bool
+
+
+class FedAvgConfig(Section):
+    name: Literal["fedavg"]
+    weighted: bool
+
+
+class StandaloneConfig(Section):
+    name: Literal["standalone"]
+
+
+class RendererConfig(Section):
+    model: str
+    revision: str | None
+    steps: PositiveInt
+    guidance_scale: NonNegativeFloat
+    height: PositiveInt
+    width: PositiveInt
+    max_sequence_length: PositiveInt
+    batch_size: PositiveInt
+    dtype: Literal["float32", "bfloat16", "float16"]
+    low_memory: bool
+
+
+class InProcessConfig(Section):
+    name: Literal["inprocess"]
+
+
+class FlowerConfig(Section):
+    name: Literal["flower"]
+    connection: str | None
+    cpus_per_node: PositiveInt
+
+
+class NodeConfig(Section):
+    selected_classes: Annotated[tuple[str, ...], Field(min_length=1)]
+    samples_per_node: PositiveInt
+
+
+Source = Literal["adapter", "text", "none"]
+
+
+class ConditioningConfig(Section):
+    clip: Source
+    t5: Source
+
+
+class ImagesConfig(Section):
+    adapters: Literal["global", "local"]
+    round: PositiveInt | None
+    overwrite: bool
+    sheet_columns: NonNegativeInt
+
+
+class EvaluationConfig(Section):
+    split: Literal["test", "val", "none"]
+    compare: tuple[Literal["local", "fedavg"], ...]
+    every: PositiveInt
+
+
+class FederationConfig(Section):
+    min_nodes: PositiveInt | None
+    wait: PositiveFloat
+    timeout: PositiveFloat
+
+
+class PathsConfig(Section):
+    checkpoints: str
+    runs: str
+    cache: str
+
+
+class Config(Section):
+    run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    seed: int
+    stages: Annotated[tuple[Literal["generators", "adapters", "images"], ...], Field(min_length=1)]
+    rounds: PositiveInt
+    threads: PositiveInt
+    device: str
+    nodes: Annotated[dict[str, NodeConfig], Field(min_length=1)]
+    images_output_dir: str
+    conditioning: ConditioningConfig
+    images: ImagesConfig
+    evaluation: EvaluationConfig
+    federation: FederationConfig
+    paths: PathsConfig
+    data: DataConfig
+    encoder: EncoderConfig
+    generator: GeneratorConfig
+    adapter: AdapterConfig
+    aggregation: Annotated[KDConfig | FedAvgConfig | StandaloneConfig, Field(discriminator="name")]
+    renderer: RendererConfig
+    engine: Annotated[InProcessConfig | FlowerConfig, Field(discriminator="name")]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The federation's classes: those of all nodes, sorted. Position in it = class index everywhere."""
+        return tuple(sorted({name for node in self.nodes.values() for name in node.selected_classes}))
+
+    @property
+    def min_nodes(self) -> int:
+        """Nodes whose valid replies a stage needs."""
+        return self.federation.min_nodes or len(self.nodes)
+
+    @property
+    def needs_recordings(self) -> bool:
+        """Whether any stage of the run reads recordings."""
+        return "generators" in self.stages or "adapters" in self.stages
+
+
+class ConfigError(VegasError):
+    """The configuration cannot be run; ``mistakes`` has a sentence for each reason."""
+
+    def __init__(self, mistakes: Sequence[str]) -> None:
+        self.mistakes = tuple(mistakes)
+        count = "1 mistake" if len(self.mistakes) == 1 else f"{len(self.mistakes)} mistakes"
+        super().__init__(
+            f"The configuration has {count}; nothing was started.\n" + "\n".join(f"- {m}" for m in self.mistakes)
+        )
+
+
+def lenient(override: str) -> str:
+    """Let Hydra accept a value for any key (``a.b=1`` → ``++a.b=1``): whether the key exists is checked with
+    everything else, so that all mistakes are told at once. Choices of a group, deletions and Hydra's own
+    keys are left as they are."""
+    key = override.partition("=")[0]
+    if not override[:1].isalpha() or "=" not in override or key in GROUPS or key.startswith("hydra."):
+        return override
+    return f"++{override}" if "@" not in key and "/" not in key else override
+
+
+GROUPS = ("data", "encoder", "generator", "adapter", "aggregation", "renderer", "engine", "experiment")
+"""The folders of ``conf/``: ``data=esc50`` chooses a file."""
+
+_compose_lock = threading.Lock()
+
+
+def compose(overrides: Sequence[str] = ()) -> Config:
+    """Compose ``conf/`` with Hydra overrides and validate the result.
+
+    Raises
+    ------
+    ConfigError
+        Listing every mistake.
+    """
+    with _compose_lock:
+        GlobalHydra.instance().clear()
+        try:
+            with initialize_config_module("conf", version_base="1.3"):
+                composed = hydra_compose("config", overrides=[lenient(o) for o in overrides])
+        except HydraException as error:
+            raise ConfigError([str(error)]) from error
+    return validate(composed)
+
+
+def validate(composed: DictConfig) -> Config:
+    """Turn a composed configuration into a :class:`Config`, or raise :class:`ConfigError` with every mistake."""
+    try:
+        values = OmegaConf.to_container(composed, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError([f"{error.full_key}: {str(error).splitlines()[0]}"]) from error
+    settings = {str(key): value for key, value in dict(values).items() if key != "hydra"}
+    return parse(_normalised(settings))
+
+
+def parse(values: dict[str, Any]) -> Config:
+    """Validate plain values (of YAML or JSON) as a :class:`Config`.
+
+    Unknown keys are reported together with what the checks across sections find, because those can still
+    run; values of a wrong type hide the latter.
+
+    Raises
+    ------
+    ConfigError
+        Listing every mistake.
+    """
+    mistakes: list[str] = []
+    try:
+        config = _read(values)
+    except ValidationError as error:
+        mistakes = [_sentence(e, values) for e in error.errors()]
+        unknown = [e["loc"] for e in error.errors() if e["type"] == "extra_forbidden"]
+        if len(unknown) < len(mistakes):
+            raise ConfigError(mistakes) from error
+        config = _read(_without(values, unknown))
+    mistakes += _contradictions(config)
+    if mistakes:
+        raise ConfigError(mistakes)
+    return config
+
+
+def _read(values: dict[str, Any]) -> Config:
+    """Strictly typed, by way of JSON, where a list is what a tuple is written as."""
+    return Config.model_validate_json(json.dumps(values))
+
+
+def _normalised(values: dict[str, Any]) -> dict[str, Any]:
+    """Node ids as text (YAML reads an unquoted 0 as a number)."""
+    if isinstance(values.get("nodes"), dict):
+        values["nodes"] = {str(key): node for key, node in values["nodes"].items()}
+    return values
+
+
+def _contradictions(config: Config) -> list[str]:
+    """What is wrong across keys that are each well-formed."""
+    found = []
+    wanted = [str(i) for i in range(len(config.nodes))]
+    if sorted(config.nodes) != sorted(wanted):
+        found.append(f"nodes: named {', '.join(config.nodes)}; {len(wanted)} nodes are named {', '.join(wanted)}")
+    for node, entry in config.nodes.items():
+        names = entry.selected_classes
+        if len(set(names)) < len(names):
+            found.append(f"nodes.{node}.selected_classes: {list(names)} names a class twice; name each once")
+        for name in names:
+            if not re.fullmatch(r"[\w][\w .-]*", name):
+                found.append(
+                    f"nodes.{node}.selected_classes: {name!r} cannot be part of a file name; "
+                    "use letters, digits, blanks, '.', '_', '-'"
+                )
+    order = [s for s in ("generators", "adapters", "images") if s in config.stages]
+    if list(config.stages) != order:
+        found.append(f"stages: {list(config.stages)} is not in the order of the work; use {order}")
+    if config.min_nodes > len(config.nodes):
+        found.append(f"federation.min_nodes: {config.min_nodes} of {len(config.nodes)} nodes; use at most that many")
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", config.device):
+        found.append(f"device: {config.device!r} is not one of auto, cpu, cuda, cuda:N, mps")
+    if config.aggregation.name == "standalone" and "images" in config.stages and config.images.adapters == "global":
+        found.append(
+            "aggregation=standalone makes no global adapter, but images.adapters=global draws with it; "
+            "set images.adapters=local"
+        )
+    return found
+
+
+def _sentence(error: ErrorDetails, values: dict[str, Any]) -> str:
+    """One pydantic error as: key, what was seen, what is needed."""
+    loc = [str(part) for part in error["loc"] if part not in ("kd", "fedavg", "standalone", "inprocess", "flower")]
+    key = ".".join(loc)
+    if error["type"] == "extra_forbidden":
+        known = _known_keys(loc[:-1])
+        close = difflib.get_close_matches(loc[-1], known, n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]}?" if close else f"there is: {', '.join(known)}"
+        return f"{key}: there is no such key; {hint}"
+    if error["type"] == "missing" or error.get("input") == "???":
+        return f"{key}: required, but not set; add {key}=…"
+    return f"{key}: {error['msg'][0].lower()}{error['msg'][1:]}; got {error['input']!r}"
+
+
+def _known_keys(loc: Sequence[str]) -> list[str]:
+    """The keys that exist at a place of the configuration."""
+    model: Any = Config
+    for part in loc:
+        if model is NodeConfig:
+            break
+        annotation = model.model_fields[part].annotation
+        if part == "nodes":
+            model = NodeConfig
+        elif typing.get_origin(annotation) is not None:
+            return sorted({key for option in typing.get_args(annotation) for key in option.model_fields})
+        else:
+            model = annotation
+    return list(model.model_fields)
+
+
+def _without(values: dict[str, Any], locations: Sequence[tuple[int | str, ...]]) -> dict[str, Any]:
+    """A copy of ``values`` with the entries at ``locations`` left out."""
+    values = copy.deepcopy(values)
+    for loc in locations:
+        place: Any = values
+        for part in loc[:-1]:
+            # A discriminated union puts its tag into the location; it is no key.
+            place = place.get(part, place)
+        place.pop(loc[-1], None)
+    return values

@@ -1,0 +1,64 @@
+"""ESC-50 and data sets in its layout: ``audio/`` and ``meta/esc50.csv`` with filename, fold, category.
+
+K. J. Piczak, "ESC: Dataset for Environmental Sound Classification", 2015. Clips cut from one source lie in
+one fold, so folds are the way to split it.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from vegas_fl.clips import Clip, FileClip
+from vegas_fl.errors import VegasError
+
+COLUMNS = ("filename", "fold", "category")
+
+
+class Esc50:
+    """The clips that ``meta/esc50.csv`` lists."""
+
+    NEEDS = "a folder in ESC-50's layout (audio/ and meta/esc50.csv)"
+
+    def __init__(self, root: Path) -> None:
+        self._audio = root / "audio"
+        table = root / "meta" / "esc50.csv"
+        for path in (self._audio, table):
+            if not path.exists():
+                raise VegasError(
+                    f"data.root={root} has no {path.relative_to(root)}; data=esc50 needs {self.NEEDS}"
+                )
+        self._clips: dict[str, list[Clip]] = {}
+        with open(table, encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
+                raise VegasError(
+                    f"{table} has no column {', '.join(missing)}; ESC-50's has {', '.join(COLUMNS)} (and others)"
+                )
+            for row in reader:
+                self._add(row, f"{table}, line {reader.line_num}")
+        for clips in self._clips.values():
+            clips.sort(key=lambda clip: clip.name)
+
+    def _add(self, row: dict[str, str | None], place: str) -> None:
+        name, fold, label = (row[column] or "" for column in COLUMNS)
+        if not name or not label or not fold.isdecimal():
+            raise VegasError(
+                f"{place}: filename {name!r}, fold {fold!r}, category {label!r}; a clip needs all three"
+            )
+        path = self._audio / name
+        self._clips.setdefault(label, []).append(FileClip(label, str(path), int(fold), path))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(sorted(self._clips))
+
+    def clips(self, label: str) -> list[Clip]:
+        clips = self._clips.get(label, [])
+        if absent := [clip.name for clip in clips if not Path(clip.name).is_file()]:
+            shown = ", ".join(absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
+            raise VegasError(
+                f"{len(absent)} of {len(clips)} files that meta/esc50.csv lists for {label} are missing: {shown}; "
+                "restore them or take them out of the csv"
+            )
+        return list(clips)

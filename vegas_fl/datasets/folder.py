@@ -1,0 +1,42 @@
+"""A folder per class: ``<root>/<class>/<any name>.wav`` (or flac, ogg, mp3)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vegas_fl.clips import AUDIO_FILES, Clip, FileClip
+from vegas_fl.errors import VegasError
+
+
+class ClassFolders:
+    """Recordings in folders named by their class."""
+
+    NEEDS = "a folder that holds a folder of recordings per class"
+
+    def __init__(self, root: Path) -> None:
+        self._clips = {
+            folder.name: clips
+            for folder in sorted(root.iterdir())
+            if folder.is_dir() and not folder.name.startswith(".") and (clips := _recordings(folder))
+        }
+        if not self._clips:
+            raise VegasError(
+                f"data.root={root} has no folder with recordings ({', '.join(AUDIO_FILES)}); "
+                f"data=folder needs {self.NEEDS}"
+            )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(self._clips)
+
+    def clips(self, label: str) -> list[Clip]:
+        return list(self._clips.get(label, []))
+
+
+def _recordings(folder: Path) -> list[Clip]:
+    """Its recordings, by name; hidden files (such as macOS's ``._x.wav``) are none."""
+    return [
+        FileClip(folder.name, str(path), None, path)
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in AUDIO_FILES and not path.name.startswith(".")
+    ]

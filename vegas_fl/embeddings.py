@@ -1,0 +1,190 @@
+"""Audio embeddings of clips, and the cache that remembers them.
+
+The cache is a folder per space (encoder fingerprint and ``max_seconds``) with safetensors files, "shards", of
+many embeddings (float16), each under the hash of its clip's content. The index is what the shards' headers
+say, so there is no file that two processes could both want to change: each writes shards of its own, whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from tqdm import tqdm
+
+from vegas_fl import encoders
+from vegas_fl.clips import Clip
+from vegas_fl.config import EncoderConfig
+from vegas_fl.encoders import load_encoder
+from vegas_fl.errors import VegasError
+from vegas_fl.tensorfiles import write_atomically
+
+log = logging.getLogger(__name__)
+
+SHARD_BYTES = 64 * 2**20
+SHARD_SECONDS = 60.0
+"""A shard is written when it has this size or age: a killed run loses no more."""
+
+BAD_SHOWN = 20
+"""Bad recordings that one message names."""
+
+
+def embed(
+    clips: Sequence[Clip],
+    config: EncoderConfig,
+    *,
+    cache_dir: Path | None,
+    max_seconds: float,
+    device: str = "cpu",
+    progress: bool = False,
+) -> torch.Tensor:
+    """Audio embeddings of clips, from the cache where it has them.
+
+    The encoder is loaded only if something is missing. Values are rounded to float16 whether they come
+    from the cache or not, so both give the same.
+
+    Parameters
+    ----------
+    clips : N clips
+    config : EncoderConfig
+    cache_dir : Path or None
+        Folder of the cache; None: compute everything, keep nothing.
+    max_seconds : float
+        Seconds of a clip that are heard.
+    device : str
+        Where the encoder runs.
+    progress : bool
+        Show a progress bar when something is computed.
+
+    Returns
+    -------
+    torch.Tensor [N, S, D]
+        float32.
+
+    Raises
+    ------
+    VegasError
+        Recordings cannot be used: all of them are named, and the good ones are in the cache.
+    """
+    found: dict[str, torch.Tensor] = {}
+    bad: list[str] = []
+    keys: list[str | None] = []
+    for clip in clips:
+        try:
+            keys.append(clip.content())
+        except VegasError as error:
+            keys.append(None)
+            bad.append(str(error))
+    wanted = {key: clip for key, clip in zip(keys, clips, strict=True) if key is not None}
+    cache = Cache(cache_dir, encoders.fingerprint(config), max_seconds) if cache_dir else None
+    if cache:
+        found = cache.read(wanted)
+    missing = {key: clip for key, clip in wanted.items() if key not in found}
+    if missing:
+        for key, embedding in _compute(missing, config, max_seconds, device, progress, bad):
+            found[key] = embedding
+            if cache:
+                cache.add(key, embedding)
+        if cache:
+            cache.flush()
+    if bad:
+        shown = bad[:BAD_SHOWN] + ([f"and {len(bad) - BAD_SHOWN} more"] if len(bad) > BAD_SHOWN else [])
+        count = "1 recording" if len(bad) == 1 else f"{len(bad)} recordings"
+        raise VegasError(f"{count} cannot be used:\n" + "\n".join(f"- {line}" for line in shown))
+    embeddings = torch.empty(len(clips), *encoders.shape(config))
+    for position, key in enumerate(keys):
+        assert key is not None
+        embeddings[position] = found[key]
+    return embeddings
+
+
+def _compute(
+    clips: dict[str, Clip],
+    config: EncoderConfig,
+    max_seconds: float,
+    device: str,
+    progress: bool,
+    bad: list[str],
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Embeddings (float16) of ``clips`` by key, batch by batch; recordings that cannot be used go to ``bad``."""
+    encoder = load_encoder(config, device)
+    keys: list[str] = []
+    waveforms: list[np.ndarray] = []
+    bar = tqdm(clips.items(), desc="listening", unit="clip", disable=not progress)
+    for position, (key, clip) in enumerate(bar, start=1):
+        try:
+            waveforms.append(clip.read(encoder.rate, max_seconds))
+            keys.append(key)
+        except VegasError as error:
+            bad.append(str(error))
+        if waveforms and (len(waveforms) == config.batch_size or position == len(clips)):
+            yield from zip(keys, encoder.encode(waveforms).half(), strict=True)
+            keys, waveforms = [], []
+
+
+class Cache:
+    """The embeddings of one space on disk."""
+
+    def __init__(self, folder: Path, fingerprint: str, max_seconds: float) -> None:
+        self._folder = folder / f"{fingerprint}-{max_seconds:g}s"
+        self._pending: dict[str, torch.Tensor] = {}
+        self._bytes = 0
+        self._since = time.monotonic()
+
+    def read(self, wanted: Iterable[str]) -> dict[str, torch.Tensor]:
+        """Those of ``wanted`` that the cache has, ``[S, D]`` float16. A damaged shard is told and removed."""
+        rest, found = set(wanted), {}
+        for path in sorted(self._folder.glob("*.safetensors")):
+            if not rest:
+                break
+            try:
+                part = _read_shard(path, rest)
+            except FileNotFoundError:
+                continue
+            except (SafetensorError, ValueError) as error:
+                log.warning("%s is damaged (%s): removed, its clips are embedded again", path, error)
+                path.unlink(missing_ok=True)
+                continue
+            found |= part
+            rest -= part.keys()
+        return found
+
+    def add(self, key: str, embedding: torch.Tensor) -> None:
+        """Keep an embedding; it is on disk after :meth:`flush` at the latest."""
+        self._pending[key] = embedding.clone()
+        self._bytes += embedding.nbytes
+        if self._bytes >= SHARD_BYTES or time.monotonic() - self._since >= SHARD_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is not on disk yet, as one shard named by what it holds."""
+        if self._pending:
+            name = hashlib.sha256("".join(sorted(self._pending)).encode()).hexdigest()[:16]
+            sums = {key: _checksum(value) for key, value in self._pending.items()}
+            data = to_bytes(self._pending, metadata={"crc32": json.dumps(sums)})
+            write_atomically(self._folder / f"{name}.safetensors", data)
+        self._pending, self._bytes, self._since = {}, 0, time.monotonic()
+
+
+def _read_shard(path: Path, wanted: set[str]) -> dict[str, torch.Tensor]:
+    """Those of ``wanted`` in a shard; ValueError if one of them is not what was written."""
+    with safe_open(path, framework="pt") as shard:
+        sums = json.loads((shard.metadata() or {}).get("crc32", "{}"))
+        part = {key: shard.get_tensor(key) for key in wanted.intersection(shard.keys())}
+    for key, value in part.items():
+        if sums.get(key) != _checksum(value):
+            raise ValueError(f"the embedding {key[:12]}… has changed")
+    return part
+
+
+def _checksum(embedding: torch.Tensor) -> int:
+    return zlib.crc32(embedding.contiguous().numpy().tobytes())

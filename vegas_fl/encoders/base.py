@@ -1,0 +1,63 @@
+"""What every audio encoder does: waveforms in, a fixed number of tokens out."""
+
+from __future__ import annotations
+
+import abc
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+FORMAT = 1
+"""Raised when the same weights and settings come to give other embeddings."""
+
+
+class AudioEncoder(abc.ABC):
+    """A frozen network that hears.
+
+    Attributes
+    ----------
+    rate : int
+        Samples a second it expects, in Hz.
+    tokens, width : int
+        S and D of an audio embedding ``[S, D]``.
+    fingerprint : str
+        Short hash of all that decides the embeddings: weights, pooling, this code's format.
+    """
+
+    rate: int
+    tokens: int
+    width: int
+    fingerprint: str
+
+    @abc.abstractmethod
+    def encode(self, waveforms: Sequence[np.ndarray]) -> torch.Tensor:
+        """Embed a batch of clips.
+
+        Parameters
+        ----------
+        waveforms : B arrays [N_i]
+            Mono samples in [-1, 1] at ``rate``; lengths may differ.
+
+        Returns
+        -------
+        torch.Tensor [B, S, D]
+            float32, on the CPU.
+        """
+
+
+def pool_time(frames: torch.Tensor, tokens: int) -> torch.Tensor:
+    """Average ``[F, D]`` over time to ``[tokens, D]``; fewer frames than tokens are repeated."""
+    return F.adaptive_avg_pool1d(frames.T[None], tokens)[0].T
+
+
+def hash_files(files: Iterable[Path], *settings: object) -> str:
+    """Short hash of files' contents and of settings."""
+    total = hashlib.sha256("\x1f".join(map(str, (FORMAT, *settings))).encode())
+    for path in files:
+        with open(path, "rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()[:16]

@@ -1,0 +1,45 @@
+"""What server and nodes say to each other.
+
+| type | asks a node to | answer |
+|---|---|---|
+| ``query.describe`` | say what it holds | classes, clip counts, spaces, problems |
+| ``train.generator`` | train a generator a class | ``generator.<class>``: decoder and prior |
+| ``train.adapter`` | train the adapter from where it is | ``adapter`` |
+| ``evaluate.adapter`` | judge ``candidate.<name>`` on its own unseen clips | confusion matrices |
+| ``query.generate`` | render its pictures | how many |
+
+A message carries values (JSON, so that they nest), and tensors by name. An answer ``{"problem": sentence}``
+is a mistake the node understood; one that it did not is a Flower error.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+
+from vegas_fl.tensorfiles import State
+
+DESCRIBE = "query.describe"
+TRAIN_GENERATOR = "train.generator"
+TRAIN_ADAPTER = "train.adapter"
+EVALUATE = "evaluate.adapter"
+GENERATE = "query.generate"
+
+
+def pack(values: Mapping[str, Any], states: Mapping[str, State] | None = None) -> RecordDict:
+    """Content of a message: ``values`` as JSON, each of ``states`` as an ArrayRecord."""
+    content = RecordDict({"values": ConfigRecord({"json": json.dumps(values)})})
+    if "clips" in values:  # how Flower's own strategies name a reply's weight
+        content["metrics"] = MetricRecord({"num-examples": values["clips"]})
+    for name, state in (states or {}).items():
+        content[name] = ArrayRecord(dict(state))
+    return content
+
+
+def unpack(content: RecordDict) -> tuple[dict[str, Any], dict[str, State]]:
+    """Values and tensors of a message."""
+    values = json.loads(str(content.config_records["values"]["json"]))
+    return values, {name: record.to_torch_state_dict() for name, record in content.array_records.items()}

@@ -1,0 +1,129 @@
+"""Everything that can be known to be wrong before a run starts, found at once."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from vegas_fl import encoders, splits
+from vegas_fl.checkpoints import find_adapters, find_generators
+from vegas_fl.config import Config, KDConfig
+from vegas_fl.errors import VegasError
+from vegas_fl.rendering import flux
+
+
+def check(config: Config, nodes_are_here: bool) -> list[str]:
+    """Sentences about what the run needs and does not have. Loads no network, writes nothing.
+
+    Parameters
+    ----------
+    config : Config
+    nodes_are_here : bool
+        Whether the nodes' recordings and folders are on this machine; elsewhere each node checks its own.
+    """
+    mistakes: list[str] = []
+    if nodes_are_here and config.needs_recordings:
+        mistakes += splits.check(config.data, config.nodes)
+        mistakes += _problem(lambda: encoders.fingerprint(config.encoder))
+    mistakes += _generators(config)
+    mistakes += _adapters(config)
+    mistakes += _problem(lambda: flux.location(config.renderer))
+    folders = {"paths.runs": config.paths.runs}
+    if "generators" in config.stages:
+        folders["generator.checkpoint_dir"] = config.generator.checkpoint_dir
+    if "adapters" in config.stages:
+        folders["adapter.checkpoint_dir"] = config.adapter.checkpoint_dir
+    if nodes_are_here and "images" in config.stages:
+        folders["images_output_dir"] = config.images_output_dir
+    for key, folder in folders.items():
+        mistakes += _unwritable(key, Path(folder))
+    return mistakes
+
+
+def adapter_files(config: Config, node: str) -> dict[str, Path]:
+    """The checkpoint files (branch → path) of the adapter that ``node`` draws with.
+
+    Raises
+    ------
+    VegasError
+        There are none, or none of the round asked for.
+    """
+    folder = Path(config.adapter.checkpoint_dir)
+    local = config.images.adapters == "local"
+    whose = f"adapter of node {node}" if local else "global adapter"
+    rounds = find_adapters(folder, node if local else None)
+    if not rounds:
+        raise VegasError(
+            f"Checkpoint not found: no {whose} in {folder}; train adapters first (stages=[adapters]), "
+            "or set adapter.checkpoint_dir"
+        )
+    round_ = config.images.round or max(rounds)
+    if round_ not in rounds:
+        raise VegasError(
+            f"images.round={round_}: {folder} has the {whose} of round {', '.join(map(str, rounds))}; choose one"
+        )
+    return rounds[round_]
+
+
+def _generators(config: Config) -> Iterator[str]:
+    """Generators that are loaded, not trained, and are not there."""
+    distils = "adapters" in config.stages and isinstance(config.aggregation, KDConfig)
+    if "generators" in config.stages or not (distils or "images" in config.stages):
+        return
+    folder = Path(config.generator.checkpoint_dir)
+    found = find_generators(folder)
+    if not found:
+        yield (
+            f"Checkpoint not found: no generator in {folder}; train generators first (stages=[generators]), "
+            "or set generator.checkpoint_dir"
+        )
+        return
+    for node, entry in config.nodes.items():
+        for label in entry.selected_classes:
+            if label not in found:
+                close = difflib.get_close_matches(label, found, n=1)
+                hint = f" (did you mean {close[0]}?)" if close else ""
+                yield (
+                    f"Generator for class '{label}' not found{hint}: {folder} has generators for {', '.join(found)}; "
+                    f"train it with stages=[generators], or change nodes.{node}.selected_classes"
+                )
+
+
+def _adapters(config: Config) -> Iterator[str]:
+    """Adapters that are loaded, not trained, and are not there."""
+    if "images" in config.stages and "adapters" not in config.stages:
+        seen = set()
+        for node in config.nodes:
+            for problem in _problem(lambda node=node: adapter_files(config, node)):  # type: ignore[misc]
+                if problem not in seen:
+                    yield problem
+                seen.add(problem)
+    if "adapters" in config.stages and config.adapter.local_checkpoint_dir:
+        folder = Path(config.adapter.local_checkpoint_dir)
+        for node in config.nodes:
+            if not find_adapters(folder, node):
+                yield (
+                    f"Checkpoint not found: no adapter of node {node} in {folder}; train adapters first, or set "
+                    "adapter.local_checkpoint_dir"
+                )
+
+
+def _problem(attempt: Callable[[], object]) -> list[str]:
+    try:
+        attempt()
+    except VegasError as error:
+        return [str(error)]
+    return []
+
+
+def _unwritable(key: str, folder: Path) -> Iterator[str]:
+    """Why ``folder`` cannot be created or written to."""
+    place = folder.absolute()
+    while not place.exists() and not place.is_symlink() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        yield f"{key}={folder} cannot be made: {place} is not a folder; choose another"
+    elif not os.access(place, os.W_OK | os.X_OK):
+        yield f"{key}={folder} cannot be written: no permission in {place}; choose another"

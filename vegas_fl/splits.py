@@ -1,0 +1,259 @@
+"""Who owns which clips, and what each is for: training, validation, test.
+
+Everything is drawn from ``data.split_seed`` and the class, so that every node computes its own part without
+asking the others: a class's clips are shuffled, dealt out to its owners (disjoint, complete), and each
+owner's share is split, class by class. With folds, they are dealt within each fold, and folds decide the rest.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from vegas_fl.clips import Clip
+from vegas_fl.config import DataConfig
+from vegas_fl.datasets import Dataset, open_dataset
+from vegas_fl.errors import VegasError
+from vegas_fl.seeds import derive_seed
+
+PARTS = ("train", "val", "test")
+
+Parts = dict[str, list[Clip]]
+
+
+class NodeEntry(Protocol):
+    """What a split needs to know of a node (:class:`vegas_fl.config.NodeConfig`)."""
+
+    @property
+    def selected_classes(self) -> tuple[str, ...]: ...
+
+    @property
+    def samples_per_node(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Split:
+    """A node's clips by class, and ``notes``: sentences its owner would want to read."""
+
+    train: Parts
+    val: Parts
+    test: Parts
+    notes: list[str]
+
+
+def split_evenly(total: int, classes: Sequence[str]) -> dict[str, int]:
+    """Share ``total`` among ``classes``; what remains goes to the first ones: 5 of a, b, c are 2, 2, 1."""
+    each, rest = divmod(total, len(classes))
+    return {name: each + (position < rest) for position, name in enumerate(classes)}
+
+
+def node_clips(config: DataConfig, nodes: Mapping[str, NodeEntry], node_id: str, dataset: Dataset) -> Split:
+    """The clips of one node.
+
+    ``samples_per_node`` caps what it trains on (several classes share it evenly); validation and test clips
+    are never capped.
+
+    Raises
+    ------
+    VegasError
+        What :func:`check` finds for this node.
+    """
+    if mistakes := [*_settings(config), *_contents(config, nodes, [node_id], dataset)]:
+        raise VegasError("\n".join(mistakes))
+    node = nodes[node_id]
+    caps = split_evenly(node.samples_per_node, node.selected_classes)
+    split = Split({}, {}, {}, [])
+    for label in node.selected_classes:
+        parts = _parts(config, label, _share(config, nodes, node_id, label, dataset.clips(label)))
+        split.notes.extend(_notes(config, node_id, node, label, parts, caps[label]))
+        split.train[label], split.val[label], split.test[label] = (
+            parts["train"][: caps[label]],
+            parts["val"],
+            parts["test"],
+        )
+    return split
+
+
+def check(config: DataConfig, nodes: Mapping[str, NodeEntry]) -> list[str]:
+    """Everything that is wrong with the data settings and with who owns what, as sentences. Reads no audio."""
+    mistakes = list(_settings(config))
+    try:
+        dataset = open_dataset(config)
+    except VegasError as error:
+        return [*mistakes, str(error)]
+    return mistakes + list(dict.fromkeys(_contents(config, nodes, list(nodes), dataset)))
+
+
+def _settings(config: DataConfig) -> Iterator[str]:
+    """Mistakes that show without the data."""
+    ratios = (config.train_ratio, config.val_ratio, config.test_ratio)
+    if abs(sum(ratios) - 1) > 1e-6:
+        shown = " + ".join(f"{ratio:g}" for ratio in ratios)
+        yield f"data.train_ratio + data.val_ratio + data.test_ratio is {shown} = {sum(ratios):g}; make it 1"
+    if config.train_ratio == 0:
+        yield "data.train_ratio is 0: nothing would be trained on; make it larger"
+    folds = _folds(config)
+    if not _by_folds(config):
+        if config.val_folds:
+            yield "data.val_folds is set, but data.train_folds and data.test_folds are not; set all or none"
+        return
+    for part in ("train", "test"):
+        if not folds[part]:
+            other = "test" if part == "train" else "train"
+            yield f"data.{other}_folds is set, but data.{part}_folds is empty; set both, or neither to split by ratio"
+    for position, part in enumerate(PARTS):
+        for later in PARTS[position + 1 :]:
+            if both := sorted(set(folds[part]) & set(folds[later])):
+                yield f"fold {', '.join(map(str, both))} is in data.{part}_folds and in data.{later}_folds; use it once"
+
+
+def _contents(
+    config: DataConfig, nodes: Mapping[str, NodeEntry], ids: Sequence[str], dataset: Dataset
+) -> Iterator[str]:
+    """Mistakes that show when the lists of clips are compared with what the nodes ``ids`` want."""
+    folds_told = False
+    for node_id in ids:
+        node = nodes[node_id]
+        if node.samples_per_node < len(node.selected_classes):
+            yield (
+                f"nodes.{node_id}.samples_per_node={node.samples_per_node} is less than its "
+                f"{len(node.selected_classes)} classes; give it at least one clip a class"
+            )
+        for label in node.selected_classes:
+            try:
+                clips = dataset.clips(label)
+            except VegasError as error:
+                yield str(error)
+                continue
+            if not clips:
+                yield _unknown_class(node_id, label, dataset.classes)
+                continue
+            if _by_folds(config):
+                if not folds_told and (mistake := _unknown_folds(config, dataset)):
+                    yield mistake
+                folds_told = True
+            owners = _owners(nodes, label)
+            training = [c for c in clips if not _by_folds(config) or c.fold in _folds(config)["train"]]
+            if not training:
+                yield f"class {label} has no clip in data.train_folds={list(_folds(config)['train'])}; choose others"
+            elif not _share(config, nodes, node_id, label, training):
+                yield (
+                    f"class {label} has {len(training)} clips to train on for {len(owners)} nodes "
+                    f"({', '.join(owners)}), none is left for node {node_id}; let fewer nodes select it"
+                )
+
+
+def _unknown_class(node_id: str, label: str, classes: Sequence[str]) -> str:
+    close = difflib.get_close_matches(label, classes, n=1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    return (
+        f"nodes.{node_id}.selected_classes: there is no clip of class '{label}'{hint}; "
+        f"classes with clips: {', '.join(classes)}"
+    )
+
+
+def _unknown_folds(config: DataConfig, dataset: Dataset) -> str | None:
+    there = sorted(
+        {clip.fold for label in dataset.classes for clip in _listed(dataset, label) if clip.fold is not None}
+    )
+    asked = {fold for folds in _folds(config).values() for fold in folds}
+    if not there:
+        return f"data={config.name} has no folds; set data.train_folds, val_folds and test_folds to null"
+    if unknown := sorted(asked - set(there)):
+        return (
+            f"fold {', '.join(map(str, unknown))} does not exist in the data, which has the folds "
+            f"{', '.join(map(str, there))}; change data.train_folds, val_folds or test_folds"
+        )
+    return None
+
+
+def _listed(dataset: Dataset, label: str) -> list[Clip]:
+    """The clips of a class; none if files of it are missing, which is told where the class is wanted."""
+    try:
+        return dataset.clips(label)
+    except VegasError:
+        return []
+
+
+def _folds(config: DataConfig) -> dict[str, tuple[int, ...]]:
+    return {"train": config.train_folds or (), "val": config.val_folds or (), "test": config.test_folds or ()}
+
+
+def _by_folds(config: DataConfig) -> bool:
+    return bool(config.train_folds or config.test_folds)
+
+
+def _owners(nodes: Mapping[str, NodeEntry], label: str) -> list[str]:
+    return sorted((node for node, entry in nodes.items() if label in entry.selected_classes), key=int)
+
+
+def _share(
+    config: DataConfig, nodes: Mapping[str, NodeEntry], node_id: str, label: str, clips: Sequence[Clip]
+) -> list[Clip]:
+    """The node's share of a class, shuffled; with folds, its share of every fold."""
+    owners = _owners(nodes, label)
+    position, share = owners.index(node_id), []
+    by_fold = _by_folds(config)
+    for fold in sorted({clip.fold for clip in clips if clip.fold is not None}) if by_fold else [None]:
+        members = [clip for clip in clips if not by_fold or clip.fold == fold]
+        order = np.random.default_rng(derive_seed(config.split_seed, "split", label, fold)).permutation(
+            len(members)
+        )
+        share += [members[i] for i in order[position :: len(owners)]]
+    return share
+
+
+def _parts(config: DataConfig, label: str, share: Sequence[Clip]) -> dict[str, list[Clip]]:
+    """A share divided into training, validation and test clips."""
+    folds = _folds(config)
+    if _by_folds(config):
+        parts = {part: [clip for clip in share if clip.fold in folds[part]] for part in PARTS}
+        # A cap takes the first ones: mix the folds.
+        order = np.random.default_rng(derive_seed(config.split_seed, "mix", label)).permutation(
+            len(parts["train"])
+        )
+        parts["train"] = [parts["train"][i] for i in order]
+        if config.val_folds is None:
+            held = _held_out(len(parts["train"]), config.val_ratio)
+            parts["val"], parts["train"] = parts["train"][:held], parts["train"][held:]
+        return parts
+    test = _held_out(len(share), config.test_ratio)
+    val = _held_out(len(share) - test, config.val_ratio / (1 - config.test_ratio))
+    return {
+        "test": list(share[:test]),
+        "val": list(share[test : test + val]),
+        "train": list(share[test + val :]),
+    }
+
+
+def _held_out(clips: int, ratio: float) -> int:
+    """How many of ``clips`` to hold out: the nearest number, at least one if asked for any, never all."""
+    return min(max(math.floor(clips * ratio + 0.5), int(ratio > 0)), clips - 1) if clips else 0
+
+
+def _notes(
+    config: DataConfig, node_id: str, node: NodeEntry, label: str, parts: Mapping[str, list[Clip]], cap: int
+) -> Iterator[str]:
+    training = len(parts["train"])
+    if training < cap:
+        of = f" ({cap} of them of this class)" if len(node.selected_classes) > 1 else ""
+        yield (
+            f"node {node_id}: class {label} has {training} training clip{'s' * (training != 1)}, "
+            f"samples_per_node asks for {node.samples_per_node}{of}: all {training} are used"
+        )
+    folds = _folds(config)
+    wanted = {
+        "val": bool(folds["val"])
+        if _by_folds(config) and config.val_folds is not None
+        else config.val_ratio > 0,
+        "test": bool(folds["test"]) if _by_folds(config) else config.test_ratio > 0,
+    }
+    for part, meaning in (("val", "validation"), ("test", "test")):
+        if wanted[part] and not parts[part]:
+            total = sum(map(len, parts.values()))
+            yield f"node {node_id}: class {label} has too few clips ({total}) for a {meaning} part"

@@ -1,0 +1,128 @@
+"""Safetensors files with a checked header, written atomically."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+
+from vegas_fl.errors import VegasError
+
+FORMAT = 1
+"""Version of the files' format; a file of another one is refused."""
+
+State = dict[str, torch.Tensor]
+
+
+class TensorFile(NamedTuple):
+    """Tensors by name, and the header that says what they are."""
+
+    tensors: State
+    header: dict[str, Any]
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write ``data`` so that ``path`` is, at any moment, absent, the old file or the new one, never half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise VegasError(
+            f"{path} cannot be written ({error.strerror}); free the disk or choose another folder"
+        ) from error
+
+
+def save(path: Path, tensors: Mapping[str, torch.Tensor], header: Mapping[str, Any]) -> None:
+    """Write a file. ``header`` (JSON values) gets the format's version and a hash of the tensors."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    metadata = {"vegas_fl": json.dumps({"format": FORMAT, "sha256": digest(plain), **header}, sort_keys=True)}
+    write_atomically(path, to_bytes(plain, metadata=metadata))
+
+
+def load(path: Path, **expected: Any) -> TensorFile:
+    """Read a file and check it.
+
+    Parameters
+    ----------
+    path : Path
+    expected
+        Header entries that must be as given; an entry the file does not have, or an expectation of None, is
+        not compared.
+
+    Raises
+    ------
+    VegasError
+        The file is absent, damaged, of another format, or does not fit ``expected``.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get("vegas_fl", "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator there)
+    except FileNotFoundError as error:
+        raise VegasError(f"Checkpoint not found: {path}; run the step that trains it first") from error
+    except (SafetensorError, OSError, ValueError) as error:
+        raise VegasError(f"{path} cannot be read ({error}); it is damaged, train it again") from error
+    if header.get("format") != FORMAT:
+        raise VegasError(
+            f"{path} has checkpoint format {header.get('format')}, this version reads {FORMAT}; train it again"
+        )
+    if header["sha256"] != digest(tensors):
+        raise VegasError(f"{path} is damaged: its content does not match its hash; train it again")
+    for key, value in expected.items():
+        if value is not None and header.get(key, value) != value:
+            raise VegasError(
+                f"{path} does not fit this run: its {key.replace('_', ' ')} is {header[key]!r}, needed is {value!r}; "
+                "use the settings it was trained with, or train it again"
+            )
+    return TensorFile(tensors, header)
+
+
+def digest(tensors: Mapping[str, torch.Tensor]) -> str:
+    """Hash of names, shapes, types and values, whatever the order of the tensors."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        total.update(f"{name}|{tensor.dtype}|{list(tensor.shape)}|".encode())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
+
+
+def load_into(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], origin: str) -> None:
+    """Load a state into ``module``, telling in one sentence what does not fit."""
+    if problem := misfit(tensors, module.state_dict()):
+        raise VegasError(
+            f"{origin} does not fit the configured network: {problem}; use the settings it was trained with"
+        )
+    module.load_state_dict(dict(tensors))
+
+
+def misfit(tensors: Mapping[str, torch.Tensor], like: Mapping[str, torch.Tensor]) -> str | None:
+    """Why ``tensors`` cannot stand for ``like`` (keys, shapes, types, finite values), or None if they can."""
+    if missing := sorted(set(like) - set(tensors)):
+        return f"it lacks {', '.join(missing[:3])}" + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+    if unknown := sorted(set(tensors) - set(like)):
+        return f"it has the unknown {', '.join(unknown[:3])}"
+    for name, tensor in tensors.items():
+        wanted = like[name]
+        if tensor.shape != wanted.shape:
+            return f"{name} is {list(tensor.shape)}, needed is {list(wanted.shape)}"
+        if tensor.dtype != wanted.dtype:
+            return f"{name} is {tensor.dtype}, needed is {wanted.dtype}"
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            return f"{name} has values that are not finite"
+    return None

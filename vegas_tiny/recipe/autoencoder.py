@@ -1,0 +1,145 @@
+"""The pictures' autoencoder: diffusers' `AutoencoderKL`, eight times smaller each way, 16 latent channels."""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL
+from diffusers.models.resnet import ResnetBlock2D
+from torch import nn
+
+from vegas_tiny.recipe.icons import Atlas, class_batch, place
+from vegas_tiny.recipe.schedule import Average, Budget, cosine, progress, save_state
+
+KL_WEIGHT = 1e-4  # per latent value: keeps the latents small and near a Gaussian, which the flow likes
+BATCH = 8
+RATE = 3e-3
+NARROW = -5.0  # log-variance of the posterior at the start
+
+
+def new_autoencoder() -> AutoencoderKL:
+    """The architecture, freshly initialised so that it learns fast.
+
+    Residual branches start at zero, which leaves a nearly linear path that carries colours from the first
+    step, and the posterior starts narrow: with its usual spread of one the first minutes are lost in noise.
+    """
+    model = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(16, 32, 64, 96),
+        layers_per_block=1,
+        latent_channels=16,
+        norm_num_groups=8,
+        sample_size=64,
+        mid_block_add_attention=False,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+    )
+    for part in model.modules():
+        if isinstance(part, ResnetBlock2D):
+            nn.init.zeros_(part.conv2.weight)
+            nn.init.zeros_(part.conv2.bias)
+    latents = model.config.latent_channels
+    with torch.no_grad():
+        model.encoder.conv_out.weight[latents:] = 0
+        model.encoder.conv_out.bias[latents:] = NARROW
+    return model
+
+
+def training_pictures(atlas: Atlas, size: int, generator: torch.Generator) -> torch.Tensor:
+    """`[size, 3, 64, 64]`: five of eight are icons the renderer draws, the rest anything not held back."""
+    drawn, _ = class_batch(atlas, atlas.where(atlas.drawn), size * 5 // 8, generator)
+    others = atlas.where(~atlas.held & ~atlas.unseen_style)
+    chosen = torch.cat([drawn, others[torch.randint(len(others), (size - len(drawn),), generator=generator)]])
+    return place(atlas.rgba[chosen], atlas.labels[chosen], generator)
+
+
+def unseen_pictures(atlas: Atlas, seed: int = 1) -> torch.Tensor:
+    """One picture of every icon that was held back from all training, `[N, 3, 64, 64]`."""
+    held = atlas.where(atlas.held & ~atlas.unseen_style)
+    generator = torch.Generator().manual_seed(seed)
+    return place(atlas.rgba[held], atlas.labels[held], generator)
+
+
+@torch.no_grad()
+def absolute_error(model: AutoencoderKL, pictures: torch.Tensor) -> float:
+    """Mean absolute error of the reconstruction from the latent mean, in units of pictures in [−1, 1]."""
+    errors = [(model.decode(model.encode(x).latent_dist.mean).sample - x).abs().mean() for x in pictures.split(64)]
+    sizes = torch.tensor([len(x) for x in pictures.split(64)], dtype=torch.float32)
+    return float((torch.stack(errors) * sizes).sum() / sizes.sum())
+
+
+def reconstruction_loss(output: torch.Tensor, pictures: torch.Tensor) -> torch.Tensor:
+    """L1 for the bar, squares for colours, and the L1 of local differences so that edges stay sharp."""
+    loss = F.l1_loss(output, pictures) + F.mse_loss(output, pictures)
+    for axis in (2, 3):
+        loss = loss + 0.25 * F.l1_loss(output.diff(dim=axis), pictures.diff(dim=axis))
+    return loss
+
+
+def train(atlas: Atlas, budget: Budget, work: Path, seed: int = 0) -> AutoencoderKL:
+    """Train encoder and decoder together; the average of the weights is returned and kept in `work`."""
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    model = new_autoencoder()
+    average = Average(model, 0.998)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=1e-4)
+    for step, done in progress(budget):
+        optimiser.param_groups[0]["lr"] = RATE * cosine(done, step)
+        pictures = training_pictures(atlas, BATCH, generator)
+        latents = model.encode(pictures).latent_dist
+        loss = reconstruction_loss(model.decode(latents.sample()).sample, pictures)
+        divergence = 0.5 * (latents.mean.square() + latents.var - 1 - latents.logvar).mean()
+        optimiser.zero_grad()
+        (loss + KL_WEIGHT * divergence).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        average.update(model)
+        if step % 100 == 0:
+            print(f"autoencoder {step} {done:.2f} loss {loss:.4f} kl {divergence:.2f}", flush=True)
+            save_state(average.weights, work / "autoencoder.pt")
+    model.load_state_dict(average.weights)
+    save_state(average.weights, work / "autoencoder.pt")
+    return normalise(model, atlas)
+
+
+def refine(model: AutoencoderKL, atlas: Atlas, budget: Budget, work: Path, seed: int = 1) -> AutoencoderKL:
+    """Train the decoder further while the encoder, and with it the renderer's latents, stays as it is.
+
+    The latents get a little extra noise, because the renderer's are never exact.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    model.encoder.requires_grad_(False)
+    parameters = list(model.decoder.parameters())
+    average = Average(model.decoder, 0.998)
+    optimiser = torch.optim.AdamW(parameters, lr=RATE / 2, betas=(0.9, 0.99), weight_decay=1e-4)
+    for step, done in progress(budget):
+        optimiser.param_groups[0]["lr"] = RATE / 2 * cosine(done, step)
+        pictures = training_pictures(atlas, BATCH, generator)
+        with torch.no_grad():
+            latents = model.encode(pictures).latent_dist.mean
+            amount = 0.15 * torch.rand(BATCH, 1, 1, 1, generator=generator) * latents.std()
+            latents = latents + amount * torch.randn(latents.shape, generator=generator)
+        loss = reconstruction_loss(model.decode(latents).sample, pictures)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        average.update(model.decoder)
+        if step % 100 == 0:
+            print(f"decoder {step} {done:.2f} loss {loss:.4f}", flush=True)
+            save_state(average.weights, work / "decoder.pt")
+    model.decoder.load_state_dict(average.weights)
+    save_state(average.weights, work / "decoder.pt")
+    return model.eval()
+
+
+@torch.no_grad()
+def normalise(model: AutoencoderKL, atlas: Atlas) -> AutoencoderKL:
+    """Write the latents' mean and spread into the config, as `shift_factor` and `scaling_factor`."""
+    pictures = training_pictures(atlas, 512, torch.Generator().manual_seed(2))
+    latents = torch.cat([model.encode(x).latent_dist.mean for x in pictures.split(64)])
+    model.register_to_config(
+        shift_factor=round(float(latents.mean()), 4), scaling_factor=round(float(1 / latents.std()), 4)
+    )
+    return model.eval()

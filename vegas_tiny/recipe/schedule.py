@@ -1,0 +1,62 @@
+"""Training by the clock: a run ends after so many minutes (or steps) with its learning rate at zero."""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long one training may take; `steps`, when given, overrules `minutes`."""
+
+    minutes: float
+    steps: int | None = None
+
+
+def progress(budget: Budget) -> Iterator[tuple[int, float]]:
+    """Yield (step, done) until the budget is used up; `done` runs from 0 to 1."""
+    start, step = time.monotonic(), 0
+    while True:
+        done = step / budget.steps if budget.steps else (time.monotonic() - start) / (60 * budget.minutes)
+        if done >= 1:
+            return
+        yield step, done
+        step += 1
+
+
+def cosine(done: float, step: int, warmup: int = 100) -> float:
+    """Learning-rate factor: linear warm-up, then half a cosine down to zero."""
+    return min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+class Average:
+    """Exponential moving average of a model's weights; what is saved and shown."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.steps = 0
+        self.weights = {k: v.detach().clone() for k, v in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Move towards the model's weights, faster in the first steps."""
+        self.steps += 1
+        rate = 1 - min(self.decay, self.steps / (self.steps + 10))
+        for key, value in model.state_dict().items():
+            if value.is_floating_point():
+                self.weights[key].lerp_(value, rate)
+            else:
+                self.weights[key].copy_(value)
+
+
+def save_state(weights: dict[str, torch.Tensor], path: Path) -> None:
+    """Write a checkpoint so that a kill in between leaves the old one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".part")
+    torch.save(weights, partial)
+    partial.replace(path)
