@@ -104,6 +104,7 @@ class Federation:
             (Message(content, dst_node_id=ids[node], message_type=message_type, group_id=message_type), node)
             for node, content in contents.items()
         ]
+        log.debug("sending %s to nodes %s", message_type, ", ".join(contents))
         return [message for message, _ in self._sent]
 
     def accept(self, replies: Iterable[Message], what: str, check: Check) -> dict[str, Reply]:
@@ -137,6 +138,7 @@ class Federation:
                 dropped[node] = str(problem)
             else:
                 accepted[node] = reply
+                log.debug("%s: node %s answered with %s", what, node, ", ".join(reply.states) or "values alone")
         for node in set(asked.values()) - set(accepted) - set(dropped):
             dropped[node] = f"no answer within {self.config.federation.timeout:g} s"
         reasons = [f"- node {node}: {dropped[node]}" for node in sorted(dropped, key=int)]

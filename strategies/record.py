@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,9 @@ from omegaconf import OmegaConf
 
 from vegas_fl.config import Config
 from vegas_fl.tensorfiles import write_atomically
+
+
+log = logging.getLogger("vegas_fl.server")
 
 
 class Record:
@@ -26,6 +32,15 @@ class Record:
         self._lines: list[str] = []
         text = OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json")))
         write_atomically(self.folder / "config.yaml", text.encode())
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage of the run."""
+        start = time.monotonic()
+        yield
+        seconds = time.monotonic() - start
+        log.info("%s took %.1f s", name, seconds)
+        self.add(stage=name, seconds=round(seconds, 3))
 
     def add(self, **values: Any) -> None:
         """Append one line of metrics."""

@@ -39,12 +39,19 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run the configuration that came with the run."""
-    if not logging.getLogger().handlers:
-        logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="[%(name)s] %(message)s")
+    _log_to_stdout()
     config = read_config(context.run_config)
     if mistakes := preflight.check(config, nodes_are_here=False):
         raise ConfigError(mistakes)
     run(grid, config)
+
+
+def _log_to_stdout() -> None:
+    """Under Flower nobody has configured logging; its own log takes what is printed."""
+    logger = logging.getLogger("vegas_fl")
+    if not logging.getLogger().handlers and not logger.handlers:
+        logger.addHandler(logging.StreamHandler(sys.stdout))
+        logger.setLevel(logging.INFO)
 
 
 def read_config(run_config: Mapping[str, Any]) -> Config:
@@ -63,25 +70,24 @@ def run(grid: Grid, config: Config) -> None:
         for note in reply.values["notes"]:
             log.info("%s", note)
     record = Record(config)
-    targets = _targets(config)
+    targets = None
+    if "adapters" in config.stages or "text" in config.conditioning.model_dump().values():
+        with record.stage("text targets"):
+            cache = Path(config.paths.cache).expanduser()
+            targets = text_targets(config.classes, config.renderer, cache, resolve_device(config.device))
     if config.needs_recordings:
-        assert targets is not None
         spaces = _spaces(config, described)
-        if "generators" in config.stages:
+    if "generators" in config.stages:
+        with record.stage("generators"):
             stages.train_generators(federation, record, spaces)
-        if "adapters" in config.stages:
+    if "adapters" in config.stages:
+        assert targets is not None
+        with record.stage("adapters"):
             _train_adapters(federation, record, spaces, targets)
     if "images" in config.stages:
-        stages.render(federation, record, targets if "text" in config.conditioning.model_dump().values() else None)
+        with record.stage("images"):
+            stages.render(federation, record, targets)
     log.info("run %s finished in %.0f s; metrics: %s", config.run, time.monotonic() - start, record.folder)
-
-
-def _targets(config: Config) -> Conditioning | None:
-    """Text targets of all classes, where any stage needs them."""
-    if not ("adapters" in config.stages or "text" in config.conditioning.model_dump().values()):
-        return None
-    cache = Path(config.paths.cache).expanduser()
-    return text_targets(config.classes, config.renderer, cache, resolve_device(config.device))
 
 
 def _spaces(config: Config, described: dict[str, Reply]) -> Spaces:

@@ -61,7 +61,7 @@ def train_generators(federation: Federation, record: Record, spaces: Spaces) -> 
                 node=node,
                 label=label,
                 clips=samples[node],
-                **reply.values["metrics"][label],
+                training=reply.values["metrics"][label],
             )
 
 
@@ -78,7 +78,7 @@ def render(federation: Federation, record: Record, targets: Conditioning | None)
             shared = load_class_generator(paths[label], adapter.header["spaces"]["audio"])
             states[f"generator.{label}"] = shared.of(node).state_dict()
             headers[label] = shared.header
-        if targets is not None:
+        if targets is not None and "text" in config.conditioning.model_dump().values():
             states["targets"] = targets._asdict()
         contents[node] = federation.content(
             states,

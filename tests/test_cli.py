@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_guide import step, vegas
+from tests.command import run_script, vegas
+from tests.test_guide import step
 from vegas_fl import engines
 
 ROOT = Path(__file__).parents[1]

@@ -52,10 +52,8 @@ def federation(train: dict[str, Answer], nodes: int = 3, min_nodes: int | None =
         node = str(context.node_config["partition-id"])
         return train.get(node, good)(node, message)
 
-    entries = ", ".join(f'"{i}": {{selected_classes: [dog], samples_per_node: 1}}' for i in range(nodes))
-    config: Config = compose(
-        [f"nodes={{{entries}}}", f"federation.min_nodes={'null' if min_nodes is None else min_nodes}"]
-    )
+    entries = [f"nodes.{i}={{selected_classes: [dog], samples_per_node: 1}}" for i in range(nodes)]
+    config: Config = compose([*entries, f"federation.min_nodes={'null' if min_nodes is None else min_nodes}"])
     made = Federation(InProcessGrid(app, nodes), config)
     made.gather()
     return made

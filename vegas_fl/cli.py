@@ -9,7 +9,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from vegas_fl import preflight
 from vegas_fl.config import Config, ConfigError, FlowerConfig, lenient, validate
 from vegas_fl.errors import VegasError
 
@@ -27,7 +26,7 @@ def _main(composed: DictConfig) -> None:
         # Each job a run of its own, so that jobs do not write to the same folders.
         composed.run = f"{composed.run}-{job.job.num}"
     try:
-        run(validate(composed))
+        run(checked(composed))
     except ConfigError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
@@ -36,11 +35,31 @@ def _main(composed: DictConfig) -> None:
         sys.exit(1)
 
 
-def run(config: Config) -> None:
-    """Check everything that can be checked beforehand, then run with the chosen engine."""
+def checked(composed: DictConfig) -> Config:
+    """The configuration, after everything that can be checked before the run was; all mistakes come together.
+
+    Raises
+    ------
+    ConfigError
+        There is a mistake.
+    """
+    mistakes: tuple[str, ...] = ()
+    try:
+        config = validate(composed)
+    except ConfigError as error:
+        if error.config is None:
+            raise
+        mistakes, config = error.mistakes, error.config
+    from vegas_fl import preflight
+
     remote = isinstance(config.engine, FlowerConfig) and config.engine.connection is not None
-    if mistakes := preflight.check(config, nodes_are_here=not remote):
+    if mistakes := (*mistakes, *preflight.check(config, nodes_are_here=not remote)):
         raise ConfigError(mistakes)
+    return config
+
+
+def run(config: Config) -> None:
+    """Run with the chosen engine."""
     if isinstance(config.engine, FlowerConfig):
         from vegas_fl.engines import flower
 

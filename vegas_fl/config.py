@@ -73,6 +73,7 @@ class GeneratorConfig(Section):
     token_latent: PositiveInt
     hidden: PositiveInt
     epochs: PositiveInt
+    max_steps: PositiveInt
     learning_rate: PositiveFloat
     batch_size: PositiveInt
     beta: NonNegativeFloat
@@ -215,10 +216,13 @@ class Config(Section):
 
 
 class ConfigError(VegasError):
-    """The configuration cannot be run; ``mistakes`` has a sentence for each reason."""
+    """The configuration cannot be run; ``mistakes`` has a sentence for each reason.
 
-    def __init__(self, mistakes: Sequence[str]) -> None:
-        self.mistakes = tuple(mistakes)
+    ``config`` is what is left of it without unknown keys, if that is well-formed: other checks can go on.
+    """
+
+    def __init__(self, mistakes: Sequence[str], config: Config | None = None) -> None:
+        self.mistakes, self.config = tuple(mistakes), config
         count = "1 mistake" if len(self.mistakes) == 1 else f"{len(self.mistakes)} mistakes"
         super().__init__(
             f"The configuration has {count}; nothing was started.\n" + "\n".join(f"- {m}" for m in self.mistakes)
@@ -291,7 +295,7 @@ def parse(values: dict[str, Any]) -> Config:
         config = _read(_without(values, unknown))
     mistakes += _contradictions(config)
     if mistakes:
-        raise ConfigError(mistakes)
+        raise ConfigError(mistakes, config)
     return config
 
 

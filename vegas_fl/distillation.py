@@ -83,9 +83,7 @@ class OwnerTargets:
                 f"No adapter teaches {', '.join(orphans)}: each class with a generator needs a node that owns "
                 "it among the replies."
             )
-        means = [
-            Conditioning(*(total / self._weights[name] for total in self._sums[name])) for name in self.samples
-        ]
+        means = [Conditioning(*(total / self._weights[name] for total in self._sums[name])) for name in self.samples]
         x = torch.cat(list(self.samples.values()))
         return x, Conditioning(*(torch.cat(parts) for parts in zip(*means, strict=True)))
 

@@ -90,10 +90,10 @@ def embed(
         found = cache.read(wanted)
     missing = {key: clip for key, clip in wanted.items() if key not in found}
     if missing:
-        for key, embedding in _compute(missing, config, max_seconds, device, progress, bad):
-            found[key] = embedding
+        for content, embedding in _compute(missing, config, max_seconds, device, progress, bad):
+            found[content] = embedding
             if cache:
-                cache.add(key, embedding)
+                cache.add(content, embedding)
         if cache:
             cache.flush()
     if bad:
@@ -142,7 +142,7 @@ class Cache:
 
     def read(self, wanted: Iterable[str]) -> dict[str, torch.Tensor]:
         """Those of ``wanted`` that the cache has, ``[S, D]`` float16. A damaged shard is told and removed."""
-        rest, found = set(wanted), {}
+        rest, found = set(wanted), dict[str, torch.Tensor]()
         for path in sorted(self._folder.glob("*.safetensors")):
             if not rest:
                 break

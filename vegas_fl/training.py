@@ -61,7 +61,9 @@ def train_adapter(
         If there is no clip, or labels do not fit the clips or the targets.
     """
     if len(x) == 0 or len(labels) != len(x):
-        raise VegasError(f"An adapter is trained on at least one labelled clip: got {len(x)} clips, {len(labels)} labels.")
+        raise VegasError(
+            f"An adapter is trained on at least one labelled clip: got {len(x)} clips, {len(labels)} labels."
+        )
     if not 0 <= int(labels.min()) <= int(labels.max()) < len(targets.clip):
         raise VegasError(
             f"Labels lie in {int(labels.min())}..{int(labels.max())}, but there are {len(targets.clip)} text targets."

@@ -6,7 +6,8 @@ row of firings, a train a row of wheels over joints. What it gets right was chos
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.random import Generator
@@ -16,36 +17,52 @@ SECONDS = 5.0
 SIZE = int(RATE * SECONDS)
 TIME = np.arange(SIZE) / RATE
 
-Points = list[tuple[float, float]]
+Points = Sequence[tuple[float, float]]
 """A frequency response as (Hz, dB) pairs, straight lines between them over the logarithm of frequency."""
 
 
 def synthesise(label: str, rng: Generator) -> np.ndarray:
     """Five seconds of a class at 16 kHz: ``[80000]`` float32, peak between 0.3 and 0.95."""
     sound = RECIPES[label](rng)
-    room = rng.normal(size=SIZE) * 10 ** rng.uniform(-4.0, -3.0)
-    sound = sound / np.abs(sound).max() + room
-    return (sound * rng.uniform(0.3, 0.95) / np.abs(sound).max()).astype(np.float32)
+    sound = sound / np.abs(sound).max()
+    sound += 10 ** rng.uniform(-4.0, -3.0) * rng.standard_normal(SIZE, np.float32)  # the room
+    return (sound * (rng.uniform(0.3, 0.95) / np.abs(sound).max())).astype(np.float32)
 
 
 def response(size: int, points: Points) -> np.ndarray:
     """Gains ``[size // 2 + 1]`` of a response given by points."""
-    frequencies = np.log(np.fft.rfftfreq(size, 1 / RATE) + 1.0)
-    decibels = np.interp(frequencies, np.log([f + 1.0 for f, _ in points]), [d for _, d in points])
-    return 10 ** (decibels / 20)
+    decibels = np.interp(_pitches(size), np.log([f + 1.0 for f, _ in points]), [d for _, d in points])
+    return np.exp(decibels.astype(np.float32) * np.float32(np.log(10) / 20))
+
+
+@functools.lru_cache(maxsize=8)
+def _pitches(size: int) -> np.ndarray:
+    """Logarithms of the frequencies of a spectrum's bins."""
+    return np.log(np.fft.rfftfreq(size, 1 / RATE) + 1.0)
 
 
 def filtered(sound: np.ndarray, points: Points) -> np.ndarray:
     """``sound`` through a response, without delay."""
-    return np.fft.irfft(np.fft.rfft(sound) * response(len(sound), points), len(sound))
+    return np.fft.irfft(np.fft.rfft(sound.astype(np.float32)) * response(len(sound), points), len(sound))
 
 
 def noise(rng: Generator, size: int, points: Points) -> np.ndarray:
     """Noise ``[size]`` of a spectrum, with standard deviation 1."""
     gains = response(size, points)
-    spectrum = gains * (rng.normal(size=len(gains)) + 1j * rng.normal(size=len(gains)))
-    sound = np.fft.irfft(spectrum, size)
+    parts = rng.standard_normal(2 * len(gains), np.float32).view(np.complex64)
+    sound = np.fft.irfft(parts * gains, size)
     return sound / sound.std()
+
+
+def grains(rng: Generator, size: int, points: Points) -> Callable[[int], np.ndarray]:
+    """A source of many short noises of one spectrum: pieces of ``size`` samples of one second of it."""
+    long = noise(rng, RATE, points)
+
+    def grain(length: int) -> np.ndarray:
+        start = int(rng.integers(RATE - length))
+        return long[start : start + length]
+
+    return grain
 
 
 def wander(rng: Generator, size: int, per_second: float) -> np.ndarray:
@@ -61,9 +78,9 @@ def curve(size: int, *points: tuple[float, float]) -> np.ndarray:
 
 def buzz(pitch: np.ndarray, tilt: float = 1.0) -> np.ndarray:
     """All harmonics of a gliding ``pitch`` [N] in Hz below 7.6 kHz, the k-th with amplitude k ** -tilt."""
-    harmonics = np.arange(1, max(2, int(7600 / pitch.max())))
-    table = np.zeros(1025, complex)
-    table[harmonics[:1024]] = harmonics[:1024] ** -tilt * np.exp(1j * harmonics[:1024] ** 2 * 0.7)
+    harmonics = np.arange(1, np.clip(7600 / pitch.max(), 2, 1024), dtype=np.float32)
+    table = np.zeros(1025, np.complex64)
+    table[1 : len(harmonics) + 1] = harmonics**-tilt * np.exp(0.7j * harmonics**2)
     wave = np.fft.irfft(table, 2048)
     phase = np.cumsum(pitch) / RATE
     return wave[(phase * 2048).astype(np.int64) % 2048] / np.abs(wave).max()

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import soxr
+import torch
 
 from vegas_fl.clips import Clip
 from vegas_fl.datasets import synthesis
@@ -98,49 +101,63 @@ class ToyClip(Clip):
         return sound[: round(max_seconds * rate)]
 
 
-def report(clips_per_class: int = 50) -> dict[str, Any]:
+def report(clips_per_class: int = 50, classes: Sequence[str] | None = None) -> dict[str, Any]:
     """What YAMNet makes of the toy clips.
+
+    Parameters
+    ----------
+    clips_per_class : int
+    classes : sequence of str, optional
+        Default: all ten.
 
     Returns
     -------
     dict
         ``heard``: class → share of its clips whose five best AudioSet labels contain the class;
         ``classes_heard``: in how many classes that is at least half of the clips;
-        ``nearest_mean``: accuracy by nearest class mean of clips not used for the means;
-        ``variety``: class → mean distance of its clips from their mean, over the mean distance to the
-        nearest other class's mean;
-        ``best``: class → its most frequent labels, for tuning.
+        ``nearest_mean``: accuracy by nearest class mean (cosine), every other clip giving the means;
+        ``variety``: class → mean distance between two of its clips, over the mean distance between a clip
+        of it and one of another class;
+        ``labels``: class → its most frequent labels and in how many clips each is among the five best.
     """
     from vegas_fl.encoders.yamnet import YamNetEncoder, locate
 
     encoder = YamNetEncoder(locate("pack"), tokens=1)
     names = np.array(encoder.class_names)
     toy = Toy(clips_per_class)
+    classes = classes or toy.classes
     heard: dict[str, float] = {}
-    best: dict[str, dict[str, int]] = {}
+    labels: dict[str, dict[str, int]] = {}
     embeddings: dict[str, np.ndarray] = {}
-    for label in toy.classes:
-        sounds = [clip.read(encoder.rate, synthesis.SECONDS) for clip in toy.clips(label)]
-        top = [set(names[row]) for row in np.argsort(-encoder.scores(sounds).numpy(), axis=1)[:, :5]]
-        heard[label] = float(np.mean([bool(labels & set(HEARD_AS[label])) for labels in top]))
-        counts = {str(name): sum(name in labels for labels in top) for name in set().union(*top)}
-        best[label] = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:8])
-        embeddings[label] = encoder.encode(sounds)[:, 0].numpy()
-    means = np.stack([embeddings[label][::2].mean(0) for label in toy.classes])
-    right, total, variety = 0, 0, {}
-    for index, label in enumerate(toy.classes):
-        unseen = embeddings[label][1::2]
-        distances = np.linalg.norm(unseen[:, None] - means, axis=2)
-        right, total = right + int((distances.argmin(1) == index).sum()), total + len(unseen)
-        spread = np.linalg.norm(embeddings[label] - embeddings[label].mean(0), axis=1).mean()
-        variety[label] = float(spread / np.delete(distances, index, axis=1).min(1).mean())
+    for label in classes:
+        frames = [
+            encoder.features([clip.read(encoder.rate, synthesis.SECONDS)])[0] for clip in toy.clips(label)
+        ]
+        best = [set(names[encoder.classify(clip).topk(5).indices.numpy()]) for clip in frames]
+        heard[label] = float(np.mean([bool(found & set(HEARD_AS[label])) for found in best]))
+        counts = Counter(str(name) for found in best for name in found)
+        labels[label] = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:8])
+        embeddings[label] = torch.nn.functional.normalize(torch.stack([f.mean(0) for f in frames])).numpy()
+    means = np.stack([embeddings[label][::2].mean(0) for label in classes])
+    nearest = [
+        (np.linalg.norm(embeddings[label][1::2, None] - means, axis=2).argmin(1) == index)
+        for index, label in enumerate(classes)
+    ]
     return {
         "heard": heard,
         "classes_heard": sum(share >= 0.5 for share in heard.values()),
-        "nearest_mean": right / total,
-        "variety": variety,
-        "best": best,
+        "nearest_mean": float(np.concatenate(nearest).mean()),
+        "variety": {label: _variety(label, embeddings) for label in classes},
+        "labels": labels,
     }
+
+
+def _variety(label: str, embeddings: dict[str, np.ndarray]) -> float:
+    """Distance between clips of a class, over their distance to other classes' clips."""
+    own = embeddings[label]
+    others = np.concatenate([value for name, value in embeddings.items() if name != label])
+    within = np.linalg.norm(own[:, None] - own, axis=2).sum() / (len(own) * (len(own) - 1))
+    return float(within / np.linalg.norm(own[:, None] - others, axis=2).mean())
 
 
 if __name__ == "__main__":

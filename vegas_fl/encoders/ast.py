@@ -38,8 +38,11 @@ class Grid:
 
     @classmethod
     def of(cls, config: ASTConfig) -> Grid:
+        patch = config.patch_size
+        assert isinstance(patch, int)
+
         def count(length: int, stride: int) -> int:
-            return (length - config.patch_size) // stride + 1
+            return (length - patch) // stride + 1
 
         bands = count(config.num_mel_bins, config.frequency_stride)
         return cls(bands, count(config.max_length, config.time_stride), config.time_stride)

@@ -52,20 +52,23 @@ class YamNetEncoder(AudioEncoder):
         return names
 
     def encode(self, waveforms: Sequence[np.ndarray]) -> torch.Tensor:
-        return torch.stack([pool_time(frames, self.tokens) for frames in self._features(waveforms)])
+        return torch.stack([pool_time(frames, self.tokens) for frames in self.features(waveforms)])
 
-    @torch.inference_mode()
     def scores(self, waveforms: Sequence[np.ndarray]) -> torch.Tensor:
         """Probabilities ``[B, 521]`` of AudioSet's classes, averaged over each clip's patches."""
-        head = self._network.classifier.cpu()
-        return torch.stack([torch.sigmoid(head(frames)).mean(0) for frames in self._features(waveforms)])
+        return torch.stack([self.classify(frames) for frames in self.features(waveforms)])
 
     @torch.inference_mode()
-    def _features(self, waveforms: Sequence[np.ndarray]) -> list[torch.Tensor]:
+    def features(self, waveforms: Sequence[np.ndarray]) -> list[torch.Tensor]:
         """Per clip, its patches' features ``[F_i, 1024]``; patches of all clips go through together."""
         patches = [self._network.patches(torch.as_tensor(w, device=self._device)) for w in waveforms]
         features = [self._network.features(part) for part in torch.cat(patches).split(PATCHES_AT_ONCE)]
         return list(torch.cat(features).cpu().split([len(p) for p in patches]))
+
+    @torch.inference_mode()
+    def classify(self, frames: torch.Tensor) -> torch.Tensor:
+        """A clip's features ``[F, 1024]`` → probabilities ``[521]``, averaged over its patches."""
+        return torch.sigmoid(self._network.classifier(frames.to(self._device))).mean(0).cpu()
 
 
 class YamNet(nn.Module):
@@ -111,17 +114,15 @@ class ConvNormReLU(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, 0, groups=groups, bias=False)
+        self.same = (0, 1, 0, 1) if stride == 2 else None  # of an even length; on both sides otherwise
+        self.conv = nn.Conv2d(
+            inputs, outputs, kernel, stride, 0 if self.same else kernel // 2, groups=groups, bias=False
+        )
         self.norm: nn.Module = nn.BatchNorm2d(outputs, eps=1e-4)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        kernel, stride = self.conv.kernel_size[0], self.conv.stride[0]
-        if kernel > 1:
-            sides = []
-            for length in (x.shape[-1], x.shape[-2]):
-                total = max((-(-length // stride) - 1) * stride + kernel - length, 0)
-                sides += [total // 2, total - total // 2]
-            x = F.pad(x, sides)
+        if self.same:
+            x = F.pad(x, self.same)
         return F.relu(self.norm(self.conv(x)), inplace=True)
 
     def fold_norm(self) -> None:
@@ -138,7 +139,8 @@ def mel_matrix() -> torch.Tensor:
         return 1127.0 * np.log1p(hertz / 700.0)
 
     bins = mel(np.linspace(0, RATE / 2, FFT // 2 + 1))[:, None]
-    edges = np.linspace(*mel(np.array([LOWEST, HIGHEST])), BANDS + 2)
+    lowest, highest = mel(np.array([LOWEST, HIGHEST]))
+    edges = np.linspace(lowest, highest, BANDS + 2)
     lower, centre, upper = edges[:-2], edges[1:-1], edges[2:]
     matrix = np.maximum(0, np.minimum((bins - lower) / (centre - lower), (upper - bins) / (upper - centre)))
     matrix[0] = 0  # no band hears the constant part

@@ -2,14 +2,15 @@
 
 A VAE (Kingma & Welling 2014, "Auto-encoding variational Bayes") whose latent has two levels, because an
 audio embedding has two: a clip latent z (which dog, which room) and a token latent w_t (bark or pause at
-time t). A token is decoded from (z, w_t) and its position, so no layer grows with S * D. After training the
-N(0, I) prior is replaced by a density fitted to the codes of the training clips (Ghosh et al. 2020, "From
-variational to deterministic autoencoders", section 4, ex-post density estimation): what N(0, I) draws and
-what the decoder has seen differ, and that difference is most of what a sample loses.
+time t). Token t is decoded from z, w_t and its position alone, so no layer grows with S * D.
 
-The encoders stay on the node. :class:`Sampler` is what leaves it: decoder, prior and standardisation.
-It reveals moments only, of single features (mean, deviation, smallest value) and of latent codes (means and
-covariances of the prior's components), never the code of a clip.
+After training, the prior N(0, I) is replaced by a density fitted to the codes of the training clips (Ghosh
+et al. 2020, "From variational to deterministic autoencoders", section 4, ex-post density estimation):
+N(0, I) also draws codes that no clip has, and what the decoder makes of those is not of the class.
+
+The encoders stay on the node. What leaves it is the :class:`Sampler`: decoder, prior and standardisation.
+The last two are moments: mean and deviation of each feature, means and covariances of the prior's
+components. A component of a single clip (a class with one clip) is that clip's code.
 
 Letters: N clips, S audio tokens of width D, Z width of the clip latent, W width of the token latent, K
 components of the prior.
@@ -17,7 +18,7 @@ components of the prior.
 
 from __future__ import annotations
 
-import math
+from typing import NamedTuple
 
 import torch
 from sklearn.mixture import GaussianMixture
@@ -27,24 +28,40 @@ from vegas_fl.config import GeneratorConfig
 from vegas_fl.errors import VegasError
 
 CHUNK = 32
-"""Clips decoded at a time when sampling: bounds the memory of the hidden layer."""
+"""Clips decoded at a time by :meth:`Sampler.sample`; bounds the memory of the hidden layer."""
+
+CLIPS_PER_COMPONENT = 4
+"""A component of the prior needs at least so many clips; with fewer the prior has fewer components."""
+
+STD_FLOOR = 0.05
+"""Added to each feature's deviation, as a share of the typical one, before dividing by it: a feature that
+is constant (a dead unit of the encoder) would otherwise turn rounding errors into signal."""
+
+LATENT_LOG_VARIANCE = (-6.0, 2.0)
+RESIDUAL_LOG_DEVIATION = (-3.0, 1.0)
+"""Bounds that keep a posterior from collapsing to a point and the likelihood from growing without limit."""
 
 
-def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, outputs))
+class Posterior(NamedTuple):
+    """q(z | x) and q(w | x, z), diagonal Gaussians: means and log-variances [B, Z] and [B, S, W]."""
+
+    z_mean: Tensor
+    z_log_variance: Tensor
+    w_mean: Tensor
+    w_log_variance: Tensor
 
 
 class LatentPrior(nn.Module):
-    """A density over (z, w_1..w_S), fitted to the aggregate posterior.
+    """A density over (z, w_1..w_S).
 
-    The clip level is a mixture of K Gaussians over v = (z, w_mean), where w_mean is the mean of w_t over
-    the clip; the token level is w_t = w_mean + e_t with e_t ~ N(0, C), one covariance for all clips. So the tokens of
-    one clip resemble each other as they do in recordings, for any S.
+    Clip level: a mixture of K Gaussians over (z, c), where c is the mean of w_t over the clip. Token level:
+    w_t = c + e_t - mean(e), e_t ~ N(0, C), with one covariance C for all clips. So the tokens of a clip
+    resemble each other as they do in recordings, and the number of parameters does not depend on S.
 
     Parameters
     ----------
     clip_latent, token_latent, components : int
-        Z, W and K. Fewer clips than components leave components with weight 0.
+        Z, W and K.
     """
 
     weights: Tensor
@@ -61,130 +78,252 @@ class LatentPrior(nn.Module):
         self.register_buffer("factors", torch.eye(width).repeat(components, 1, 1))
         self.register_buffer("token_factor", torch.eye(token_latent))
 
+    @torch.no_grad()
+    def fit(self, posterior: Posterior, shrinkage: float) -> int:
+        """Fit to the aggregate posterior, the mixture of the posteriors of N clips.
+
+        Its covariance is that of the posteriors' means plus the mean of their variances (law of total
+        variance), so few clips still give a proper density; one clip gives its own posterior.
+
+        Parameters
+        ----------
+        posterior : Posterior
+            Of all N training clips.
+        shrinkage : float
+            How far the covariances of the clip level are drawn towards their diagonal, 0 to 1.
+
+        Returns
+        -------
+        int
+            Components used: at most one for every ``CLIPS_PER_COMPONENT`` clips. The others get weight 0.
+        """
+        z, z_log_variance, w, w_log_variance = posterior
+        clips, tokens = w.shape[:2]
+        codes = torch.cat([z, w.mean(1)], 1)
+        variance = torch.cat([z_log_variance.exp().mean(0), w_log_variance.exp().mean((0, 1)) / tokens])
+        used = min(len(self.weights), max(1, clips // CLIPS_PER_COMPONENT))
+        if used == 1:
+            weights, means = codes.new_ones(1), codes.mean(0, keepdim=True)
+            covariance = (codes - means).T @ (codes - means) / clips
+        else:
+            # "tied": one covariance for all, because a component's few clips cannot carry one each.
+            mixture = GaussianMixture(
+                used, covariance_type="tied", reg_covar=1e-3, random_state=int(torch.randint(2**31, ()))
+            ).fit(codes.double().numpy())
+            weights, means, covariance = (
+                torch.as_tensor(array).to(codes) for array in (mixture.weights_, mixture.means_, mixture.covariances_)
+            )
+        covariance = torch.lerp(covariance, covariance.diagonal().diag(), shrinkage) + variance.diag()
+        self.weights.zero_()
+        self.weights[:used] = weights
+        self.means[:used] = means
+        self.factors[:] = torch.linalg.cholesky(covariance)
+        deviations = (w - w.mean(1, keepdim=True)).flatten(0, 1)
+        within = deviations.T @ deviations / (clips * max(1, tokens - 1))
+        within = within + w_log_variance.exp().mean((0, 1)).diag()
+        self.token_factor.copy_(torch.linalg.cholesky(within))
+        return used
+
     def sample(self, count: int, tokens: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw z ``[count, Z]`` and w ``[count, S, W]``."""
         component = torch.multinomial(self.weights, count, replacement=True, generator=generator)
         normal = torch.randn(count, self.means.shape[1], generator=generator)
-        clip = self.means[component] + (self.factors[component] @ normal[:, :, None]).squeeze(2)
-        z, centre = clip[:, : self.clip_latent], clip[:, self.clip_latent :]
-        e = torch.randn(count, tokens, centre.shape[1], generator=generator) @ self.token_factor.T
-        return z, centre[:, None] + e
+        code = self.means[component] + torch.einsum("bij,bj->bi", self.factors[component], normal)
+        z, centre = code.tensor_split([self.clip_latent], 1)
+        deviation = torch.randn(count, tokens, centre.shape[1], generator=generator) @ self.token_factor.T
+        return z, centre[:, None] + deviation - deviation.mean(1, keepdim=True)
 
 
 class Sampler(nn.Module):
+    """Decoder, prior and standardisation of one class: what leaves the node.
+
+    Parameters
+    ----------
+    tokens, width : int
+        S and D.
+    config : GeneratorConfig
+        Latent and hidden widths, components of the prior, noise of the samples.
+    """
+
+    mean: Tensor
+    std: Tensor
+    rectified: Tensor
+
     def __init__(self, tokens: int, width: int, config: GeneratorConfig) -> None:
         super().__init__()
-        self.tokens = tokens
         self.residual_noise = config.residual_noise
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("std", torch.ones(width))
-        self.register_buffer("floor", torch.full((width,), -math.inf))
+        self.register_buffer("rectified", torch.zeros(()))
         self.prior = LatentPrior(config.clip_latent, config.token_latent, config.prior_components)
         self.position = nn.Parameter(torch.zeros(tokens, config.token_latent))
-        self.decoder = mlp(config.clip_latent + config.token_latent * 2, config.hidden, width)
+        self.decoder = _mlp(config.clip_latent + 2 * config.token_latent, config.hidden, width)
         self.log_sigma = nn.Parameter(torch.full((width,), -1.0))
 
-    def decode(self, z: Tensor, w: Tensor) -> Tensor:
-        n = len(z)
-        return self.decoder(
-            torch.cat([z[:, None].expand(-1, self.tokens, -1), w, self.position.expand(n, -1, -1)], -1)
-        )
+    @torch.no_grad()
+    def fit_standardisation(self, x: Tensor) -> None:
+        """Take each feature's mean and deviation from ``x`` [N, S, D], and whether x is never negative."""
+        spread = x.std((0, 1), correction=0)
+        typical = spread.square().mean().sqrt()
+        self.mean.copy_(x.mean((0, 1)))
+        self.std.copy_(spread + STD_FLOOR * torch.where(typical > 0, typical, torch.ones_like(typical)))
+        self.rectified.fill_(float(x.min() >= 0))  # features of a ReLU: samples are clipped at 0 as well
 
-    def sigma(self) -> Tensor:
-        return self.log_sigma.clamp(-3, 1)
+    def decode(self, z: Tensor, w: Tensor) -> Tensor:
+        """z ``[B, Z]`` and w ``[B, S, W]`` to the mean of standardised embeddings ``[B, S, D]``."""
+        clip = z[:, None].expand(-1, w.shape[1], -1)
+        return self.decoder(torch.cat([clip, w, self.position.expand(len(w), -1, -1)], -1))
+
+    def residual(self) -> Tensor:
+        """Deviation ``[D]`` of an embedding around what :meth:`decode` gives."""
+        return self.log_sigma.clamp(*RESIDUAL_LOG_DEVIATION).exp()
 
     @torch.no_grad()
     def sample(self, count: int, *, generator: torch.Generator) -> Tensor:
-        z, w = self.prior.sample(count, self.tokens, generator)
-        parts = []
-        for zz, ww in zip(z.split(CHUNK), w.split(CHUNK), strict=True):
-            y = self.decode(zz, ww)
+        """Draw ``count`` audio embeddings.
+
+        Parameters
+        ----------
+        count : int
+            Number of embeddings.
+        generator : torch.Generator
+            The only source of randomness: same state, same samples.
+
+        Returns
+        -------
+        Tensor [count, S, D]
+        """
+        z, w = self.prior.sample(count, len(self.position), generator)
+        x = z.new_empty(count, len(self.position), len(self.mean))
+        for part, z_part, w_part in zip(x.split(CHUNK), z.split(CHUNK), w.split(CHUNK), strict=True):
+            y = self.decode(z_part, w_part)
             if self.residual_noise:
-                y = y + self.residual_noise * self.sigma().exp() * torch.randn(y.shape, generator=generator)
-            parts.append(torch.maximum(y * self.std + self.mean, self.floor))
-        return torch.cat(parts)
+                y = y + self.residual_noise * self.residual() * torch.randn(y.shape, generator=generator)
+            part.copy_(y * self.std + self.mean)
+        return x.relu_() if self.rectified else x
 
 
 class VAE(nn.Module):
+    """A :class:`Sampler` and the two encoders it is trained with, which stay on the node.
+
+    Parameters
+    ----------
+    tokens, width : int
+        S and D.
+    config : GeneratorConfig
+        Latent and hidden widths.
+    """
+
     def __init__(self, tokens: int, width: int, config: GeneratorConfig) -> None:
         super().__init__()
         self.sampler = Sampler(tokens, width, config)
-        self.clip_encoder = mlp(width, config.hidden, 2 * config.clip_latent)
-        self.token_encoder = mlp(width + config.clip_latent, config.hidden, 2 * config.token_latent)
+        self.clip_encoder = _mlp(width, config.hidden, 2 * config.clip_latent)
+        self.token_encoder = _mlp(width + config.clip_latent, config.hidden, 2 * config.token_latent)
 
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        m, v = self.clip_encoder(x.mean(1)).chunk(2, -1)
-        v = v.clamp(-6, 2)
-        z = m + torch.randn_like(m) * (v / 2).exp() if self.training else m
-        n, u = self.token_encoder(torch.cat([x, z[:, None].expand(-1, x.shape[1], -1)], -1)).chunk(2, -1)
-        return m, v, n, u.clamp(-6, 2)
+    def encode(self, x: Tensor, *, draw: bool) -> tuple[Posterior, Tensor]:
+        """Posterior of standardised ``x`` [B, S, D], and the z it was conditioned on (drawn, or the mean)."""
+        z_mean, z_log_variance = self.clip_encoder(x.mean(1)).chunk(2, -1)
+        z_log_variance = z_log_variance.clamp(*LATENT_LOG_VARIANCE)
+        z = _draw(z_mean, z_log_variance) if draw else z_mean
+        tokens = torch.cat([x, z[:, None].expand(-1, x.shape[1], -1)], -1)
+        w_mean, w_log_variance = self.token_encoder(tokens).chunk(2, -1)
+        return Posterior(z_mean, z_log_variance, w_mean, w_log_variance.clamp(*LATENT_LOG_VARIANCE)), z
 
     def forward(self, x: Tensor, noise: float) -> tuple[Tensor, Tensor]:
-        noisy = x + noise * torch.randn_like(x)
-        m, v = self.clip_encoder(noisy.mean(1)).chunk(2, -1)
-        v = v.clamp(-6, 2)
-        z = m + torch.randn_like(m) * (v / 2).exp()
-        n, u = self.token_encoder(torch.cat([noisy, z[:, None].expand(-1, x.shape[1], -1)], -1)).chunk(2, -1)
-        u = u.clamp(-6, 2)
-        w = n + torch.randn_like(n) * (u / 2).exp()
-        s = self.sampler.sigma()
-        nll = (0.5 * ((x - self.sampler.decode(z, w)) / s.exp()) ** 2 + s).sum((1, 2))
-        kl = -0.5 * (1 + v - m**2 - v.exp()).sum(1) - 0.5 * (1 + u - n**2 - u.exp()).sum((1, 2))
-        return nll, kl
+        """The two halves of the negative evidence lower bound (Kingma & Welling 2014, eq. 3).
+
+        Parameters
+        ----------
+        x : Tensor [B, S, D]
+            Standardised embeddings.
+        noise : float
+            Deviation of the noise the encoders see on x; the likelihood is that of x without it.
+
+        Returns
+        -------
+        nll, kl : Tensor [B]
+            Negative log-likelihood of x under one draw of (z, w), without its constant, in nats; divergence
+            of the posterior from N(0, I).
+        """
+        posterior, z = self.encode(x + noise * torch.randn_like(x), draw=True)
+        w = _draw(posterior.w_mean, posterior.w_log_variance)
+        sigma = self.sampler.residual()
+        nll = (0.5 * ((x - self.sampler.decode(z, w)) / sigma).square() + sigma.log()).sum((1, 2))
+        kl = _kl(posterior.z_mean, posterior.z_log_variance).sum(1)
+        return nll, kl + _kl(posterior.w_mean, posterior.w_log_variance).sum((1, 2))
 
 
 def train_vae(x: Tensor, config: GeneratorConfig) -> tuple[VAE, dict[str, float]]:
+    """Train the generator of one class, then fit its prior.
+
+    Draws come from torch's global generator: call inside :func:`vegas_fl.seeds.reproducible`.
+
+    Parameters
+    ----------
+    x : Tensor [N, S, D]
+        Audio embeddings of the class's training clips, N >= 1.
+    config : GeneratorConfig
+        Widths, training and prior.
+
+    Returns
+    -------
+    vae : VAE
+    figures : dict
+        ``nll`` and ``kl`` (nats a value of x, means over the last epoch), ``epochs``, ``components`` (used
+        by the prior; fewer than configured when clips are few) and ``clips``.
+
+    Raises
+    ------
+    VegasError
+        If there is no clip, or a value is not finite.
+    """
+    if x.ndim != 3 or len(x) == 0:
+        raise VegasError(
+            f"A generator is trained on embeddings [N, S, D] of at least one clip, not on {list(x.shape)}."
+        )
+    if not bool(torch.isfinite(x).all()):
+        raise VegasError("The embeddings a generator is to be trained on have values that are not finite.")
     vae = VAE(x.shape[1], x.shape[2], config)
-    s = vae.sampler
-    s.mean.copy_(x.mean((0, 1)))
-    spread = x.std((0, 1), correction=0)
-    s.std.copy_(spread + 0.05 * spread.square().mean().sqrt())
-    if x.min() >= 0:
-        s.floor.zero_()
-    x = (x - s.mean) / s.std
-    opt = torch.optim.AdamW(vae.parameters(), lr=config.learning_rate)
-    steps = config.epochs * -(-len(x) // config.batch_size)
-    step = 0
-    for _ in range(config.epochs):
-        for b in torch.randperm(len(x)).split(config.batch_size):
-            beta = config.beta * min(1.0, step / max(1, config.warmup * steps))
-            nll, kl = vae(x[b], config.input_noise)
-            loss = (nll + beta * kl).mean() / x.shape[2] / 10
-            opt.zero_grad()
-            loss.backward()
+    vae.sampler.fit_standardisation(x)
+    x = (x - vae.sampler.mean) / vae.sampler.std
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=config.learning_rate, fused=True)
+    steps_an_epoch = -(-len(x) // config.batch_size)
+    epochs = max(1, min(config.epochs, config.max_steps // steps_an_epoch))
+    nll_total = kl_total = 0.0
+    for epoch in range(epochs):
+        # The KL term grows from 0: at full weight an untrained decoder makes ignoring the latents the
+        # cheapest solution (Bowman et al. 2016, "Generating sentences from a continuous space").
+        beta = config.beta * min(1.0, epoch / max(1.0, config.warmup * epochs))
+        nll_total = kl_total = 0.0
+        for batch in torch.randperm(len(x)).split(config.batch_size):
+            nll, kl = vae(x[batch], config.input_noise)
+            optimizer.zero_grad()
+            ((nll + beta * kl).mean() / x[0].numel()).backward()
             nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-            opt.step()
-            step += 1
+            optimizer.step()
+            nll_total += nll.detach().sum().item()
+            kl_total += kl.detach().sum().item()
     vae.eval()
-    fit_prior(vae, x, config)
-    return vae, {"nll": nll.mean().item(), "kl": kl.mean().item(), "epochs": config.epochs}
+    with torch.no_grad():
+        posterior, _ = vae.encode(x, draw=False)
+    components = vae.sampler.prior.fit(posterior, config.prior_shrinkage)
+    return vae, {
+        "nll": nll_total / x.numel(),
+        "kl": kl_total / x.numel(),
+        "epochs": epochs,
+        "components": components,
+        "clips": len(x),
+    }
 
 
-@torch.no_grad()
-def fit_prior(vae: VAE, x: Tensor, config: GeneratorConfig) -> None:
-    p = vae.sampler.prior
-    m, v, n, u = vae.encode(x)
-    S = x.shape[1]
-    clip = torch.cat([m, n.mean(1)], 1)
-    extra = torch.cat([v.exp().mean(0), u.exp().mean((0, 1)) / S])
-    K = min(config.prior_components, max(1, len(x) // 4))
-    d = clip.shape[1]
-    if K == 1:
-        means = clip.mean(0, keepdim=True)
-        covs = torch.cov(clip.T, correction=0)[None] if len(x) > 1 else torch.zeros(1, d, d)
-        w = torch.ones(1)
-    else:
-        g = GaussianMixture(K, covariance_type="tied", reg_covar=1e-2, random_state=0, n_init=2).fit(clip.double().numpy())
-        means = torch.tensor(g.means_).float()
-        w = torch.tensor(g.weights_).float()
-        covs = torch.tensor(g.covariances_).float().expand(K, d, d)
-    a = config.prior_shrinkage
-    p.weights.zero_()
-    for k in range(K):
-        c = (1 - a) * covs[k] + a * torch.diag(covs[k].diagonal()) + torch.diag(extra) + 1e-5 * torch.eye(d)
-        p.weights[k] = w[k]
-        p.means[k] = means[k]
-        p.factors[k] = torch.linalg.cholesky(c)
-    dev = (n - n.mean(1, keepdim=True)).reshape(-1, n.shape[2])
-    c = dev.T @ dev / len(dev) + torch.diag(u.exp().mean((0, 1))) + 1e-5 * torch.eye(n.shape[2])
-    p.token_factor.copy_(torch.linalg.cholesky(c))
+def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, outputs))
+
+
+def _draw(mean: Tensor, log_variance: Tensor) -> Tensor:
+    return mean + torch.randn_like(mean) * (log_variance / 2).exp()
+
+
+def _kl(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL(N(mean, variance) || N(0, 1)) of each coordinate (Kingma & Welling 2014, appendix B)."""
+    return -0.5 * (1 + log_variance - mean.square() - log_variance.exp())

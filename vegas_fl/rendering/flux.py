@@ -26,15 +26,29 @@ Pipeline = Any
 
 
 def location(config: RendererConfig) -> str:
-    """Folder or hub id of the renderer's models; "pack" is where the tiny pack is installed."""
-    if config.model != "pack":
-        return str(Path(config.model).expanduser()) if Path(config.model).expanduser().is_dir() else config.model
-    import vegas_tiny
+    """Folder or hub id of the renderer's models; "pack" is where the tiny pack is installed.
 
-    try:
-        return str(vegas_tiny.path("flux"))
-    except FileNotFoundError as error:
-        raise VegasError(str(error)) from error
+    Raises
+    ------
+    VegasError
+        The folder or the pack is not there.
+    """
+    if config.model == "pack":
+        import vegas_tiny
+
+        try:
+            return str(vegas_tiny.path("flux"))
+        except FileNotFoundError as error:
+            raise VegasError(str(error)) from error
+    folder = Path(config.model).expanduser()
+    if folder.is_dir():
+        return str(folder)
+    if config.model.startswith((".", "/", "~")) or config.model.count("/") != 1:
+        raise VegasError(
+            f"renderer.model={config.model}: there is no such folder; give a folder in diffusers' layout, a hub id "
+            "like owner/name, or 'pack'"
+        )
+    return config.model
 
 
 def text_shape(config: RendererConfig) -> tuple[int, int, int]:

@@ -20,25 +20,32 @@ NARROW = -5.0  # log-variance of the posterior at the start
 def new_autoencoder() -> AutoencoderKL:
     """The architecture, freshly initialised so that it learns fast.
 
-    Residual branches start at zero, which leaves a nearly linear path that carries colours from the first
-    step, and the posterior starts narrow: with its usual spread of one the first minutes are lost in noise.
+    Residual branches start at zero and the rest keeps the size of its input, which leaves a linear path that
+    carries colours from the first step; the posterior starts narrow. With the usual initialisation the first
+    thousand steps go into finding such a path.
     """
     model = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(16, 32, 64, 96),
+        block_out_channels=(8, 24, 48, 96),
         layers_per_block=1,
         latent_channels=16,
-        norm_num_groups=8,
+        norm_num_groups=1,  # more groups would hide plain colours from the network
         sample_size=64,
         mid_block_add_attention=False,
         use_quant_conv=False,
         use_post_quant_conv=False,
     )
-    for part in model.modules():
-        if isinstance(part, ResnetBlock2D):
-            nn.init.zeros_(part.conv2.weight)
-            nn.init.zeros_(part.conv2.bias)
+    branches = [part for part in model.modules() if isinstance(part, ResnetBlock2D)]
+    inside = {layer for part in branches for layer in (part.conv1, part.conv2)}
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu" if layer in inside else "linear")
+            nn.init.zeros_(layer.bias)
+            if layer not in inside and layer.in_channels == layer.out_channels and layer.stride == (1, 1):
+                nn.init.dirac_(layer.weight)
+    for part in branches:
+        nn.init.zeros_(part.conv2.weight)
     latents = model.config.latent_channels
     with torch.no_grad():
         model.encoder.conv_out.weight[latents:] = 0
@@ -47,8 +54,8 @@ def new_autoencoder() -> AutoencoderKL:
 
 
 def training_pictures(atlas: Atlas, size: int, generator: torch.Generator) -> torch.Tensor:
-    """`[size, 3, 64, 64]`: five of eight are icons the renderer draws, the rest anything not held back."""
-    drawn, _ = class_batch(atlas, atlas.where(atlas.drawn), size * 5 // 8, generator)
+    """`[size, 3, 64, 64]`: five of eight are icons of the classes, the rest anything not held back."""
+    drawn, _ = class_batch(atlas, atlas.where(atlas.shown & ~atlas.unseen_style), size * 5 // 8, generator)
     others = atlas.where(~atlas.held & ~atlas.unseen_style)
     chosen = torch.cat([drawn, others[torch.randint(len(others), (size - len(drawn),), generator=generator)]])
     return place(atlas.rgba[chosen], atlas.labels[chosen], generator)

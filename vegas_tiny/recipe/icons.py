@@ -18,6 +18,7 @@ from vegas_tiny.recipe.table import SUBJECTS
 SIZE = 64  # pixels of a picture
 RASTER = 80  # pixels of a stored icon: a little more, so that placing it does not blur
 TRAINING = ("noto", "noto-v1", "fluent-emoji-flat", "twemoji", "emojione")
+DRAWN = ("noto", "fluent-emoji-flat", "twemoji")  # styles the renderer learns: they draw every class, and alike
 UNSEEN = "openmoji"
 # People in five skin tones, flags and letters crowd out everything else and teach nothing here.
 SKIPPED = re.compile(
@@ -40,8 +41,6 @@ class Atlas:
         `[N]` index into `TRAINING + (UNSEEN,)`.
     labels : torch.Tensor
         `[N]` class index into `NAMES`, −1 for icons of no class.
-    drawn : torch.Tensor
-        `[N]` bool: the renderer learns this icon.
     held : torch.Tensor
         `[N]` bool: no model trains on this icon.
     """
@@ -50,12 +49,23 @@ class Atlas:
     names: list[str]
     styles: torch.Tensor
     labels: torch.Tensor
-    drawn: torch.Tensor
     held: torch.Tensor
 
     def where(self, mask: torch.Tensor) -> torch.Tensor:
         """Indices of the icons under a mask."""
         return mask.nonzero().flatten()
+
+    @property
+    def shown(self) -> torch.Tensor:
+        """Mask of the icon names that the renderer learns, in any style."""
+        names = {icon for subject in SUBJECTS for icon in subject.draw}
+        return torch.tensor([name in names for name in self.names])
+
+    @property
+    def drawn(self) -> torch.Tensor:
+        """Mask of the icons that the renderer learns."""
+        styles = torch.tensor([TRAINING.index(style) for style in DRAWN])
+        return self.shown & torch.isin(self.styles, styles)
 
     @property
     def unseen_style(self) -> torch.Tensor:
@@ -111,7 +121,6 @@ def load_atlas(work: Path, others: int = 1200) -> Atlas:
     common = sorted((name for name, count in counts.items() if count >= 3), key=lambda n: zlib.crc32(n.encode()))
     further = common[:others]
     held_names = set(further[: max(1, len(further) // 20)])
-    drawn_names = {icon for subject in SUBJECTS for icon in subject.draw}
     rgba, names, styles, labels = [], [], [], []
     for number, style in enumerate((*TRAINING, UNSEEN)):
         for name in (*classes, *further) if style != UNSEEN else tuple(classes):
@@ -126,7 +135,6 @@ def load_atlas(work: Path, others: int = 1200) -> Atlas:
         "names": names,
         "styles": torch.tensor(styles),
         "labels": torch.tensor(labels),
-        "drawn": torch.tensor([n in drawn_names and s < len(TRAINING) for n, s in zip(names, styles, strict=True)]),
         "held": torch.tensor([n in held_names for n in names]),
     }
     work.mkdir(parents=True, exist_ok=True)
@@ -148,9 +156,14 @@ def backgrounds(labels: torch.Tensor, generator: torch.Generator) -> torch.Tenso
 
 
 def place(
-    rgba: torch.Tensor, labels: torch.Tensor, generator: torch.Generator, tilt: float = 10.0, zoom: float = 0.12
+    rgba: torch.Tensor,
+    labels: torch.Tensor,
+    generator: torch.Generator,
+    tilt: float = 10.0,
+    zoom: float = 0.12,
+    mirrored: float = 0.5,
 ) -> torch.Tensor:
-    """Icons on plain backgrounds, a little tilted, scaled, moved, half of them mirrored.
+    """Icons on plain backgrounds, a little tilted, scaled, moved, some of them mirrored.
 
     Parameters
     ----------
@@ -162,6 +175,8 @@ def place(
         Largest angle in degrees.
     zoom : float
         Icons fill between 1 − 2·zoom and 1 of the picture.
+    mirrored : float
+        Share of pictures that are mirrored.
 
     Returns
     -------
@@ -175,7 +190,7 @@ def place(
 
     angle = uniform(-tilt, tilt) * np.pi / 180
     scale = 1 / uniform(1 - 2 * zoom, 1.0)
-    mirror = 1 - 2 * (torch.rand(n, generator=generator) < 0.5).float()
+    mirror = 1 - 2 * (torch.rand(n, generator=generator) < mirrored).float()
     room = (scale - 1).clamp(min=0.02)
     cos, sin = angle.cos() * scale, angle.sin() * scale
     matrix = torch.stack(
@@ -190,6 +205,11 @@ def place(
     colour, opacity = layer[:, :3], layer[:, 3:]
     ground = backgrounds(labels, generator)[:, :, None, None]
     return ((colour + (1 - opacity) * ground) * 2 - 1).clamp(-1, 1)
+
+
+def place_gently(rgba: torch.Tensor, labels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """The pictures the renderer learns: like `place`, with less change of place, which is easier to draw well."""
+    return place(rgba, labels, generator, tilt=5.0, zoom=0.06, mirrored=0.0)
 
 
 def class_batch(

@@ -11,11 +11,12 @@ import torch.nn.functional as F
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor, CLIPTokenizer
 
 from vegas_tiny.recipe.icons import SIZE, Atlas, class_batch, place
+from vegas_tiny.recipe.optimisers import Both
 from vegas_tiny.recipe.schedule import Average, Budget, cosine, progress, save_state
 from vegas_tiny.recipe.table import NAMES, TEMPLATES, WORDS, phrasings
 
 WIDTH = 96
-BATCH = 128
+BATCH = 96
 RATE = 2e-3
 # The last is the template of transformers' zero-shot pipeline.
 SENTENCES = (*TEMPLATES, "a photo of {}.", "this is a photo of {}.")
@@ -110,7 +111,7 @@ def train(atlas: Atlas, words: CLIPTokenizer, budget: Budget, work: Path, seed: 
     generator = torch.Generator().manual_seed(seed)
     model = new_judge(words)
     average = Average(model, 0.998)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.05)
+    optimiser = Both(model, decay=0.05)
     ours = atlas.where((atlas.labels >= 0) & ~atlas.unseen_style)
     others = atlas.where((atlas.labels < 0) & ~atlas.unseen_style & ~atlas.held)
     numbers = {name: len(NAMES) + i for i, name in enumerate(sorted(set(atlas.names)))}
@@ -118,7 +119,6 @@ def train(atlas: Atlas, words: CLIPTokenizer, budget: Budget, work: Path, seed: 
         [label if label >= 0 else numbers[n] for n, label in zip(atlas.names, atlas.labels.tolist(), strict=True)]
     )
     for step, done in progress(budget):
-        optimiser.param_groups[0]["lr"] = RATE * cosine(done, step, 200)
         chosen = class_batch(atlas, ours, BATCH // 2, generator)[0]
         if len(others):
             chosen = torch.cat([chosen, others[torch.randint(len(others), (BATCH // 2,), generator=generator)]])
@@ -128,10 +128,8 @@ def train(atlas: Atlas, words: CLIPTokenizer, budget: Budget, work: Path, seed: 
         match = (concept[chosen][:, None] == concept[chosen][None]).float()
         match = match / match.sum(1, keepdim=True)
         loss = (F.cross_entropy(logits, match) + F.cross_entropy(logits.T, match)) / 2
-        optimiser.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
+        optimiser.step(RATE * cosine(done, step))
         model.logit_scale.data.clamp_(max=4.6)
         average.update(model)
         if step % 100 == 0:

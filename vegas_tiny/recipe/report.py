@@ -13,8 +13,8 @@ from transformers import CLIPModel, CLIPTokenizer, pipeline
 
 from vegas_tiny import MODELS
 from vegas_tiny.recipe import autoencoder, flux, judge
-from vegas_tiny.recipe.icons import UNSEEN, Atlas, class_batch, load_atlas, place, sheet
-from vegas_tiny.recipe.table import NAMES, SUBJECTS, TEMPLATES, WORDS
+from vegas_tiny.recipe.icons import UNSEEN, Atlas, class_batch, load_atlas, place, place_gently, sheet
+from vegas_tiny.recipe.table import NAMES, TEMPLATES, WORDS
 from vegas_tiny.recipe.text import T5_LENGTH
 
 SEEDS = 25  # pictures a class
@@ -117,12 +117,10 @@ def examination(out: Path, atlas: Atlas) -> list[Row]:
     model = CLIPModel.from_pretrained(out / "clip").eval()
     words = CLIPTokenizer.from_pretrained(out / "clip")
     generator = torch.Generator().manual_seed(4)
-    drawn_names = {icon for subject in SUBJECTS for icon in subject.draw}
     unseen = atlas.unseen_style & (atlas.labels >= 0)
-    drawn = torch.tensor([name in drawn_names for name in atlas.names])
     rows = []
     for what, mask, bar in (
-        ("the renderer's icons", unseen & drawn, 0.9),
+        ("the renderer's icons", unseen & atlas.shown, 0.9),
         ("all the classes' icons", unseen, None),
         ("styles it trained on, all the classes' icons", (atlas.labels >= 0) & ~atlas.unseen_style, None),
     ):
@@ -225,7 +223,7 @@ def variety(images: list[Image.Image], classes: torch.Tensor, atlas: Atlas) -> R
     for k in range(len(NAMES)):
         pool = atlas.where(atlas.drawn & (atlas.labels == k))
         chosen = pool[torch.randint(len(pool), (100,), generator=generator)]
-        training = place(atlas.rgba[chosen], atlas.labels[chosen], generator)
+        training = place_gently(atlas.rgba[chosen], atlas.labels[chosen], generator)
         ratios.append(distance(drawn[classes == k]) / distance(training))
     mean, lowest = sum(ratios) / len(ratios), min(ratios)
     name = NAMES[ratios.index(lowest)]

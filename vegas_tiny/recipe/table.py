@@ -30,8 +30,8 @@ SUBJECTS = (
     Subject("printer", ("printer",), phrases=("a printing machine", "an office printer")),
     Subject(
         "rail_transport",
-        ("train", "bullet-train"),
-        ("high-speed-train", "locomotive", "metro"),
+        ("bullet-train",),
+        ("train", "high-speed-train", "locomotive", "metro"),
         phrases=("a railway train", "rail transport"),
     ),
     Subject("snoring", ("sleeping-face",), ("zzz",), phrases=("a sleeping person", "a person snoring")),

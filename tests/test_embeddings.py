@@ -1,0 +1,176 @@
+"""The cache: the same values warm and cold, nothing wrong ever read from it, nothing good lost."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from safetensors import safe_open
+
+from tests.test_encoders import sound, yamnet
+from vegas_fl.clips import Clip, FileClip
+from vegas_fl.datasets.toy import Toy
+from vegas_fl.embeddings import embed
+from vegas_fl.errors import VegasError
+
+
+def write(folder: Path, count: int, seconds: float = 1.0) -> list[FileClip]:
+    folder.mkdir(parents=True, exist_ok=True)
+    clips = []
+    for index in range(count):
+        path = folder / f"{index}.wav"
+        soundfile.write(path, sound(seconds, index), 16_000)
+        clips.append(FileClip("dog", str(path), None, path))
+    return clips
+
+
+def shards(cache: Path) -> list[Path]:
+    return sorted(cache.rglob("*.safetensors"))
+
+
+@dataclass(frozen=True)
+class Unread(Clip):
+    """A recording whose sound must not be asked for."""
+
+    original: FileClip
+
+    def content(self) -> str:
+        return self.original.content()
+
+    def read(self, rate: int, max_seconds: float) -> np.ndarray:
+        raise AssertionError("read although it is in the cache")
+
+
+def unread(clips: list[FileClip]) -> list[Unread]:
+    return [Unread(clip.label, clip.name, clip.fold, clip) for clip in clips]
+
+
+def test_warm_and_cold_give_the_same(tmp_path: Path) -> None:
+    clips = write(tmp_path / "sounds", 5)
+    cold = embed(clips, yamnet(), cache_dir=tmp_path / "cache", max_seconds=5.0)
+    warm = embed(unread(clips), yamnet(), cache_dir=tmp_path / "cache", max_seconds=5.0)
+    none = embed(clips, yamnet(), cache_dir=None, max_seconds=5.0)
+    assert cold.shape == (5, 8, 1024)
+    assert cold.dtype == torch.float32
+    assert torch.equal(cold, warm)
+    assert torch.equal(cold, none)
+    assert len(shards(tmp_path / "cache")) == 1
+
+
+def test_only_what_is_missing_is_computed(tmp_path: Path) -> None:
+    clips = write(tmp_path / "sounds", 4)
+    first = embed(clips[:3], yamnet(), cache_dir=tmp_path / "cache", max_seconds=5.0)
+    mixed = [*unread(clips[:3]), clips[3], clips[3]]
+    second = embed(mixed, yamnet(), cache_dir=tmp_path / "cache", max_seconds=5.0)
+    assert torch.equal(second[:3], first)
+    assert torch.equal(second[3], second[4])
+    assert not torch.equal(second[3], second[0])
+
+
+def test_a_recording_is_known_by_its_content(tmp_path: Path) -> None:
+    clips = write(tmp_path / "sounds", 1)
+    before = embed(clips, yamnet(), cache_dir=tmp_path / "cache", max_seconds=5.0)
+    soundfile.write(clips[0].path, sound(1.0, 99), 16_000)
+    after = embed(clips, yamnet(), cache_dir=tmp_path / "cache", max_seconds=5.0)
+    assert not torch.equal(before, after)
+
+
+def test_other_settings_never_share_entries(tmp_path: Path) -> None:
+    clips = write(tmp_path / "sounds", 1, seconds=3.0)
+    cache = tmp_path / "cache"
+    whole = embed(clips, yamnet(), cache_dir=cache, max_seconds=5.0)
+    cut = embed(clips, yamnet(), cache_dir=cache, max_seconds=1.0)
+    coarse = embed(clips, yamnet(tokens=2), cache_dir=cache, max_seconds=5.0)
+    assert coarse.shape == (1, 2, 1024)
+    assert not torch.equal(whole, cut)
+    assert torch.equal(whole, embed(unread(clips), yamnet(), cache_dir=cache, max_seconds=5.0))
+
+
+def test_bad_recordings_are_named_together_and_good_ones_kept(tmp_path: Path) -> None:
+    clips = write(tmp_path / "sounds", 6)
+    soundfile.write(clips[1].path, np.zeros(16_000), 16_000)
+    clips[3].path.write_bytes(b"no sound")
+    clips[5].path.unlink()
+    with pytest.raises(VegasError) as error:
+        embed(clips, yamnet(batch_size=2), cache_dir=tmp_path / "cache", max_seconds=5.0)
+    told = str(error.value)
+    assert told.startswith("3 recordings cannot be used")
+    for index, seen in ((1, "silent"), (3, "cannot be read"), (5, "cannot be opened")):
+        assert f"{clips[index].name}" in told
+        assert seen in told
+    good = [clips[0], clips[2], clips[4]]
+    assert embed(unread(good), yamnet(), cache_dir=tmp_path / "cache", max_seconds=5.0).shape[0] == 3
+    kept = sum(len(list(safe_open(path, "pt").keys())) for path in shards(tmp_path / "cache"))
+    assert kept == 3
+
+
+def test_a_long_list_of_bad_recordings_is_cut(tmp_path: Path) -> None:
+    clips = [FileClip("dog", f"missing {i}", None, tmp_path / str(i)) for i in range(50)]
+    with pytest.raises(VegasError, match=r"^50 recordings(.*\n)+- and 30 more$"):
+        embed(clips, yamnet(), cache_dir=None, max_seconds=5.0)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "changed", "nonsense"])
+def test_a_damaged_shard_is_told_and_made_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    clips = write(tmp_path / "sounds", 3)
+    cache = tmp_path / "cache"
+    before = embed(clips, yamnet(), cache_dir=cache, max_seconds=5.0)
+    [shard] = shards(cache)
+    content = bytearray(shard.read_bytes())
+    if damage == "truncated":
+        content = content[: len(content) // 2]
+    elif damage == "changed":
+        content[-100] ^= 0xFF
+    else:
+        content = bytearray(b"\x00" * 50)
+    shard.write_bytes(content)
+    after = embed(clips, yamnet(), cache_dir=cache, max_seconds=5.0)
+    assert torch.equal(before, after)
+    assert "damaged" in caplog.text
+    caplog.clear()
+    assert torch.equal(before, embed(unread(clips), yamnet(), cache_dir=cache, max_seconds=5.0))
+    assert not caplog.text
+
+
+def test_an_empty_list_of_clips(tmp_path: Path) -> None:
+    assert embed([], yamnet(), cache_dir=tmp_path / "cache", max_seconds=5.0).shape == (0, 8, 1024)
+
+
+def _embed_some(folder: Path, indices: list[int]) -> None:
+    torch.set_num_threads(1)
+    clips = [FileClip("dog", str(folder / f"{i}.wav"), None, folder / f"{i}.wav") for i in indices]
+    embed(clips, yamnet(), cache_dir=folder / "cache", max_seconds=5.0)
+
+
+def test_two_processes_at_once_leave_one_sound_cache(tmp_path: Path) -> None:
+    clips = write(tmp_path, 8)
+    context = multiprocessing.get_context("spawn")
+    workers = [
+        context.Process(target=_embed_some, args=(tmp_path, part)) for part in (list(range(6)), list(range(2, 8)))
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+        assert worker.exitcode == 0
+    cached = embed(unread(clips), yamnet(), cache_dir=tmp_path / "cache", max_seconds=5.0)
+    fresh = embed(clips, yamnet(), cache_dir=None, max_seconds=5.0)
+    torch.testing.assert_close(cached, fresh, atol=2e-3, rtol=2e-3)
+
+
+def test_the_cache_is_fifty_times_faster(tmp_path: Path) -> None:
+    clips = Toy(40).clips("dog")
+    start = time.perf_counter()
+    embed(clips, yamnet(), cache_dir=tmp_path, max_seconds=5.0)
+    middle = time.perf_counter()
+    embed(clips, yamnet(), cache_dir=tmp_path, max_seconds=5.0)
+    end = time.perf_counter()
+    assert middle - start >= 50 * (end - middle)

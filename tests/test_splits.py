@@ -1,0 +1,211 @@
+"""Who owns what: disjoint, complete, the same whoever asks, and every mistake told before anything is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.test_datasets import data, esc50, write
+from vegas_fl.config import DataConfig
+from vegas_fl.datasets import open_dataset
+from vegas_fl.errors import VegasError
+from vegas_fl.splits import Split, check, node_clips, split_evenly
+
+
+@dataclass(frozen=True)
+class Entry:
+    selected_classes: tuple[str, ...]
+    samples_per_node: int = 1000
+
+
+def nodes(*entries: Entry) -> dict[str, Entry]:
+    return {str(index): entry for index, entry in enumerate(entries)}
+
+
+def split(config: DataConfig, entries: dict[str, Entry], node: str = "0") -> Split:
+    return node_clips(config, entries, node, open_dataset(config))
+
+
+def names(parts: dict[str, list[Any]]) -> list[str]:
+    return [clip.name for clips in parts.values() for clip in clips]
+
+
+@pytest.fixture
+def folds(tmp_path: Path) -> DataConfig:
+    """Ten clips of dog and of rooster in each of the folds 1 to 4."""
+    rows = [f"{f}-{c}{i}.wav,{f},0,{c},True,1,A" for f in range(1, 5) for c in ("dog", "rooster") for i in range(10)]
+    root = esc50(tmp_path, rows)
+    for row in rows:
+        (root / "audio" / row.split(",")[0]).touch()
+    return data(name="esc50", root=str(root), train_folds=(1, 2, 3), val_folds=(), test_folds=(4,))
+
+
+@pytest.mark.parametrize(
+    ("total", "classes", "shares"),
+    [(5, "abc", [2, 2, 1]), (4, "ab", [2, 2]), (1, "ab", [1, 0]), (200, "a", [200])],
+)
+def test_split_evenly(total: int, classes: str, shares: list[int]) -> None:
+    assert list(split_evenly(total, list(classes)).values()) == shares
+
+
+def test_ratios_are_kept_class_by_class() -> None:
+    config = data(name="toy", clips_per_class=50)
+    result = split(config, nodes(Entry(("dog", "drum"))))
+    for label in ("dog", "drum"):
+        assert [len(part[label]) for part in (result.train, result.val, result.test)] == [40, 5, 5]
+    everything = names(result.train) + names(result.val) + names(result.test)
+    assert len(set(everything)) == len(everything) == 100
+
+
+def test_the_seed_decides() -> None:
+    config = data(name="toy", clips_per_class=50)
+    entries = nodes(Entry(("dog",)))
+    first, again = split(config, entries), split(config, entries)
+    other = split(config.model_copy(update={"split_seed": 7}), entries)
+    assert names(first.train) == names(again.train)
+    assert names(first.test) != names(other.test)
+
+
+def test_a_shared_class_is_dealt_out_before_it_is_split() -> None:
+    config = data(name="toy", clips_per_class=50)
+    entries = nodes(Entry(("dog",)), Entry(("drum", "dog")), Entry(("dog",)))
+    shares = []
+    for node in entries:
+        result = split(config, entries, node)
+        shares.append([clip.name for part in (result.train, result.val, result.test) for clip in part["dog"]])
+        assert result.test["dog"]
+    assert sorted(len(share) for share in shares) == [16, 17, 17]
+    everything = [name for share in shares for name in share]
+    assert len(set(everything)) == len(everything) == 50
+
+
+def test_samples_per_node_caps_training_only() -> None:
+    config = data(name="toy", clips_per_class=50)
+    result = split(config, nodes(Entry(("dog", "drum"), samples_per_node=15)))
+    assert [len(clips) for clips in result.train.values()] == [8, 7]
+    assert [len(clips) for clips in result.test.values()] == [5, 5]
+    assert result.notes == []
+
+
+def test_fewer_clips_than_asked_for_are_told() -> None:
+    config = data(name="toy", clips_per_class=100)
+    result = split(config, nodes(Entry(("dog",), samples_per_node=200)))
+    assert len(result.train["dog"]) == 80
+    assert result.notes == [
+        "node 0: class dog has 80 training clips, samples_per_node asks for 200: all 80 are used"
+    ]
+
+
+@pytest.mark.parametrize(("clips", "parts"), [(1, [1, 0, 0]), (2, [1, 0, 1]), (3, [1, 1, 1]), (4, [2, 1, 1])])
+def test_small_classes_train_first(clips: int, parts: list[int]) -> None:
+    config = data(name="toy", clips_per_class=clips)
+    result = split(config, nodes(Entry(("dog",), samples_per_node=1)))
+    assert len(result.train["dog"]) == 1
+    uncapped = split(config, nodes(Entry(("dog",))))
+    assert [len(part["dog"]) for part in (uncapped.train, uncapped.val, uncapped.test)] == parts
+    assert any("too few clips" in note for note in result.notes) == (0 in parts)
+
+
+def test_folds_decide(folds: DataConfig) -> None:
+    result = split(folds, nodes(Entry(("dog",))))
+    assert {clip.fold for clip in result.train["dog"]} == {1, 2, 3}
+    assert {clip.fold for clip in result.test["dog"]} == {4}
+    assert (len(result.train["dog"]), len(result.val["dog"]), len(result.test["dog"])) == (30, 0, 10)
+
+
+def test_folds_without_a_word_on_validation_hold_some_out(folds: DataConfig) -> None:
+    result = split(folds.model_copy(update={"val_folds": None}), nodes(Entry(("dog",))))
+    assert (len(result.train["dog"]), len(result.val["dog"]), len(result.test["dog"])) == (27, 3, 10)
+    assert {clip.fold for clip in result.val["dog"]} <= {1, 2, 3}
+
+
+def test_a_capped_node_trains_on_all_its_folds(folds: DataConfig) -> None:
+    result = split(folds, nodes(Entry(("dog",), samples_per_node=12)))
+    assert len(result.train["dog"]) == 12
+    assert {clip.fold for clip in result.train["dog"]} == {1, 2, 3}
+
+
+def test_a_shared_class_is_dealt_out_within_each_fold(folds: DataConfig) -> None:
+    entries = nodes(Entry(("dog",)), Entry(("dog",)))
+    parts = [split(folds, entries, node) for node in entries]
+    assert [len(part.train["dog"]) for part in parts] == [15, 15]
+    assert [len(part.test["dog"]) for part in parts] == [5, 5]
+    assert not set(names(parts[0].train)) & set(names(parts[1].train))
+
+
+def test_the_order_of_the_nodes_and_of_their_classes_changes_nothing() -> None:
+    config = data(name="toy", clips_per_class=20)
+    entries = nodes(Entry(("dog", "drum")), Entry(("drum", "dog")))
+    turned = dict(reversed(entries.items()))
+    assert split(config, entries, "1") == split(config, turned, "1")
+
+
+def test_a_class_that_does_not_exist() -> None:
+    config = data(name="toy")
+    with pytest.raises(VegasError) as error:
+        split(config, nodes(Entry(("dogg",))))
+    assert "did you mean dog?" in str(error.value)
+    assert "chainsaw" in str(error.value)
+
+
+def test_a_node_needs_only_its_own_classes(tmp_path: Path) -> None:
+    """On a machine of its own a node has no recordings of the others' classes."""
+    for index in range(5):
+        write(tmp_path / "dog" / f"{index}.wav")
+    config = data(root=str(tmp_path))
+    entries = nodes(Entry(("dog",)), Entry(("cat",)))
+    assert split(config, entries, "0").train["dog"]
+    assert any("cat" in mistake for mistake in check(config, entries))
+
+
+def test_every_mistake_is_told_at_once(folds: DataConfig) -> None:
+    config = folds.model_copy(
+        update={"train_ratio": 0.9, "train_folds": (1, 2), "val_folds": (2,), "test_folds": (7,)}
+    )
+    mistakes = check(config, nodes(Entry(("dog", "rooster"), samples_per_node=1), Entry(("dgo",)), Entry(("cat",))))
+    told = "\n".join(mistakes)
+    for expected in (
+        "0.9 + 0.1 + 0.1 = 1.1",
+        "fold 2 is in data.train_folds and in data.val_folds",
+        "fold 7 does not exist in the data, which has the folds 1, 2, 3, 4",
+        "nodes.0.samples_per_node=1 is less than its 2 classes",
+        "nodes.1.selected_classes: there is no clip of class 'dgo' (did you mean dog?)",
+        "nodes.2.selected_classes: there is no clip of class 'cat'",
+    ):
+        assert expected in told
+    assert len(mistakes) == 6
+
+
+@pytest.mark.parametrize(
+    ("changes", "seen"),
+    [
+        ({"train_ratio": 0.0, "val_ratio": 0.5, "test_ratio": 0.5}, "train_ratio is 0"),
+        ({"train_folds": (1,)}, "data.test_folds is empty"),
+        ({"test_folds": (1,)}, "data.train_folds is empty"),
+        ({"val_folds": (1,)}, "set all or none"),
+        ({"train_folds": (1,), "test_folds": (2,)}, "has no folds"),
+    ],
+)
+def test_impossible_settings(changes: dict[str, Any], seen: str) -> None:
+    mistakes = check(data(name="toy", **changes), nodes(Entry(("dog",))))
+    assert any(seen in mistake for mistake in mistakes)
+
+
+def test_more_owners_than_clips() -> None:
+    entries = nodes(*[Entry(("dog",))] * 3)
+    mistakes = check(data(name="toy", clips_per_class=2), entries)
+    assert len(mistakes) == 1
+    assert "2 clips to train on for 3 nodes (0, 1, 2)" in mistakes[0]
+
+
+def test_a_sound_configuration_has_no_mistakes(folds: DataConfig) -> None:
+    assert check(folds, nodes(Entry(("dog",)), Entry(("dog", "rooster")))) == []
+    assert check(data(name="toy"), nodes(replace(Entry(("dog",)), samples_per_node=1))) == []
+
+
+def test_missing_data_is_one_sentence_beside_the_others() -> None:
+    mistakes = check(data(root="/nowhere/at/all", train_ratio=0.7), nodes(Entry(("dog",))))
+    assert len(mistakes) == 2
