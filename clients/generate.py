@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
-from vegas_fl.splits import split_evenly
 
 from clients.node import Node
 from vegas_fl.adapters import Conditioning
 from vegas_fl.checkpoints import adapter_from, sampler_from
+from vegas_fl.errors import VegasError
+from vegas_fl.judge import judge
 from vegas_fl.rendering import flux
 from vegas_fl.rendering.folder import PictureFolder, plan
 from vegas_fl.rendering.node import render_node
+from vegas_fl.splits import split_evenly
 from vegas_fl.tensorfiles import State
 
 
@@ -56,8 +58,16 @@ def generate(node: Node) -> tuple[dict[str, Any], dict[str, State]]:
             node.device,
             bar.update,
         )
-    notes = []
+    notes: list[str] = []
+    judged = None
+    if config.renderer.judge:
+        try:
+            made = [(path / picture.name, picture.label) for picture in pictures]
+            judged = judge(made, config.judge_classes, config.renderer.judge, node.device).tolist()
+        except VegasError as error:  # the pictures are there; only their figure is missing
+            notes.append(f"node {node.id}: its pictures were not judged: {error}")
     if len(classes) > 1:
         shares = ", ".join(f"{n} of {label}" for label, n in split_evenly(len(pictures), classes).items())
-        notes = [f"node {node.id}: its {len(pictures)} pictures are {shares}"]
-    return {"pictures": len(pictures), "rendered": rendered, "folder": str(path), "notes": notes}, {}
+        notes.append(f"node {node.id}: its {len(pictures)} pictures are {shares}")
+    counts = {"pictures": len(pictures), "rendered": rendered}
+    return {**counts, "folder": str(path), "judged": judged, "notes": notes}, {}

@@ -11,23 +11,23 @@ from typing import Any
 
 import torch
 from flwr.app import Context
-from vegas_fl.clips import Clip
-from vegas_fl.embeddings import embed
-from vegas_fl.splits import Split, node_clips
 
 from vegas_fl.adapters import Conditioning
 from vegas_fl.checkpoints import Spaces
+from vegas_fl.clips import Clip
 from vegas_fl.config import Config, NodeConfig
 from vegas_fl.datasets import open_dataset
 from vegas_fl.devices import resolve_device
+from vegas_fl.embeddings import embed
 from vegas_fl.errors import VegasError
+from vegas_fl.splits import Split, node_clips
 from vegas_fl.tensorfiles import State
 
 OWN_SETTINGS = {
     "data-root": ("data", "root"),
     "device": ("device",),
     "output-dir": ("images_output_dir",),
-    "checkpoints-dir": ("paths", "checkpoints"),
+    "generators-dir": ("generator", "checkpoint_dir"),
     "cache-dir": ("paths", "cache"),
 }
 """Keys of ``--node-config`` that win over what the server sends, and the keys they replace."""

@@ -198,7 +198,9 @@ class AdapterStrategy(Strategy):
             )
             paths = {b: adapter_path(self.folder, self.config.run, round_, b, node) for b in BRANCHES}
             saved.append(LocalAdapter(node, samples, paths))
-            self.record.add(stage="adapters", round=round_, node=node, samples=samples, training=reply.values["metrics"])
+            self.record.add(
+                stage="adapters", round=round_, node=node, samples=samples, training=reply.values["metrics"]
+            )
         return saved
 
     def _problem(self, node: str, reply: Reply) -> str | None:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from strategies.base import AdapterStrategy, LocalAdapter
 from vegas_fl import seeds
+from vegas_fl.adapters import Conditioning
 from vegas_fl.checkpoints import find_generators, load_class_generator
 from vegas_fl.config import KDConfig
+from vegas_fl.devices import resolve_device
 from vegas_fl.distillation import OwnerTargets, distil
 from vegas_fl.tensorfiles import State
 
@@ -37,6 +39,9 @@ class KD(AdapterStrategy):
             for adapter in local:
                 targets.add(adapter.load(self.spaces).build(), adapter.samples)
             student = self.build(self.average(local) if settings.warm_start else previous)
-            figures = distil(student, *targets.result(), settings)
+            device = resolve_device(config.device)
+            x, wanted = targets.result()
+            wanted = Conditioning(*(branch.to(device) for branch in wanted))
+            figures = distil(student.to(device), x.to(device), wanted, settings)
         self.record.add(stage="kd", round=round_, **figures)
-        return student.state_dict()
+        return student.cpu().state_dict()

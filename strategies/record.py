@@ -15,12 +15,11 @@ from omegaconf import OmegaConf
 from vegas_fl.config import Config
 from vegas_fl.tensorfiles import write_atomically
 
-
 log = logging.getLogger("vegas_fl.server")
 
 
 class Record:
-    """The folder of a run. Opening it starts the metrics anew.
+    """The folder of a run. Its steps, and repetitions of them, add to the same metrics.
 
     Parameters
     ----------
@@ -29,9 +28,11 @@ class Record:
 
     def __init__(self, config: Config) -> None:
         self.folder = Path(config.paths.runs) / config.run
-        self._lines: list[str] = []
+        self._metrics = self.folder / "metrics.jsonl"
+        self._lines = self._metrics.read_text("utf8").splitlines() if self._metrics.exists() else []
         text = OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json")))
         write_atomically(self.folder / "config.yaml", text.encode())
+        self.add(stage="start", stages=config.stages, seed=config.seed, aggregation=config.aggregation.name)
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -45,4 +46,4 @@ class Record:
     def add(self, **values: Any) -> None:
         """Append one line of metrics."""
         self._lines.append(json.dumps({"time": round(time.time(), 3), **values}))
-        write_atomically(self.folder / "metrics.jsonl", ("\n".join(self._lines) + "\n").encode())
+        write_atomically(self._metrics, ("\n".join(self._lines) + "\n").encode())

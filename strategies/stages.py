@@ -6,8 +6,11 @@ import logging
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
+
 from strategies.federation import Federation, Reply
 from strategies.record import Record
+from vegas_fl import metrics
 from vegas_fl.adapters import Conditioning
 from vegas_fl.checkpoints import (
     Spaces,
@@ -87,15 +90,22 @@ def render(federation: Federation, record: Record, targets: Conditioning | None)
             adapter_sha256={f"{branch}_adapter": sha256 for branch, sha256 in adapter.sha256.items()},
         )
     replies = federation.ask(GENERATE, contents, "pictures", lambda node, reply: None)
+    judged = torch.zeros(len(config.judge_classes), len(config.judge_classes), dtype=torch.long)
     for node, reply in replies.items():
         values = reply.values
         for note in values["notes"]:
             log.info("%s", note)
-        log.info(
-            "node %s: %d pictures in %s, %d of them new",
-            node,
-            values["pictures"],
-            values["folder"],
-            values["rendered"],
-        )
+        new = f", {values['rendered']} of them new" if values["rendered"] < values["pictures"] else ""
+        log.info("node %s: %d pictures in %s%s", node, values["pictures"], values["folder"], new)
         record.add(stage="images", node=node, pictures=values["pictures"], rendered=values["rendered"])
+        if values["judged"]:
+            judged += torch.tensor(values["judged"])
+    if total := int(judged.sum()):
+        figures = metrics.summary(judged)
+        record.add(stage="judge", classes=config.judge_classes, **figures, confusion=judged.tolist())
+        log.info(
+            "pictures judged right: %.3f of %d (zero-shot among %d classes)",
+            figures["accuracy"],
+            total,
+            len(config.judge_classes),
+        )

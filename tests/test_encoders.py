@@ -14,6 +14,7 @@ import torch
 from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
 
 import vegas_tiny
+from tests.sounds import sound, yamnet
 from tests.test_datasets import data
 from vegas_fl import encoders
 from vegas_fl.config import EncoderConfig
@@ -22,16 +23,6 @@ from vegas_fl.embeddings import embed
 from vegas_fl.encoders import load_encoder
 from vegas_fl.encoders.yamnet import YamNetEncoder
 from vegas_fl.errors import VegasError
-
-
-def yamnet(**changes: object) -> EncoderConfig:
-    values = {"name": "yamnet", "model": "pack", "revision": None, "tokens": 8, "batch_size": 16}
-    return EncoderConfig.model_validate(values | changes)
-
-
-def sound(seconds: float, seed: int = 0) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    return (0.1 * rng.normal(size=int(16_000 * seconds))).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +89,14 @@ def test_ast_gives_its_cls_token(small_ast: Path) -> None:
 
 def test_ast_gives_all_its_tokens_as_the_library_does(small_ast: Path) -> None:
     embeddings = load_encoder(ast(small_ast, 1214)).encode([sound(5.0)])
-    extractor, model = ASTFeatureExtractor.from_pretrained(small_ast), ASTModel.from_pretrained(small_ast).eval()
+    extractor, model = (
+        ASTFeatureExtractor.from_pretrained(small_ast),
+        ASTModel.from_pretrained(small_ast).eval(),
+    )
     with torch.no_grad():
-        expected = model(**extractor([sound(5.0)], sampling_rate=16_000, return_tensors="pt")).last_hidden_state
+        expected = model(
+            **extractor([sound(5.0)], sampling_rate=16_000, return_tensors="pt")
+        ).last_hidden_state
     assert embeddings.shape == (1, 1214, 32) == (1, *encoders.shape(ast(small_ast, 1214)))
     torch.testing.assert_close(embeddings, expected, atol=1e-5, rtol=1e-4)
 
@@ -159,7 +155,9 @@ def test_yamnet_names_what_it_hears(esc10: Path) -> None:
     clips = open_dataset(data(name="esc50", root=str(esc10))).clips("rooster")[:5]
     best = encoder.scores([clip.read(16_000, 5.0) for clip in clips]).topk(5).indices
     heard = [{encoder.class_names[i] for i in row} for row in best.tolist()]
-    assert sum("Chicken, rooster" in labels or "Crowing, cock-a-doodle-doo" in labels for labels in heard) >= 4
+    assert (
+        sum("Chicken, rooster" in labels or "Crowing, cock-a-doodle-doo" in labels for labels in heard) >= 4
+    )
 
 
 @pytest.mark.slow

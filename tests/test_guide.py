@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from pathlib import Path
 
@@ -175,3 +176,22 @@ def test_generation_hears_nothing_and_reads_no_text(trained: Path, cache: str, t
     )
     assert "loaded what" not in done.stderr
     assert len(list((tmp_path / "out").glob("node_*/*.png"))) == 8
+
+
+def test_metrics_of_all_steps_are_kept(trained: Path) -> None:
+    lines = [json.loads(line) for line in (trained / "runs/vegas-2n-2c-200s/metrics.jsonl").read_text().splitlines()]
+    assert [line["stages"] for line in lines if line["stage"] == "start"] == [["generators"], ["adapters"]]
+    accuracies = {(line["round"], line["adapter"]) for line in lines if line["stage"] == "evaluation"}
+    assert accuracies == {(r, a) for r in (1, 2) for a in ("local", "fedavg")}
+
+
+def test_multirun_keeps_its_runs_apart(trained: Path, cache: str, tmp_path: Path) -> None:
+    generators = trained / "checkpoints/generators/vegas-2n-2c-200s"
+    adapters = trained / "checkpoints/adapters/vegas-2n-2c-200s"
+    vegas(
+        tmp_path,
+        *["--multirun", "seed=1,2", "stages=[images]", "run=sweep", *FEW, cache],
+        *[f"generator.checkpoint_dir={generators}", f"adapter.checkpoint_dir={adapters}"],
+    )
+    one, two = ((tmp_path / f"output_images/sweep-{i}/node_0/dog_0001.png").read_bytes() for i in (0, 1))
+    assert one != two

@@ -36,7 +36,12 @@ def names(parts: dict[str, list[Any]]) -> list[str]:
 @pytest.fixture
 def folds(tmp_path: Path) -> DataConfig:
     """Ten clips of dog and of rooster in each of the folds 1 to 4."""
-    rows = [f"{f}-{c}{i}.wav,{f},0,{c},True,1,A" for f in range(1, 5) for c in ("dog", "rooster") for i in range(10)]
+    rows = [
+        f"{f}-{c}{i}.wav,{f},0,{c},True,1,A"
+        for f in range(1, 5)
+        for c in ("dog", "rooster")
+        for i in range(10)
+    ]
     root = esc50(tmp_path, rows)
     for row in rows:
         (root / "audio" / row.split(",")[0]).touch()
@@ -165,7 +170,9 @@ def test_every_mistake_is_told_at_once(folds: DataConfig) -> None:
     config = folds.model_copy(
         update={"train_ratio": 0.9, "train_folds": (1, 2), "val_folds": (2,), "test_folds": (7,)}
     )
-    mistakes = check(config, nodes(Entry(("dog", "rooster"), samples_per_node=1), Entry(("dgo",)), Entry(("cat",))))
+    mistakes = check(
+        config, nodes(Entry(("dog", "rooster"), samples_per_node=1), Entry(("dgo",)), Entry(("cat",)))
+    )
     told = "\n".join(mistakes)
     for expected in (
         "0.9 + 0.1 + 0.1 = 1.1",

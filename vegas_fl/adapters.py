@@ -135,9 +135,9 @@ class Adapter(nn.Module):
     config : AdapterConfig
         Inner widths.
     targets : Conditioning, optional
-        Text targets stacked over all classes of the federation (clip [K, P], t5 [K, T, C]): an adapter
-        that starts from their mean, in their scale, learns several times faster. Not needed where a
-        state dict is loaded afterwards.
+        Text targets stacked over all classes of the federation (clip [K, P], t5 [K, T, C]). The adapter
+        starts from their mean and learns in their scale. Not needed where a state dict is loaded
+        afterwards.
 
     Raises
     ------

@@ -127,6 +127,7 @@ class RendererConfig(Section):
     batch_size: PositiveInt
     dtype: Literal["float32", "bfloat16", "float16"]
     low_memory: bool
+    judge: str | None
 
 
 class InProcessConfig(Section):
@@ -157,6 +158,7 @@ class ImagesConfig(Section):
     round: PositiveInt | None
     overwrite: bool
     sheet_columns: NonNegativeInt
+    judge_classes: tuple[str, ...] | None
 
 
 class EvaluationConfig(Section):
@@ -203,6 +205,11 @@ class Config(Section):
     def classes(self) -> tuple[str, ...]:
         """The federation's classes: those of all nodes, sorted. Position in it = class index everywhere."""
         return tuple(sorted({name for node in self.nodes.values() for name in node.selected_classes}))
+
+    @property
+    def judge_classes(self) -> tuple[str, ...]:
+        """The classes that pictures are judged among."""
+        return self.images.judge_classes or self.classes
 
     @property
     def min_nodes(self) -> int:
@@ -327,6 +334,11 @@ def _contradictions(config: Config) -> list[str]:
                     f"nodes.{node}.selected_classes: {name!r} cannot be part of a file name; "
                     "use letters, digits, blanks, '.', '_', '-'"
                 )
+    if foreign := sorted(set(config.classes) - set(config.judge_classes)):
+        found.append(
+            f"images.judge_classes: the nodes' {', '.join(foreign)} are not among {', '.join(config.judge_classes)}; "
+            "add them, or set images.judge_classes=null"
+        )
     order = [s for s in ("generators", "adapters", "images") if s in config.stages]
     if list(config.stages) != order:
         found.append(f"stages: {list(config.stages)} is not in the order of the work; use {order}")

@@ -138,7 +138,7 @@ def distil(student: Adapter, x: Tensor, targets: Conditioning, config: KDConfig)
             (losses.clip + losses.t5).backward()
             optimizer.step()
             schedule.step()
-            totals += len(batch) * torch.stack(losses).detach()
+            totals += len(batch) * torch.stack(losses).detach().cpu()
     student.eval()
     clip_loss, t5_loss = (totals / len(x)).tolist()
     return {"clip_loss": clip_loss, "t5_loss": t5_loss, "epochs": config.epochs, "samples": len(x)}

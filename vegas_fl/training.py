@@ -85,7 +85,7 @@ def train_adapter(
             (losses.clip + losses.t5).backward()
             for optimizer in optimizers:
                 optimizer.step()
-            totals += len(batch) * torch.stack(losses).detach()
+            totals += len(batch) * torch.stack(losses).detach().cpu()
     adapter.eval()
     clip_loss, t5_loss = (totals / len(x)).tolist()
     return {"clip_loss": clip_loss, "t5_loss": t5_loss, "epochs": epochs, "clips": len(x)}

@@ -54,8 +54,8 @@ def noise(rng: Generator, size: int, points: Points) -> np.ndarray:
     return sound / sound.std()
 
 
-def grains(rng: Generator, size: int, points: Points) -> Callable[[int], np.ndarray]:
-    """A source of many short noises of one spectrum: pieces of ``size`` samples of one second of it."""
+def grains(rng: Generator, points: Points) -> Callable[[int], np.ndarray]:
+    """A source of many short noises of one spectrum: random pieces of one second of it."""
     long = noise(rng, RATE, points)
 
     def grain(length: int) -> np.ndarray:
@@ -101,7 +101,22 @@ def decay(size: int, seconds: float, attack: float = 0.002) -> np.ndarray:
 
 
 def samples(seconds: float) -> int:
-    return int(seconds * RATE)
+    """Samples in ``seconds``, to the next 10 ms: such lengths have fast Fourier transforms."""
+    return max(1, round(seconds * 100)) * (RATE // 100)
+
+
+def loguniform(rng: Generator, low: float, high: float) -> float:
+    """A number between two bounds, octaves equally likely."""
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
+def room(rng: Generator, sound: np.ndarray, seconds: float, wet: float) -> np.ndarray:
+    """``sound`` with its echo: noise that falls to a third in ``seconds``; ``wet`` is the echo's share."""
+    tail = np.zeros(len(sound), np.float32)
+    size = min(samples(5 * seconds), len(sound))
+    tail[:size] = rng.standard_normal(size, np.float32) * np.exp(-np.arange(size) / (RATE * seconds))
+    echo = np.fft.irfft(np.fft.rfft(sound.astype(np.float32)) * np.fft.rfft(tail), len(sound))
+    return sound + echo * (wet * sound.std() / echo.std())
 
 
 def baby_cry(rng: Generator) -> np.ndarray:
@@ -130,7 +145,7 @@ def baby_cry(rng: Generator) -> np.ndarray:
             + 0.012 * np.sin(2 * np.pi * rng.uniform(5, 8) * np.arange(size) / RATE)
         )
         voice = buzz(pitch, 0.6) * (1 + 0.3 * wander(rng, size, 40))
-        voice = filtered(voice + 0.03 * rng.normal(size=size), mouth)
+        voice = filtered(voice + 0.03 * rng.standard_normal(size), mouth)
         loud = curve(size, (0, 0), (0.08, 0.8), (0.3, 1), (0.8, 0.8), (1, 0))
         place(sound, voice * loud, at, rng.uniform(0.7, 1.0))
         at += size / RATE
@@ -156,37 +171,40 @@ def chainsaw(rng: Generator) -> np.ndarray:
 
 
 def dog(rng: Generator) -> np.ndarray:
-    """Barks: a pitch that jumps up and falls within a fifth of a second, hoarse, through an opening mouth."""
-    sound = np.zeros(SIZE)
-    base = np.exp(rng.uniform(np.log(250), np.log(700)))
-    f1, f2 = rng.uniform(2.0, 2.6) * base, rng.uniform(3.6, 5) * base
+    """Barks: a hoarse voice whose pitch jumps up and falls within a fifth of a second, in a room."""
+    base, jitter = loguniform(rng, 485, 720), rng.uniform(0.08, 0.15)
+    f1 = base * rng.uniform(1.4, 2.4)
+    f2 = max(base * rng.uniform(2.6, 4.7), 1.5 * f1)
+    resonance, tilt, hoarse = rng.uniform(4.5, 11.5), rng.uniform(0.85, 1.4), rng.uniform(0.1, 0.3)
     mouth = [
         (0, -40),
-        (base * 0.7, -6),
-        (f1 * 0.8, 2),
-        (f1, 6),
-        (f1 * 1.4, -3),
-        (f2, 0),
-        (f2 * 1.4, -12),
-        (8000, -36),
+        (base * 0.7, -8),
+        (f1 * 0.75, -2),
+        (f1, resonance),
+        (f1 * 1.3, -2),
+        (f2, resonance - 6),
+        (f2 * 1.3, -14),
+        (9000, -40),
     ]
-    at = rng.uniform(0.05, 0.5)
-    gap = rng.uniform(0.25, 0.6)
-    while at < SECONDS - 0.2:
-        for _ in range(int(rng.integers(1, 4))):
-            size = samples(rng.uniform(0.14, 0.26))
-            peak = base * rng.uniform(0.9, 1.15)
-            pitch = curve(size, (0, peak * 0.6), (0.2, peak * 1.2), (0.5, peak), (1, peak * 0.45))
-            voice = buzz(pitch * (1 + 0.05 * wander(rng, size, 80)), 0.7)
-            rough = filtered(voice + rng.uniform(0.1, 0.3) * rng.normal(size=size), mouth)
-            bark = rough * curve(size, (0, 0), (0.06, 1), (0.4, 0.8), (1, 0)) ** 1.5
-            echo = samples(0.25)
-            place(sound, bark, at, rng.uniform(0.7, 1))
-            tail = noise(rng, echo, mouth) * decay(echo, 0.06)
-            place(sound, tail, at + size / RATE * 0.6, 0.02 * np.abs(bark).max())
-            at += size / RATE + gap * rng.uniform(0.5, 0.9)
-        at += rng.uniform(0.1, 0.9)
-    return sound
+    start, end, top = rng.uniform(0.35, 0.7), rng.uniform(0.66, 0.94), rng.uniform(0.18, 0.4)
+    length, gap = rng.uniform(0.17, 0.23), rng.uniform(0.3, 0.78)
+    sound = np.zeros(SIZE)
+    at = rng.uniform(0.1, 0.6)
+    while at < SECONDS - 0.3:
+        for _ in range(int(rng.integers(2, 5))):
+            size = samples(length * rng.uniform(0.9, 1.1))
+            pitch = base * rng.uniform(0.93, 1.07) * curve(size, (0, start), (top, 1), (1, end))
+            voice = buzz(pitch * (1 + jitter * wander(rng, size, 80)), tilt)
+            bark = filtered(voice + hoarse * rng.standard_normal(size), mouth)
+            place(
+                sound,
+                bark * curve(size, (0, 0), (0.08, 1), (0.5, 0.8), (1, 0)) ** 1.5,
+                at,
+                rng.uniform(0.7, 1),
+            )
+            at += size / RATE + gap * rng.uniform(0.8, 1.2)
+        at += rng.uniform(0.25, 0.75)
+    return room(rng, sound, loguniform(rng, 0.075, 0.14), rng.uniform(0.3, 0.55))
 
 
 def drum(rng: Generator) -> np.ndarray:
@@ -225,6 +243,7 @@ def drum(rng: Generator) -> np.ndarray:
 def fireworks(rng: Generator) -> np.ndarray:
     """Rockets that whistle up, burst with a boom, and crackle."""
     sound = np.zeros(SIZE)
+    crackle = grains(rng, [(0, -30), (1000, -5), (4000, 0), (8000, -5)])
     at = rng.uniform(0, 0.4)
     while at < SECONDS - 0.4:
         if rng.random() < 0.35:
@@ -241,9 +260,7 @@ def fireworks(rng: Generator) -> np.ndarray:
         place(sound, boom + distance * crack, at, distance)
         for _ in range(int(rng.integers(0, 40))):
             grain = samples(0.03)
-            pop = noise(rng, grain, [(0, -30), (1000, -5), (4000, 0), (8000, -5)]) * decay(
-                grain, rng.uniform(0.002, 0.006), 0.0003
-            )
+            pop = crackle(grain) * decay(grain, rng.uniform(0.002, 0.006), 0.0003)
             place(sound, pop, at + rng.uniform(0.1, 1.3), rng.uniform(0.05, 0.3) * distance)
         at += rng.uniform(0.15, 0.9)
     return sound
@@ -263,88 +280,105 @@ def helicopter(rng: Generator) -> np.ndarray:
 
 
 def printer(rng: Generator) -> np.ndarray:
-    """A carriage driven to and fro by a stepping motor, needles or nozzles humming, a clack at each turn."""
+    """A carriage driven to and fro by a stepping motor, scraping dot by dot, two clacks at each turn, a fan."""
+    step, tilt = loguniform(rng, 635, 1150), rng.uniform(0.8, 1.5)
+    case, turn, paper = loguniform(rng, 710, 2160), loguniform(rng, 555, 1280), loguniform(rng, 1665, 4220)
+    motor, scrape = loguniform(rng, 0.045, 0.14), loguniform(rng, 0.047, 0.21)
+    dots, duty = loguniform(rng, 62, 129), rng.uniform(-0.4, 0.32)
+    clack, length, gap = loguniform(rng, 0.38, 1.07), rng.uniform(0.25, 0.46), rng.uniform(0.11, 0.24)
+    ramp, back = rng.uniform(0.38, 0.8), 1 + rng.uniform(-0.12, 0.09)
+    hit = grains(rng, [(0, -40), (turn / 3, -10), (turn, 0), (turn * 3, -10), (9000, -30)])
+    body = [(0, -40), (case / 4, -15), (case, 0), (case * 3, -15), (9000, -35)]
+    knock = samples(0.08)
     sound = np.zeros(SIZE)
-    at = 0.0
-    step = rng.uniform(300, 700)
+    at, forth = 0.0, True
     while at < SECONDS:
-        seconds = rng.uniform(0.35, 0.9)
-        size = samples(seconds)
-        pitch = step * curve(size, (0, 0.5), (0.1, 1), (0.9, 1), (1, 0.5))
-        motor = np.tanh(2 * buzz(pitch, 0.8))
-        scrape = noise(rng, size, [(0, -50), (1000, -10), (3000, 0), (8000, -6)])
-        dots = 0.5 + 0.5 * np.sign(np.sin(2 * np.pi * rng.uniform(25, 60) * np.arange(size) / RATE))
-        sweep = (
-            filtered(motor, [(0, -50), (300, -10), (1200, 0), (4000, 0), (8000, -15)]) * 0.3
-            + 0.25 * scrape * dots
-        )
-        place(sound, sweep * curve(size, (0, 0), (0.05, 1), (0.95, 1), (1, 0)), at)
-        at += seconds
-        clack = samples(0.08)
-        place(
-            sound,
-            noise(rng, clack, [(0, -20), (400, 0), (2500, 0), (8000, -10)]) * decay(clack, 0.015, 0.0005),
-            at,
-            0.7,
-        )
-        at += rng.uniform(0.05, 0.15)
-    return sound
+        size = samples(length * rng.uniform(0.9, 1.1))
+        pitch = step * (1 if forth else back) * curve(size, (0, ramp), (0.12, 1), (0.88, 1), (1, ramp))
+        hum = filtered(buzz(pitch, tilt), body)
+        needle = 0.5 + 0.5 * np.tanh(8 * (np.sin(2 * np.pi * dots * np.arange(size) / RATE) - duty))
+        rub = noise(rng, size, [(0, -60), (paper / 4, -20), (paper, 0), (8000, -10)]) * needle
+        pass_ = motor * hum / hum.std() + scrape * rub
+        place(sound, pass_ * curve(size, (0, 0), (0.05, 1), (0.95, 1), (1, 0)), at)
+        at += size / RATE
+        place(sound, hit(knock) * decay(knock, 0.012, 0.0005), at, clack)
+        place(sound, hit(knock) * decay(knock, 0.012, 0.0005), at + gap * 0.4, clack * 0.6)
+        at += gap * rng.uniform(0.7, 1.3)
+        forth = not forth
+    fan = noise(rng, SIZE, [(0, -30), (120, 0), (800, -8), (4000, -20), (8000, -30)])
+    sound += loguniform(rng, 0.024, 0.088) * fan
+    return room(rng, sound, rng.uniform(0.024, 0.044), rng.uniform(0.42, 0.54))
 
 
 def rail_transport(rng: Generator) -> np.ndarray:
-    """Wheels over rail joints, two and two, above a rumble; now and then a horn of three tones."""
-    rumble = noise(rng, SIZE, [(0, -20), (40, 0), (200, -2), (800, -14), (3000, -26), (8000, -44)])
-    sound = 0.5 * rumble * (0.85 + 0.15 * wander(rng, SIZE, 3))
-    beat, at = rng.uniform(0.5, 0.9), rng.uniform(0, 0.4)
-    size = samples(0.2)
+    """A carriage from inside: rumble, wheels over rail joints in pairs, a motor's hum, flanges that squeal."""
+    low, middle, high = rng.uniform(-11, 0), rng.uniform(-15, -4), rng.uniform(-44, -30)
+    rumble = noise(
+        rng,
+        SIZE,
+        [(0, -25), (40, low), (150, 0), (600, middle), (2500, middle + high / 2), (8000, middle + high)],
+    )
+    sound = rumble * (0.8 + 0.2 * wander(rng, SIZE, loguniform(rng, 1.4, 9)))
+    joint, fade, attack = (
+        loguniform(rng, 305, 635),
+        loguniform(rng, 0.034, 0.064),
+        loguniform(rng, 0.0044, 0.022),
+    )
+    hit = grains(rng, [(0, -40), (joint / 3, -12), (joint, 0), (joint * 3, -12), (8000, -35)])
+    loud, beat, axle = loguniform(rng, 1.04, 2.2), rng.uniform(0.32, 0.9), rng.uniform(0.18, 0.27)
+    size = samples(0.3)
+    at = rng.uniform(0, 0.4)
     while at < SECONDS:
-        for offset in (0, 0.14, 0.36, 0.5):
-            clack = noise(rng, size, [(0, -20), (120, 0), (900, -3), (2500, -8), (8000, -24)])
-            place(sound, clack * decay(size, 0.035, 0.003), at + offset * beat, rng.uniform(0.5, 1))
-        at += beat
-    hiss = noise(rng, SIZE, [(0, -60), (1500, -6), (4000, 0), (8000, -10)])
-    sound += rng.uniform(0.02, 0.06) * hiss
-    if rng.random() < 0.5:
-        size = samples(rng.uniform(0.8, 2))
-        root = rng.uniform(260, 340)
-        horn = sum(buzz(np.full(size, root * ratio), 0.9) for ratio in (1, 1.26, 1.5))
-        place(
-            sound,
-            np.asarray(horn) * curve(size, (0, 0), (0.05, 1), (0.9, 1), (1, 0)),
-            rng.uniform(0.2, 2.5),
-            0.35,
-        )
-    return sound
+        for offset in (0, axle * beat):
+            place(sound, hit(size) * decay(size, fade, attack), at + offset, loud * rng.uniform(0.7, 1))
+        at += beat * rng.uniform(0.97, 1.03)
+    flange = buzz(loguniform(rng, 2200, 4700) * (1 + 0.01 * wander(rng, SIZE, 5)), 2)
+    sound += loguniform(rng, 0.0056, 0.096) * flange * np.clip(wander(rng, SIZE, 2), 0, 1)
+    sound += loguniform(rng, 0.015, 0.08) * noise(rng, SIZE, [(0, -60), (1000, -8), (3000, 0), (8000, -10)])
+    motor = buzz(loguniform(rng, 86, 390) * (1 + 0.03 * wander(rng, SIZE, 0.5)), rng.uniform(0.9, 1.65))
+    sound += loguniform(rng, 0.011, 0.23) * motor
+    return room(rng, sound, loguniform(rng, 0.028, 0.087), rng.uniform(0.37, 0.54))
 
 
 def snoring(rng: Generator) -> np.ndarray:
-    """Breath drawn through a flapping palate: noise chopped 25-60 times a second; a softer breath out."""
-    sound = np.zeros(SIZE)
-    at = rng.uniform(0, 0.4)
-    f1 = rng.uniform(250, 450)
+    """Breath drawn through a flapping palate: a rough buzz and noise pulsed with it; a soft breath out between."""
+    flap, jitter, tilt = loguniform(rng, 78, 108), rng.uniform(0.11, 0.24), rng.uniform(0.9, 1.18)
+    f1, f2 = loguniform(rng, 570, 800), loguniform(rng, 2000, 2750)
+    nose, mouth, hiss = rng.uniform(5, 10), rng.uniform(-18, -12), rng.uniform(-8, -2)
     throat = [
         (0, -30),
-        (80, -3),
-        (f1, 4),
-        (f1 * 2, -6),
-        (rng.uniform(1200, 1800), -5),
-        (3500, -20),
-        (8000, -40),
+        (80, -8),
+        (f1 * 0.7, -2),
+        (f1, nose),
+        (f1 * 1.5, -6),
+        (f2 * 0.8, mouth - 5),
+        (f2, mouth),
+        (f2 * 1.3, mouth - 5),
+        (4500, hiss),
+        (8000, hiss - 8),
     ]
-    flap = rng.uniform(28, 60)
-    while at < SECONDS - 0.5:
-        size = samples(rng.uniform(0.8, 1.4))
-        pitch = flap * curve(size, (0, 0.8), (0.4, 1.1), (1, 0.75)) * (1 + 0.12 * wander(rng, size, 25))
-        source = buzz(pitch, 0.4) + 0.25 * rng.normal(size=size)
-        chop = np.clip(np.sin(2 * np.pi * np.cumsum(pitch) / RATE), 0, None)
-        snore = filtered(source * (0.15 + chop), throat) * curve(size, (0, 0), (0.25, 0.7), (0.7, 1), (1, 0))
-        place(sound, snore, at)
-        at += size / RATE + rng.uniform(0.1, 0.25)
-        size = samples(rng.uniform(0.5, 0.9))
-        out = noise(rng, size, [(0, -40), (400, -6), (1200, 0), (3000, -10), (8000, -30)]) * np.hanning(size)
-        place(sound, out, at, rng.uniform(0.01, 0.04))
-        at += size / RATE + rng.uniform(0.05, 0.3)
-    return sound
+    breath, flutter, depth = rng.uniform(0.5, 1.0), loguniform(rng, 5, 12.5), rng.uniform(0.15, 0.38)
+    length, pause, bend = rng.uniform(1.1, 1.4), rng.uniform(0.25, 0.7), rng.uniform(0.8, 1.22)
+    rise, fall = rng.uniform(0.24, 0.55), rng.uniform(0.74, 0.85)
+    outward, soft = loguniform(rng, 900, 1600), loguniform(rng, 0.017, 0.075)
+    sound = np.zeros(SIZE)
+    at = rng.uniform(0, 0.4)
+    while at < SECONDS - 0.4:
+        size = samples(length * rng.uniform(0.9, 1.1))
+        pitch = flap * curve(size, (0, 1), (0.5, bend), (1, 1)) * (1 + jitter * wander(rng, size, 30))
+        pulse = 0.6 + 0.5 * np.cos(2 * np.pi * np.cumsum(pitch) / RATE)
+        voice = buzz(pitch, tilt) * (1 + 0.3 * wander(rng, size, 60)) + breath * pulse * rng.standard_normal(
+            size
+        )
+        trill = np.sin(2 * np.pi * np.cumsum(flutter * (1 + 0.2 * wander(rng, size, 8))) / RATE)
+        snore = filtered(voice * (1 - depth * (0.5 + 0.5 * trill)), throat)
+        place(sound, snore * curve(size, (0, 0), (rise, 0.7), (fall, 1), (1, 0)), at)
+        at += size / RATE + pause * rng.uniform(0.5, 1.5)
+        size = samples(0.7 * rng.uniform(0.8, 1.2))
+        out = noise(rng, size, [(0, -40), (outward / 3, -12), (outward, 0), (outward * 3, -12), (8000, -25)])
+        place(sound, out * np.hanning(size), at, soft * np.abs(sound).max())
+        at += size / RATE + rng.uniform(0.05, 0.4)
+    return room(rng, sound, loguniform(rng, 0.034, 0.058), rng.uniform(0.3, 0.46))
 
 
 def water_flowing(rng: Generator) -> np.ndarray:
@@ -353,12 +387,13 @@ def water_flowing(rng: Generator) -> np.ndarray:
     sound = rng.uniform(0.1, 0.3) * rush * (0.9 + 0.1 * wander(rng, SIZE, 8))
     size = samples(0.06)
     time = np.arange(size) / RATE
+    bubbles = []
+    for _ in range(30):
+        pitch, closing = loguniform(rng, 400, 2800), rng.uniform(1, 4)
+        tone = np.sin(2 * np.pi * pitch * (time + closing * time**2))
+        bubbles.append(tone * decay(size, rng.uniform(0.006, 0.02), 0.002))
     for _ in range(int(rng.uniform(100, 250))):
-        pitch = np.exp(rng.uniform(np.log(400), np.log(2800)))
-        bubble = np.sin(2 * np.pi * pitch * (time + rng.uniform(1, 4) * time**2)) * decay(
-            size, rng.uniform(0.006, 0.02), 0.002
-        )
-        place(sound, bubble, rng.uniform(0, SECONDS), rng.uniform(0.1, 0.8) ** 2)
+        place(sound, bubbles[rng.integers(30)], rng.uniform(0, SECONDS), rng.uniform(0.1, 0.8) ** 2)
     return sound
 
 

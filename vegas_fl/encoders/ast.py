@@ -6,6 +6,7 @@ It cuts a log-mel spectrogram of 10.24 s (shorter clips are padded, longer ones 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,7 +116,7 @@ def locate(model: str, revision: str | None) -> Path:
     folder = Path(model).expanduser()
     if not folder.is_dir():
         try:
-            folder = Path(snapshot_download(model, revision=revision, allow_patterns=list(FILES)))
+            folder = _download(model, revision)
         except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
             raise VegasError(
                 f"encoder.model={model} is no folder, and the hub does not give it "
@@ -124,6 +125,12 @@ def locate(model: str, revision: str | None) -> Path:
     if missing := [name for name in FILES if not (folder / name).is_file()]:
         raise VegasError(f"encoder.model={model} has no {', '.join(missing)}; AST needs {', '.join(FILES)}")
     return folder
+
+
+@functools.lru_cache
+def _download(model: str, revision: str | None) -> Path:
+    """The hub's copy on this machine; the hub is asked once a process."""
+    return Path(snapshot_download(model, revision=revision, allow_patterns=list(FILES)))
 
 
 def fingerprint(folder: Path, tokens: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import functools
 import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -58,6 +59,13 @@ def hash_files(files: Iterable[Path], *settings: object) -> str:
     """Short hash of files' contents and of settings."""
     total = hashlib.sha256("\x1f".join(map(str, (FORMAT, *settings))).encode())
     for path in files:
-        with open(path, "rb") as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
+        state = path.stat()
+        total.update(_digest(path.resolve(), state.st_mtime_ns, state.st_size))
     return total.hexdigest()[:16]
+
+
+@functools.lru_cache
+def _digest(path: Path, modified: int, size: int) -> bytes:
+    """SHA-256 of a file; weights of hundreds of megabytes are read once a process."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()

@@ -34,15 +34,15 @@ def run(config: Config) -> None:
     """
     settings = config.engine
     assert isinstance(settings, FlowerConfig)
-    project = _project()
+    project = project_folder()
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vegas-fl-")))
-        environment = _environment()
+        environment = flower_environment()
         arguments: list[str] = []
         connection = settings.connection
         if connection is None:
             connection, environment["FLWR_HOME"] = PRIVATE, str(folder)
-            stack.enter_context(_superlink(folder, environment))
+            stack.enter_context(private_superlink(folder, environment))
             arguments = [
                 "--federation-config",
                 f"num-supernodes={len(config.nodes)} client-resources-num-cpus={settings.cpus_per_node} "
@@ -52,7 +52,7 @@ def run(config: Config) -> None:
         # A JSON string is a TOML basic string.
         resolved = json.dumps(anchored(config).model_dump_json())
         run_config.write_text(f"resolved = {resolved}\n", encoding="utf8")
-        submitted = _flwr(
+        submitted = flwr(
             [
                 "run",
                 str(project),
@@ -68,7 +68,7 @@ def run(config: Config) -> None:
         run_id = str(submitted["run-id"])
         with contextlib.suppress(KeyboardInterrupt):
             subprocess.run([_tool("flwr"), "log", run_id, connection, "--stream"], env=environment, check=False)
-        _wait(run_id, connection, environment)
+        wait_for(run_id, connection, environment)
 
 
 def anchored(config: Config) -> Config:
@@ -95,7 +95,7 @@ def _is_folder(model: str) -> bool:
     return model != "pack" and Path(model).expanduser().is_dir()
 
 
-def _project() -> Path:
+def project_folder() -> Path:
     """The folder with pyproject.toml, which `flwr run` packs."""
     for folder in (Path.cwd(), Path(__file__).resolve().parents[2]):
         with contextlib.suppress(OSError, KeyError, tomllib.TOMLDecodeError):
@@ -107,7 +107,7 @@ def _project() -> Path:
     )
 
 
-def _environment() -> dict[str, str]:
+def flower_environment() -> dict[str, str]:
     """Flower without telemetry, update checks, and installs of its own."""
     return os.environ | {
         "FLWR_TELEMETRY_ENABLED": "0",
@@ -120,7 +120,7 @@ def _environment() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _superlink(folder: Path, environment: dict[str, str]) -> Iterator[None]:
+def private_superlink(folder: Path, environment: dict[str, str]) -> Iterator[None]:
     """A SuperLink that simulates nodes, on free ports, for the length of the block."""
     port, control = _free_ports(2)
     (folder / "config.toml").write_text(
@@ -170,10 +170,10 @@ def _healthy(port: int) -> bool:
         return False
 
 
-def _wait(run_id: str, connection: str, environment: dict[str, str]) -> None:
+def wait_for(run_id: str, connection: str, environment: dict[str, str]) -> None:
     """Return when the run completed; the log's end alone does not tell."""
     while True:
-        (row,) = _flwr(["list", connection, "--run-id", run_id, "--format", "json"], environment)["runs"]
+        (row,) = flwr(["list", connection, "--run-id", run_id, "--format", "json"], environment)["runs"]
         if row["status"] == "finished:completed":
             return
         if row["status"].startswith("finished"):
@@ -181,7 +181,7 @@ def _wait(run_id: str, connection: str, environment: dict[str, str]) -> None:
         time.sleep(0.5)
 
 
-def _flwr(arguments: list[str], environment: dict[str, str]) -> dict:
+def flwr(arguments: list[str], environment: dict[str, str]) -> dict:
     """Output of a flwr command with ``--format json``."""
     done = subprocess.run([_tool("flwr"), *arguments], env=environment, capture_output=True, text=True, check=False)
     try:

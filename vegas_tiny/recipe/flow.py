@@ -14,14 +14,13 @@ from diffusers import AutoencoderKL, FluxPipeline, FluxTransformer2DModel
 
 from vegas_tiny.recipe.flux import new_transformer
 from vegas_tiny.recipe.icons import SIZE, Atlas, class_batch, place_gently
-from vegas_tiny.recipe.optimisers import Both
 from vegas_tiny.recipe.schedule import Average, Budget, cosine, progress, save_state
 from vegas_tiny.recipe.table import NAMES, phrasings
 from vegas_tiny.recipe.text import TextStack, embed
 
 BATCH = 96
 RATE = 2e-3
-POOL = 12_000  # pictures whose latents are computed once
+POOL = 6_000  # pictures whose latents are computed once
 NOISE = 0.15  # largest noise on the embeddings, relative to their own spread
 DROP_ONE = 0.10  # share of samples without T5, and as many without CLIP
 DROP_BOTH = 0.05
@@ -168,7 +167,7 @@ def train(
     latents, classes = latent_pool(atlas, autoencoder, pool, generator)
     model = new_transformer()
     average = Average(model, 0.998)
-    optimiser = Both(model)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=0.01)
     running = 1.0
     for step, done in progress(budget):
         chosen = torch.randint(len(latents), (BATCH,), generator=generator)
@@ -179,8 +178,11 @@ def train(
         tokens, pooled = conditions(phrases, classes[chosen], generator)
         tokens = some_tokens(tokens, done, generator)
         loss = F.mse_loss(velocity(model, noisy, times, tokens, pooled), noise - picture)
+        optimiser.zero_grad()
         loss.backward()
-        optimiser.step(RATE * cosine(done, step))
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.param_groups[0]["lr"] = RATE * cosine(done, step)
+        optimiser.step()
         average.update(model)
         running += 0.02 * (loss.item() - running)
         if step % 100 == 0:

@@ -53,7 +53,7 @@ class Both:
     def step(self, rate: float) -> None:
         """Clip the gradients, update all parameters with the learning rate `rate`, clear the gradients."""
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
-        self.rest.param_groups[0]["lr"] = rate
+        self.rest.param_groups[0]["lr"] = rate / 2
         self.rest.step()
         for shape, group in self.groups.items():
             gradients = torch.stack([torch.zeros(shape) if p.grad is None else p.grad for p in group])
