@@ -21,8 +21,8 @@ demo: setup  ## two nodes, dog and chainsaw: train, distil, render 400 pictures
 test: setup  ## run the fast tests
 	$(RUN)/pytest -q
 
-test-slow: setup  ## run the slow tests as well
-	$(RUN)/pytest -q -m ""
+test-slow: setup  ## run the slow tests: flwr run, bars on real recordings, the pack's recipe
+	$(RUN)/pytest -q -m slow
 
 lint: setup  ## check format, style and types
 	$(BIN)/ruff format --check .

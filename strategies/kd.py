@@ -26,6 +26,8 @@ class KD(AdapterStrategy):
         assert isinstance(settings, KDConfig)
         paths = find_generators(Path(config.generator.checkpoint_dir))
         owned = {label for adapter in local for label in adapter.samples}
+        if lacking := sorted(owned - set(paths)):
+            log.warning("no generator of %s: not distilled", ", ".join(lacking))
         with seeds.reproducible(config.seed, "kd", round_, threads=config.threads):
             targets = OwnerTargets(
                 {
@@ -33,7 +35,7 @@ class KD(AdapterStrategy):
                         settings.samples_per_class,
                         generator=seeds.generator(config.seed, "kd", round_, label),
                     )
-                    for label in sorted(owned)
+                    for label in sorted(owned & set(paths))
                 }
             )
             for adapter in local:

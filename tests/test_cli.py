@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import run_script, vegas
+from tests.command import vegas
 from tests.test_guide import step
 from vegas_fl import engines
 

@@ -97,11 +97,14 @@ def test_bad_recordings_are_named_together_and_good_ones_kept(tmp_path: Path) ->
     soundfile.write(clips[1].path, np.zeros(16_000), 16_000)
     clips[3].path.write_bytes(b"no sound")
     clips[5].path.unlink()
+    twin = tmp_path / "twin.wav"
+    twin.write_bytes(clips[1].path.read_bytes())
+    clips.append(FileClip("dog", str(twin), None, twin))
     with pytest.raises(VegasError) as error:
         embed(clips, yamnet(batch_size=2), cache_dir=tmp_path / "cache", max_seconds=5.0)
     told = str(error.value)
-    assert told.startswith("3 recordings cannot be used")
-    for index, seen in ((1, "silent"), (3, "cannot be read"), (5, "cannot be opened")):
+    assert told.startswith("4 recordings cannot be used")
+    for index, seen in ((1, "silent"), (3, "cannot be read"), (5, "cannot be opened"), (6, "same content")):
         assert f"{clips[index].name}" in told
         assert seen in told
     good = [clips[0], clips[2], clips[4]]

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -195,3 +198,36 @@ def test_multirun_keeps_its_runs_apart(trained: Path, cache: str, tmp_path: Path
     )
     one, two = ((tmp_path / f"output_images/sweep-{i}/node_0/dog_0001.png").read_bytes() for i in (0, 1))
     assert one != two
+
+
+@pytest.mark.slow
+def test_a_killed_generation_goes_on_and_ends_with_the_same_pictures(
+    trained: Path, cache: str, tmp_path: Path
+) -> None:
+    many = ["nodes.0.samples_per_node=90", "nodes.1.samples_per_node=30", f"paths.runs={tmp_path / 'runs'}", cache]
+    vegas(trained, step("generate"), *many, f"images_output_dir={tmp_path / 'whole'}")
+    arguments = [step("generate"), *many, f"images_output_dir={tmp_path / 'killed'}"]
+    command = [sys.executable, "-m", "vegas_fl.cli", *arguments]
+    with subprocess.Popen(command, cwd=trained, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and len(list((tmp_path / "killed").glob("node_0/*.png"))) < 25:
+            time.sleep(0.02)
+        assert process.poll() is None, "it ended before it could be killed"
+        process.kill()
+    left = len(list((tmp_path / "killed").glob("node_*/*.png")))
+    assert 25 <= left < 120
+    vegas(trained, *arguments)
+    whole, killed = (
+        {name: digest for name, digest in files(tmp_path / kind).items() if name.endswith(".png")}
+        for kind in ("whole", "killed")
+    )
+    assert len(whole) == 120 + 2
+    assert killed == whole
+
+
+@pytest.mark.slow
+def test_the_demo_ends_with_400_pictures(tmp_path: Path, cache: str) -> None:
+    done = vegas(tmp_path, cache)
+    assert len(list((tmp_path / "output_images/demo").glob("node_*/*.png"))) == 400
+    assert re.search(r"kd +1\.000 +1\.000", done.stdout)
+    judged = re.search(r"pictures judged right: ([\d.]+) of 400 \(zero-shot among 10 classes\)", done.stdout)
+    assert judged and float(judged[1]) >= 0.9

@@ -273,10 +273,10 @@ def compose(overrides: Sequence[str] = ()) -> Config:
 def validate(composed: DictConfig) -> Config:
     """Turn a composed configuration into a :class:`Config`, or raise :class:`ConfigError` with every mistake."""
     try:
-        values = OmegaConf.to_container(composed, resolve=True)
+        values: Any = OmegaConf.to_container(composed, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError([f"{error.full_key}: {str(error).splitlines()[0]}"]) from error
-    settings = {str(key): value for key, value in dict(values).items() if key != "hydra"}
+    settings = {str(key): value for key, value in values.items() if key != "hydra"}
     return parse(_normalised(settings))
 
 

@@ -75,36 +75,48 @@ def embed(
     VegasError
         Recordings cannot be used: all of them are named, and the good ones are in the cache.
     """
-    found: dict[str, torch.Tensor] = {}
-    bad: list[str] = []
-    keys: list[str | None] = []
+    keys: list[str] = []
+    problems: dict[str, str] = {}
     for clip in clips:
         try:
             keys.append(clip.content())
         except VegasError as error:
-            keys.append(None)
-            bad.append(str(error))
-    wanted = {key: clip for key, clip in zip(keys, clips, strict=True) if key is not None}
+            keys.append(clip.name)
+            problems[clip.name] = str(error)
+    wanted = dict(zip(reversed(keys), reversed(clips), strict=True))
     cache = Cache(cache_dir, encoders.fingerprint(config), max_seconds) if cache_dir else None
-    if cache:
-        found = cache.read(wanted)
-    missing = {key: clip for key, clip in wanted.items() if key not in found}
+    found = cache.read(wanted) if cache else {}
+    missing = {key: wanted[key] for key in dict.fromkeys(keys) if key not in found and key not in problems}
     if missing:
-        for content, embedding in _compute(missing, config, max_seconds, device, progress, bad):
-            found[content] = embedding
+        try:
+            for key, embedding in _compute(missing, config, max_seconds, device, progress, problems):
+                found[key] = embedding
+                if cache:
+                    cache.add(key, embedding)
+        finally:
             if cache:
-                cache.add(content, embedding)
-        if cache:
-            cache.flush()
-    if bad:
-        shown = bad[:BAD_SHOWN] + ([f"and {len(bad) - BAD_SHOWN} more"] if len(bad) > BAD_SHOWN else [])
-        count = "1 recording" if len(bad) == 1 else f"{len(bad)} recordings"
-        raise VegasError(f"{count} cannot be used:\n" + "\n".join(f"- {line}" for line in shown))
+                cache.flush()
+    if problems:
+        raise VegasError(_told(clips, keys, wanted, problems))
     embeddings = torch.empty(len(clips), *encoders.shape(config))
     for position, key in enumerate(keys):
-        assert key is not None
         embeddings[position] = found[key]
     return embeddings
+
+
+def _told(
+    clips: Sequence[Clip], keys: Sequence[str], wanted: dict[str, Clip], problems: dict[str, str]
+) -> str:
+    """All recordings that cannot be used, in one message."""
+    lines = []
+    for clip, key in zip(clips, keys, strict=True):
+        if key in problems:
+            first = wanted[key]
+            same = f"{clip.name} has the same content as {first.name}"
+            lines.append(f"- {problems[key] if clip is first else same}")
+    count = "1 recording" if len(lines) == 1 else f"{len(lines)} recordings"
+    rest = [f"- and {len(lines) - BAD_SHOWN} more"] if len(lines) > BAD_SHOWN else []
+    return "\n".join([f"{count} cannot be used:", *lines[:BAD_SHOWN], *rest])
 
 
 def _compute(
@@ -113,9 +125,9 @@ def _compute(
     max_seconds: float,
     device: str,
     progress: bool,
-    bad: list[str],
+    problems: dict[str, str],
 ) -> Iterator[tuple[str, torch.Tensor]]:
-    """Embeddings (float16) of ``clips`` by key, batch by batch; recordings that cannot be used go to ``bad``."""
+    """Embeddings (float16) of ``clips`` by key, batch by batch; what cannot be used goes to ``problems``."""
     encoder = load_encoder(config, device)
     keys: list[str] = []
     waveforms: list[np.ndarray] = []
@@ -125,7 +137,7 @@ def _compute(
             waveforms.append(clip.read(encoder.rate, max_seconds))
             keys.append(key)
         except VegasError as error:
-            bad.append(str(error))
+            problems[key] = str(error)
         if waveforms and (len(waveforms) == config.batch_size or position == len(clips)):
             yield from zip(keys, encoder.encode(waveforms).half(), strict=True)
             keys, waveforms = [], []

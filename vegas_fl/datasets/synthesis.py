@@ -15,7 +15,6 @@ from numpy.random import Generator
 RATE = 16_000
 SECONDS = 5.0
 SIZE = int(RATE * SECONDS)
-TIME = np.arange(SIZE) / RATE
 
 Points = Sequence[tuple[float, float]]
 """A frequency response as (Hz, dB) pairs, straight lines between them over the logarithm of frequency."""
@@ -54,13 +53,13 @@ def noise(rng: Generator, size: int, points: Points) -> np.ndarray:
     return sound / sound.std()
 
 
-def grains(rng: Generator, points: Points) -> Callable[[int], np.ndarray]:
-    """A source of many short noises of one spectrum: random pieces of one second of it."""
-    long = noise(rng, RATE, points)
+def grains(rng: Generator, points: Points, seconds: float = 1.0) -> Callable[[int], np.ndarray]:
+    """A source of many noises of one spectrum: random pieces of ``seconds`` of it."""
+    long = noise(rng, samples(seconds), points)
 
-    def grain(length: int) -> np.ndarray:
-        start = int(rng.integers(RATE - length))
-        return long[start : start + length]
+    def grain(size: int) -> np.ndarray:
+        start = int(rng.integers(len(long) - size))
+        return long[start : start + size]
 
     return grain
 
@@ -68,12 +67,24 @@ def grains(rng: Generator, points: Points) -> Callable[[int], np.ndarray]:
 def wander(rng: Generator, size: int, per_second: float) -> np.ndarray:
     """A random curve ``[size]`` in [-1, 1] that turns ``per_second`` times a second."""
     knots = max(2, int(size / RATE * per_second) + 2)
-    return np.interp(np.linspace(0, knots - 1, size), np.arange(knots), rng.uniform(-1, 1, knots))
+    places = np.linspace(0, knots - 1, size)
+    return np.interp(places, np.arange(knots), rng.uniform(-1, 1, knots)).astype(np.float32)
 
 
 def curve(size: int, *points: tuple[float, float]) -> np.ndarray:
     """Straight lines through (place in [0, 1], value)."""
-    return np.interp(np.linspace(0, 1, size), [p for p, _ in points], [v for _, v in points])
+    values = np.interp(np.linspace(0, 1, size), [p for p, _ in points], [v for _, v in points])
+    return values.astype(np.float32)
+
+
+def cycles(pitch: np.ndarray) -> np.ndarray:
+    """Periods since the start, of a tone of gliding ``pitch`` [N] in Hz."""
+    return np.cumsum(pitch, dtype=np.float64) / RATE
+
+
+def swing(pitch: np.ndarray) -> np.ndarray:
+    """A sine ``[N]`` of gliding ``pitch`` in Hz."""
+    return np.sin(((2 * np.pi) * (cycles(pitch) % 1.0)).astype(np.float32))
 
 
 def buzz(pitch: np.ndarray, tilt: float = 1.0) -> np.ndarray:
@@ -82,8 +93,8 @@ def buzz(pitch: np.ndarray, tilt: float = 1.0) -> np.ndarray:
     table = np.zeros(1025, np.complex64)
     table[1 : len(harmonics) + 1] = harmonics**-tilt * np.exp(0.7j * harmonics**2)
     wave = np.fft.irfft(table, 2048)
-    phase = np.cumsum(pitch) / RATE
-    return wave[(phase * 2048).astype(np.int64) % 2048] / np.abs(wave).max()
+    wave /= np.abs(wave).max()
+    return wave[(cycles(pitch) * 2048).astype(np.int64) % 2048]
 
 
 def place(sound: np.ndarray, grain: np.ndarray, at: float, gain: float = 1.0) -> None:
@@ -96,7 +107,7 @@ def place(sound: np.ndarray, grain: np.ndarray, at: float, gain: float = 1.0) ->
 
 def decay(size: int, seconds: float, attack: float = 0.002) -> np.ndarray:
     """A linear rise of ``attack`` seconds, then an exponential fall to a third in ``seconds``."""
-    time = np.arange(size) / RATE
+    time = np.arange(size, dtype=np.float32) / RATE
     return np.minimum(time / attack, 1.0) * np.exp(-time / seconds)
 
 
@@ -121,7 +132,7 @@ def room(rng: Generator, sound: np.ndarray, seconds: float, wet: float) -> np.nd
 
 def baby_cry(rng: Generator) -> np.ndarray:
     """Wails of one breath each: a pitch arch around 450 Hz, strong upper harmonics, gasps between."""
-    sound = np.zeros(SIZE)
+    sound = np.zeros(SIZE, np.float32)
     base, at = rng.uniform(380, 520), rng.uniform(0, 0.3)
     f1, f2 = rng.uniform(1000, 1400), rng.uniform(2600, 3400)
     mouth = [
@@ -145,7 +156,7 @@ def baby_cry(rng: Generator) -> np.ndarray:
             + 0.012 * np.sin(2 * np.pi * rng.uniform(5, 8) * np.arange(size) / RATE)
         )
         voice = buzz(pitch, 0.6) * (1 + 0.3 * wander(rng, size, 40))
-        voice = filtered(voice + 0.03 * rng.standard_normal(size), mouth)
+        voice = filtered(voice + 0.03 * rng.standard_normal(size, np.float32), mouth)
         loud = curve(size, (0, 0), (0.08, 0.8), (0.3, 1), (0.8, 0.8), (1, 0))
         place(sound, voice * loud, at, rng.uniform(0.7, 1.0))
         at += size / RATE
@@ -164,7 +175,7 @@ def chainsaw(rng: Generator) -> np.ndarray:
     pitch = (idle + (full - idle) * load) * (1 + 0.02 * wander(rng, SIZE, 60))
     engine = np.tanh(3 * buzz(pitch, 0.5) * (1 + 0.3 * wander(rng, SIZE, 90)))
     chain = noise(rng, SIZE, [(0, -50), (500, -15), (2000, 0), (5000, 0), (8000, -10)])
-    firing = 0.5 + 0.5 * np.sin(2 * np.pi * np.cumsum(pitch) / RATE)
+    firing = 0.5 + 0.5 * swing(pitch)
     mixed = engine + rng.uniform(0.15, 0.4) * chain * (0.4 + 0.6 * firing) * (0.3 + load)
     body = [(0, -40), (80, -10), (200, -3), (rng.uniform(500, 900), 3), (2000, 0), (4000, 0), (8000, -12)]
     return filtered(mixed, body) * (0.5 + 0.5 * load)
@@ -188,14 +199,14 @@ def dog(rng: Generator) -> np.ndarray:
     ]
     start, end, top = rng.uniform(0.35, 0.7), rng.uniform(0.66, 0.94), rng.uniform(0.18, 0.4)
     length, gap = rng.uniform(0.17, 0.23), rng.uniform(0.3, 0.78)
-    sound = np.zeros(SIZE)
+    sound = np.zeros(SIZE, np.float32)
     at = rng.uniform(0.1, 0.6)
     while at < SECONDS - 0.3:
         for _ in range(int(rng.integers(2, 5))):
             size = samples(length * rng.uniform(0.9, 1.1))
             pitch = base * rng.uniform(0.93, 1.07) * curve(size, (0, start), (top, 1), (1, end))
             voice = buzz(pitch * (1 + jitter * wander(rng, size, 80)), tilt)
-            bark = filtered(voice + hoarse * rng.standard_normal(size), mouth)
+            bark = filtered(voice + hoarse * rng.standard_normal(size, np.float32), mouth)
             place(
                 sound,
                 bark * curve(size, (0, 0), (0.08, 1), (0.5, 0.8), (1, 0)) ** 1.5,
@@ -231,7 +242,7 @@ def drum(rng: Generator) -> np.ndarray:
         1: [0, 0, 0, 0, 1, 0, 0, int(rng.integers(2))],
         2: [1, 0, 1, 0, 1, 0, 1, 0] if rng.random() < 0.7 else [1, 1, 1, 1, 1, 1, 1, 1],
     }
-    sound = np.zeros(SIZE)
+    sound = np.zeros(SIZE, np.float32)
     hats = rng.uniform(0.0, 0.12)
     for beat in range(int(SECONDS / step)):
         for kind, (grain, gain) in enumerate(((bass, 1.0), (hit, 0.8), (hat, hats))):
@@ -241,35 +252,59 @@ def drum(rng: Generator) -> np.ndarray:
 
 
 def fireworks(rng: Generator) -> np.ndarray:
-    """Rockets that whistle up, burst with a boom, and crackle."""
-    sound = np.zeros(SIZE)
-    crackle = grains(rng, [(0, -30), (1000, -5), (4000, 0), (8000, -5)])
+    """Rockets that whistle up and burst far off with a boom, a crackle and a sizzle, between houses."""
+    often, share = loguniform(rng, 0.95, 1.3), rng.uniform(0.25, 0.72)
+    depth, roll, boom = loguniform(rng, 315, 465), rng.uniform(-37, -22), loguniform(rng, 0.127, 0.36)
+    attack, crack, snap = (
+        loguniform(rng, 0.0015, 0.0054),
+        loguniform(rng, 0.048, 0.35),
+        loguniform(rng, 0.0086, 0.024),
+    )
+    pops, pop, brief = loguniform(rng, 3.3, 32), loguniform(rng, 0.019, 0.25), loguniform(rng, 0.0023, 0.0058)
+    spark, spread, delay = loguniform(rng, 1200, 3950), rng.uniform(0.2, 0.8), rng.uniform(0.17, 0.39)
+    whistle, low, high = (
+        loguniform(rng, 0.0126, 0.1),
+        loguniform(rng, 1280, 2250),
+        loguniform(rng, 1360, 3600),
+    )
+    sizzle = loguniform(rng, 0.012, 0.113)
+    crackle = grains(rng, [(0, -40), (spark / 3, -12), (spark, 0), (9000, -6)])
+    thud = grains(rng, [(0, -20), (depth / 2, -4), (depth, 0), (depth * 5, roll / 2), (8000, roll)], 3.0)
+    sharp = grains(rng, [(0, -20), (500, -5), (3000, 0), (8000, -10)])
+    rain = grains(rng, [(0, -60), (2000, -6), (5000, 0), (8000, -3)], 3.0)
+    sound = np.zeros(SIZE, np.float32)
     at = rng.uniform(0, 0.4)
-    while at < SECONDS - 0.4:
-        if rng.random() < 0.35:
+    while at < SECONDS - 0.3:
+        if rng.random() < share:
             size = samples(rng.uniform(0.4, 0.9))
-            pitch = curve(size, (0, rng.uniform(900, 1500)), (1, rng.uniform(2200, 3500)))
-            place(sound, buzz(pitch, 2.5) * curve(size, (0, 0), (0.3, 1), (1, 0.1)), at, 0.06)
-            at += size / RATE
+            pitch = curve(size, (0, low), (1, high)) * (1 + 0.01 * wander(rng, size, 30))
+            place(sound, buzz(pitch, 2.5) * curve(size, (0, 0), (0.3, 1), (1, 0.1)), at, whistle)
+            at += size / RATE * rng.uniform(0.6, 1)
+        near = rng.uniform(0.3, 1)
+        size = samples(1.4)
+        place(sound, thud(size) * decay(size, boom * rng.uniform(0.7, 1.4), attack), at, near)
+        size = samples(0.2)
+        place(sound, sharp(size) * decay(size, snap, 0.0005), at, near * crack)
+        size = samples(0.05)
+        for _ in range(int(pops * rng.uniform(0.3, 1))):
+            later = delay + abs(rng.standard_normal()) * spread
+            place(
+                sound,
+                crackle(size) * decay(size, brief, 0.0003),
+                at + later,
+                pop * rng.uniform(0.2, 1) * near,
+            )
         size = samples(1.2)
-        boom = noise(rng, size, [(0, -6), (60, 0), (300, -4), (1500, -16), (8000, -36)]) * decay(
-            size, rng.uniform(0.12, 0.3), 0.003
-        )
-        crack = noise(rng, size, [(0, -20), (500, -5), (3000, 0), (8000, -10)]) * decay(size, 0.015, 0.0005)
-        distance = rng.uniform(0.3, 1)
-        place(sound, boom + distance * crack, at, distance)
-        for _ in range(int(rng.integers(0, 40))):
-            grain = samples(0.03)
-            pop = crackle(grain) * decay(grain, rng.uniform(0.002, 0.006), 0.0003)
-            place(sound, pop, at + rng.uniform(0.1, 1.3), rng.uniform(0.05, 0.3) * distance)
-        at += rng.uniform(0.15, 0.9)
-    return sound
+        shower = rain(size) * (0.6 + 0.4 * wander(rng, size, 40)) * np.hanning(size)
+        place(sound, shower, at + delay, sizzle * near)
+        at += rng.uniform(0.35, 1.05) / often
+    return room(rng, sound, loguniform(rng, 0.2, 0.4), rng.uniform(0.33, 0.84))
 
 
 def helicopter(rng: Generator) -> np.ndarray:
     """Rotor blades: pulses of low noise 9-16 times a second over a turbine's hiss and a gear's tone."""
     rate = rng.uniform(9, 16)
-    phase = np.cumsum(rate * (1 + 0.01 * wander(rng, SIZE, 1))) / RATE
+    phase = cycles(rate * (1 + 0.01 * wander(rng, SIZE, 1))).astype(np.float32)
     blade = np.exp(-((phase % 1.0) * rng.uniform(4, 7)))
     thump = noise(rng, SIZE, [(0, -12), (40, 0), (150, 0), (500, -10), (2000, -26), (8000, -50)])
     slap = noise(rng, SIZE, [(0, -40), (300, 0), (1500, -4), (8000, -30)])
@@ -288,23 +323,24 @@ def printer(rng: Generator) -> np.ndarray:
     clack, length, gap = loguniform(rng, 0.38, 1.07), rng.uniform(0.25, 0.46), rng.uniform(0.11, 0.24)
     ramp, back = rng.uniform(0.38, 0.8), 1 + rng.uniform(-0.12, 0.09)
     hit = grains(rng, [(0, -40), (turn / 3, -10), (turn, 0), (turn * 3, -10), (9000, -30)])
-    body = [(0, -40), (case / 4, -15), (case, 0), (case * 3, -15), (9000, -35)]
+    rub = grains(rng, [(0, -60), (paper / 4, -20), (paper, 0), (8000, -10)])
     knock = samples(0.08)
-    sound = np.zeros(SIZE)
+    hum, sound = np.zeros(SIZE, np.float32), np.zeros(SIZE, np.float32)
     at, forth = 0.0, True
     while at < SECONDS:
         size = samples(length * rng.uniform(0.9, 1.1))
         pitch = step * (1 if forth else back) * curve(size, (0, ramp), (0.12, 1), (0.88, 1), (1, ramp))
-        hum = filtered(buzz(pitch, tilt), body)
-        needle = 0.5 + 0.5 * np.tanh(8 * (np.sin(2 * np.pi * dots * np.arange(size) / RATE) - duty))
-        rub = noise(rng, size, [(0, -60), (paper / 4, -20), (paper, 0), (8000, -10)]) * needle
-        pass_ = motor * hum / hum.std() + scrape * rub
-        place(sound, pass_ * curve(size, (0, 0), (0.05, 1), (0.95, 1), (1, 0)), at)
+        needle = 0.5 + 0.5 * np.tanh(8 * (swing(np.full(size, dots)) - duty))
+        moving = curve(size, (0, 0), (0.05, 1), (0.95, 1), (1, 0))
+        place(hum, buzz(pitch, tilt) * moving, at)
+        place(sound, rub(size) * needle * moving, at, scrape)
         at += size / RATE
         place(sound, hit(knock) * decay(knock, 0.012, 0.0005), at, clack)
         place(sound, hit(knock) * decay(knock, 0.012, 0.0005), at + gap * 0.4, clack * 0.6)
         at += gap * rng.uniform(0.7, 1.3)
         forth = not forth
+    hum = filtered(hum, [(0, -40), (case / 4, -15), (case, 0), (case * 3, -15), (9000, -35)])
+    sound += hum * (motor / hum.std())
     fan = noise(rng, SIZE, [(0, -30), (120, 0), (800, -8), (4000, -20), (8000, -30)])
     sound += loguniform(rng, 0.024, 0.088) * fan
     return room(rng, sound, rng.uniform(0.024, 0.044), rng.uniform(0.42, 0.54))
@@ -361,16 +397,16 @@ def snoring(rng: Generator) -> np.ndarray:
     length, pause, bend = rng.uniform(1.1, 1.4), rng.uniform(0.25, 0.7), rng.uniform(0.8, 1.22)
     rise, fall = rng.uniform(0.24, 0.55), rng.uniform(0.74, 0.85)
     outward, soft = loguniform(rng, 900, 1600), loguniform(rng, 0.017, 0.075)
-    sound = np.zeros(SIZE)
+    sound = np.zeros(SIZE, np.float32)
     at = rng.uniform(0, 0.4)
     while at < SECONDS - 0.4:
         size = samples(length * rng.uniform(0.9, 1.1))
         pitch = flap * curve(size, (0, 1), (0.5, bend), (1, 1)) * (1 + jitter * wander(rng, size, 30))
-        pulse = 0.6 + 0.5 * np.cos(2 * np.pi * np.cumsum(pitch) / RATE)
+        pulse = 0.6 + 0.5 * swing(pitch)
         voice = buzz(pitch, tilt) * (1 + 0.3 * wander(rng, size, 60)) + breath * pulse * rng.standard_normal(
             size
         )
-        trill = np.sin(2 * np.pi * np.cumsum(flutter * (1 + 0.2 * wander(rng, size, 8))) / RATE)
+        trill = swing(flutter * (1 + 0.2 * wander(rng, size, 8)))
         snore = filtered(voice * (1 - depth * (0.5 + 0.5 * trill)), throat)
         place(sound, snore * curve(size, (0, 0), (rise, 0.7), (fall, 1), (1, 0)), at)
         at += size / RATE + pause * rng.uniform(0.5, 1.5)

@@ -20,26 +20,25 @@ from vegas_fl.clips import Clip
 from vegas_fl.datasets import synthesis
 from vegas_fl.seeds import derive_seed
 
-VERSION = 1
+VERSION = 2
 """Raised when a recipe changes: embeddings in caches are then of other clips."""
 
 HEARD_AS = {
-    "baby_cry": ("Baby cry, infant cry", "Crying, sobbing", "Whimper", "Wail, moan"),
-    "chainsaw": ("Chainsaw", "Power tool", "Sawing"),
-    "dog": ("Dog", "Bark", "Bow-wow", "Yip", "Growling", "Howl", "Whimper (dog)"),
+    "baby_cry": ("Baby cry, infant cry", "Crying, sobbing"),
+    "chainsaw": ("Chainsaw",),
+    "dog": ("Dog", "Bark", "Bow-wow", "Yip", "Growling"),
     "drum": (
         "Drum",
         "Drum kit",
-        "Snare drum",
-        "Bass drum",
         "Drum machine",
         "Drum roll",
+        "Snare drum",
+        "Bass drum",
         "Rimshot",
         "Percussion",
-        "Timpani",
     ),
-    "fireworks": ("Fireworks", "Firecracker", "Burst, pop", "Explosion", "Boom"),
-    "helicopter": ("Helicopter", "Aircraft", "Propeller, airscrew"),
+    "fireworks": ("Fireworks", "Firecracker"),
+    "helicopter": ("Helicopter",),
     "printer": ("Printer",),
     "rail_transport": (
         "Train",
@@ -51,7 +50,7 @@ HEARD_AS = {
         "Train whistle",
         "Train wheels squealing",
     ),
-    "snoring": ("Snoring", "Snort"),
+    "snoring": ("Snoring",),
     "water_flowing": (
         "Water",
         "Stream",
@@ -59,10 +58,7 @@ HEARD_AS = {
         "Pour",
         "Trickle, dribble",
         "Gurgling",
-        "Fill (with liquid)",
         "Waterfall",
-        "Liquid",
-        "Splash, splatter",
     ),
 }
 """AudioSet labels that mean a class."""

@@ -81,7 +81,9 @@ def vary_style(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tens
     pictures = torch.lerp(pictures, grey.expand_as(pictures), some(0.25) * amount())
     lightness = F.pad(pictures.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
     edges = F.max_pool2d(lightness, 3, 1) + F.max_pool2d(-lightness, 3, 1)
-    pictures = pictures - some(0.5) * amount() * 1.5 * edges
+    lines = (5 * edges).clamp(0, 1)  # weak edges too: who draws outlines draws them everywhere
+    pictures = pictures + (1 - pictures) * some(0.3) * amount()
+    pictures = pictures - (1 + pictures) * some(0.6) * (0.2 + 0.8 * amount()) * lines
     blurred = F.avg_pool2d(F.pad(pictures, (1, 1, 1, 1), mode="replicate"), 3, 1)
     pictures = torch.lerp(pictures, blurred, some(0.4) * amount())
     pictures = pictures * (1 - 0.4 * some(0.5) * amount()) + 0.3 * (amount() - 0.5) * some(0.5)
@@ -105,11 +107,13 @@ def captions(atlas: Atlas, chosen: torch.Tensor, generator: torch.Generator) -> 
     return sentences
 
 
-def train(atlas: Atlas, words: CLIPTokenizer, budget: Budget, work: Path, seed: int = 0) -> CLIPModel:
+def train(atlas: Atlas, words: CLIPTokenizer, budget: Budget, work: Path, seed: int = 0, resume: bool = False) -> CLIPModel:
     """Contrastive training; pictures of one class, or of one icon name, count as each other's matches."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     model = new_judge(words)
+    if resume:
+        model.load_state_dict(torch.load(work / "judge.pt", weights_only=True))
     average = Average(model, 0.998)
     optimiser = Both(model, decay=0.05)
     ours = atlas.where((atlas.labels >= 0) & ~atlas.unseen_style)
