@@ -72,15 +72,11 @@ def no_samples(path: Path) -> None:
 
 
 def not_a_number(path: Path) -> None:
-    soundfile.write(
-        path, np.where(np.arange(16_000) == 5, np.nan, tone(16_000, 1.0)), 16_000, subtype="FLOAT"
-    )
+    soundfile.write(path, np.where(np.arange(16_000) == 5, np.nan, tone(16_000, 1.0)), 16_000, subtype="FLOAT")
 
 
 def infinite(path: Path) -> None:
-    soundfile.write(
-        path, np.where(np.arange(16_000) == 5, np.inf, tone(16_000, 1.0)), 16_000, subtype="FLOAT"
-    )
+    soundfile.write(path, np.where(np.arange(16_000) == 5, np.inf, tone(16_000, 1.0)), 16_000, subtype="FLOAT")
 
 
 def opposite_channels(path: Path) -> None:

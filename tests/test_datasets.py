@@ -39,9 +39,7 @@ def write(path: Path) -> None:
 def esc50(root: Path, rows: list[str]) -> Path:
     (root / "meta").mkdir(parents=True)
     (root / "audio").mkdir()
-    (root / "meta" / "esc50.csv").write_text(
-        "\n".join(["filename,fold,target,category,esc10,src_file,take", *rows])
-    )
+    (root / "meta" / "esc50.csv").write_text("\n".join(["filename,fold,target,category,esc10,src_file,take", *rows]))
     return root
 
 
@@ -61,9 +59,7 @@ def test_a_folder_per_class(tmp_path: Path) -> None:
 
 
 def test_esc50_is_read_from_its_csv(tmp_path: Path) -> None:
-    root = esc50(
-        tmp_path, ["2-b.wav,2,0,dog,True,1,A", "1-a.wav,1,0,dog,True,2,A", "5-c.wav,5,1,rooster,True,3,A"]
-    )
+    root = esc50(tmp_path, ["2-b.wav,2,0,dog,True,1,A", "1-a.wav,1,0,dog,True,2,A", "5-c.wav,5,1,rooster,True,3,A"])
     for name in ("2-b.wav", "1-a.wav", "5-c.wav", "not-listed.wav"):
         write(root / "audio" / name)
     dataset = open_dataset(data(name="esc50", root=str(root)))
@@ -97,9 +93,7 @@ def test_a_csv_that_is_not_esc50s(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["esc50", "folder"])
-@pytest.mark.parametrize(
-    ("root", "seen"), [(None, "not set"), ("nowhere", "does not exist"), ("file", "not a folder")]
-)
+@pytest.mark.parametrize(("root", "seen"), [(None, "not set"), ("nowhere", "does not exist"), ("file", "not a folder")])
 def test_a_root_that_cannot_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, root: str | None, seen: str
 ) -> None:
@@ -109,9 +103,7 @@ def test_a_root_that_cannot_be(
         open_dataset(data(name=name, root=root))
 
 
-@pytest.mark.parametrize(
-    ("name", "seen"), [("esc50", "has no audio"), ("folder", "no folder with recordings")]
-)
+@pytest.mark.parametrize(("name", "seen"), [("esc50", "has no audio"), ("folder", "no folder with recordings")])
 def test_a_root_of_another_layout(tmp_path: Path, name: str, seen: str) -> None:
     (tmp_path / "something").mkdir()
     with pytest.raises(VegasError, match=seen):

@@ -120,9 +120,7 @@ def test_a_long_list_of_bad_recordings_is_cut(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["truncated", "changed", "nonsense"])
-def test_a_damaged_shard_is_told_and_made_again(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
-) -> None:
+def test_a_damaged_shard_is_told_and_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str) -> None:
     clips = write(tmp_path / "sounds", 3)
     cache = tmp_path / "cache"
     before = embed(clips, yamnet(), cache_dir=cache, max_seconds=5.0)

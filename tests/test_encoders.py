@@ -94,9 +94,7 @@ def test_ast_gives_all_its_tokens_as_the_library_does(small_ast: Path) -> None:
         ASTModel.from_pretrained(small_ast).eval(),
     )
     with torch.no_grad():
-        expected = model(
-            **extractor([sound(5.0)], sampling_rate=16_000, return_tensors="pt")
-        ).last_hidden_state
+        expected = model(**extractor([sound(5.0)], sampling_rate=16_000, return_tensors="pt")).last_hidden_state
     assert embeddings.shape == (1, 1214, 32) == (1, *encoders.shape(ast(small_ast, 1214)))
     torch.testing.assert_close(embeddings, expected, atol=1e-5, rtol=1e-4)
 
@@ -155,9 +153,7 @@ def test_yamnet_names_what_it_hears(esc10: Path) -> None:
     clips = open_dataset(data(name="esc50", root=str(esc10))).clips("rooster")[:5]
     best = encoder.scores([clip.read(16_000, 5.0) for clip in clips]).topk(5).indices
     heard = [{encoder.class_names[i] for i in row} for row in best.tolist()]
-    assert (
-        sum("Chicken, rooster" in labels or "Crowing, cock-a-doodle-doo" in labels for labels in heard) >= 4
-    )
+    assert sum("Chicken, rooster" in labels or "Crowing, cock-a-doodle-doo" in labels for labels in heard) >= 4
 
 
 @pytest.mark.slow

@@ -95,9 +95,7 @@ def test_plain_flwr_run_gives_the_same(
     assert_same(inprocess, tmp_path)
 
 
-def test_a_failed_run_says_why_and_exits_with_1(
-    tmp_path: Path, embedding_cache: Path, no_superlink_left: None
-) -> None:
+def test_a_failed_run_says_why_and_exits_with_1(tmp_path: Path, embedding_cache: Path, no_superlink_left: None) -> None:
     for label in ("dog", "chainsaw"):
         (tmp_path / "sounds" / label).mkdir(parents=True)
         for index in range(12):

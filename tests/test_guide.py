@@ -201,9 +201,7 @@ def test_multirun_keeps_its_runs_apart(trained: Path, cache: str, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_a_killed_generation_goes_on_and_ends_with_the_same_pictures(
-    trained: Path, cache: str, tmp_path: Path
-) -> None:
+def test_a_killed_generation_goes_on_and_ends_with_the_same_pictures(trained: Path, cache: str, tmp_path: Path) -> None:
     many = ["nodes.0.samples_per_node=90", "nodes.1.samples_per_node=30", f"paths.runs={tmp_path / 'runs'}", cache]
     vegas(trained, step("generate"), *many, f"images_output_dir={tmp_path / 'whole'}")
     arguments = [step("generate"), *many, f"images_output_dir={tmp_path / 'killed'}"]

@@ -36,12 +36,7 @@ def names(parts: dict[str, list[Any]]) -> list[str]:
 @pytest.fixture
 def folds(tmp_path: Path) -> DataConfig:
     """Ten clips of dog and of rooster in each of the folds 1 to 4."""
-    rows = [
-        f"{f}-{c}{i}.wav,{f},0,{c},True,1,A"
-        for f in range(1, 5)
-        for c in ("dog", "rooster")
-        for i in range(10)
-    ]
+    rows = [f"{f}-{c}{i}.wav,{f},0,{c},True,1,A" for f in range(1, 5) for c in ("dog", "rooster") for i in range(10)]
     root = esc50(tmp_path, rows)
     for row in rows:
         (root / "audio" / row.split(",")[0]).touch()
@@ -99,9 +94,7 @@ def test_fewer_clips_than_asked_for_are_told() -> None:
     config = data(name="toy", clips_per_class=100)
     result = split(config, nodes(Entry(("dog",), samples_per_node=200)))
     assert len(result.train["dog"]) == 80
-    assert result.notes == [
-        "node 0: class dog has 80 training clips, samples_per_node asks for 200: all 80 are used"
-    ]
+    assert result.notes == ["node 0: class dog has 80 training clips, samples_per_node asks for 200: all 80 are used"]
 
 
 @pytest.mark.parametrize(("clips", "parts"), [(1, [1, 0, 0]), (2, [1, 0, 1]), (3, [1, 1, 1]), (4, [2, 1, 1])])
@@ -167,12 +160,8 @@ def test_a_node_needs_only_its_own_classes(tmp_path: Path) -> None:
 
 
 def test_every_mistake_is_told_at_once(folds: DataConfig) -> None:
-    config = folds.model_copy(
-        update={"train_ratio": 0.9, "train_folds": (1, 2), "val_folds": (2,), "test_folds": (7,)}
-    )
-    mistakes = check(
-        config, nodes(Entry(("dog", "rooster"), samples_per_node=1), Entry(("dgo",)), Entry(("cat",)))
-    )
+    config = folds.model_copy(update={"train_ratio": 0.9, "train_folds": (1, 2), "val_folds": (2,), "test_folds": (7,)})
+    mistakes = check(config, nodes(Entry(("dog", "rooster"), samples_per_node=1), Entry(("dgo",)), Entry(("cat",))))
     told = "\n".join(mistakes)
     for expected in (
         "0.9 + 0.1 + 0.1 = 1.1",

@@ -65,9 +65,7 @@ class FileClip(Clip):
             with open(self.path, "rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
-            raise _bad(
-                self, f"cannot be opened ({error.strerror})", "check the path and its permissions"
-            ) from error
+            raise _bad(self, f"cannot be opened ({error.strerror})", "check the path and its permissions") from error
 
     def read(self, rate: int, max_seconds: float) -> np.ndarray:
         replace = "replace the file or take it out of the data set"

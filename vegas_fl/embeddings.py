@@ -104,9 +104,7 @@ def embed(
     return embeddings
 
 
-def _told(
-    clips: Sequence[Clip], keys: Sequence[str], wanted: dict[str, Clip], problems: dict[str, str]
-) -> str:
+def _told(clips: Sequence[Clip], keys: Sequence[str], wanted: dict[str, Clip], problems: dict[str, str]) -> str:
     """All recordings that cannot be used, in one message."""
     lines = []
     for clip, key in zip(clips, keys, strict=True):

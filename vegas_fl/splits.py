@@ -201,9 +201,7 @@ def _share(
     by_fold = _by_folds(config)
     for fold in sorted({clip.fold for clip in clips if clip.fold is not None}) if by_fold else [None]:
         members = [clip for clip in clips if not by_fold or clip.fold == fold]
-        order = np.random.default_rng(derive_seed(config.split_seed, "split", label, fold)).permutation(
-            len(members)
-        )
+        order = np.random.default_rng(derive_seed(config.split_seed, "split", label, fold)).permutation(len(members))
         share += [members[i] for i in order[position :: len(owners)]]
     return share
 
@@ -214,9 +212,7 @@ def _parts(config: DataConfig, label: str, share: Sequence[Clip]) -> dict[str, l
     if _by_folds(config):
         parts = {part: [clip for clip in share if clip.fold in folds[part]] for part in PARTS}
         # A cap takes the first ones: mix the folds.
-        order = np.random.default_rng(derive_seed(config.split_seed, "mix", label)).permutation(
-            len(parts["train"])
-        )
+        order = np.random.default_rng(derive_seed(config.split_seed, "mix", label)).permutation(len(parts["train"]))
         parts["train"] = [parts["train"][i] for i in order]
         if config.val_folds is None:
             held = _held_out(len(parts["train"]), config.val_ratio)
@@ -248,9 +244,7 @@ def _notes(
         )
     folds = _folds(config)
     wanted = {
-        "val": bool(folds["val"])
-        if _by_folds(config) and config.val_folds is not None
-        else config.val_ratio > 0,
+        "val": bool(folds["val"]) if _by_folds(config) and config.val_folds is not None else config.val_ratio > 0,
         "test": bool(folds["test"]) if _by_folds(config) else config.test_ratio > 0,
     }
     for part, meaning in (("val", "validation"), ("test", "test")):

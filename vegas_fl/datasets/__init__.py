@@ -43,9 +43,7 @@ def open_dataset(config: DataConfig) -> Dataset:
     layouts: dict[str, type[Esc50] | type[ClassFolders]] = {"esc50": Esc50, "folder": ClassFolders}
     layout = layouts[config.name]
     if not config.root:
-        raise VegasError(
-            f"data.root is not set, and data={config.name} needs {layout.NEEDS}; add data.root=FOLDER"
-        )
+        raise VegasError(f"data.root is not set, and data={config.name} needs {layout.NEEDS}; add data.root=FOLDER")
     root = Path(config.root).expanduser()
     if not root.is_dir():
         seen = "is not a folder" if root.exists() else "does not exist"

@@ -25,9 +25,7 @@ class Esc50:
         table = root / "meta" / "esc50.csv"
         for path in (self._audio, table):
             if not path.exists():
-                raise VegasError(
-                    f"data.root={root} has no {path.relative_to(root)}; data=esc50 needs {self.NEEDS}"
-                )
+                raise VegasError(f"data.root={root} has no {path.relative_to(root)}; data=esc50 needs {self.NEEDS}")
         self._clips: dict[str, list[Clip]] = {}
         with open(table, encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
@@ -43,9 +41,7 @@ class Esc50:
     def _add(self, row: dict[str, str | None], place: str) -> None:
         name, fold, label = (row[column] or "" for column in COLUMNS)
         if not name or not label or not fold.isdecimal():
-            raise VegasError(
-                f"{place}: filename {name!r}, fold {fold!r}, category {label!r}; a clip needs all three"
-            )
+            raise VegasError(f"{place}: filename {name!r}, fold {fold!r}, category {label!r}; a clip needs all three")
         path = self._audio / name
         self._clips.setdefault(label, []).append(FileClip(label, str(path), int(fold), path))
 

@@ -151,9 +151,7 @@ def baby_cry(rng: Generator) -> np.ndarray:
         top = base * rng.uniform(1.05, 1.35)
         pitch = curve(size, (0, base * 0.8), (0.15, top), (0.6, top * 0.95), (1, base * 0.7))
         pitch = pitch * (
-            1
-            + 0.02 * wander(rng, size, 30)
-            + 0.012 * np.sin(2 * np.pi * rng.uniform(5, 8) * np.arange(size) / RATE)
+            1 + 0.02 * wander(rng, size, 30) + 0.012 * np.sin(2 * np.pi * rng.uniform(5, 8) * np.arange(size) / RATE)
         )
         voice = buzz(pitch, 0.6) * (1 + 0.3 * wander(rng, size, 40))
         voice = filtered(voice + 0.03 * rng.standard_normal(size, np.float32), mouth)
@@ -161,9 +159,7 @@ def baby_cry(rng: Generator) -> np.ndarray:
         place(sound, voice * loud, at, rng.uniform(0.7, 1.0))
         at += size / RATE
         gasp = samples(rng.uniform(0.15, 0.3))
-        place(
-            sound, noise(rng, gasp, [(0, -40), (800, 0), (3000, 0), (8000, -20)]) * np.hanning(gasp), at, 0.02
-        )
+        place(sound, noise(rng, gasp, [(0, -40), (800, 0), (3000, 0), (8000, -20)]) * np.hanning(gasp), at, 0.02)
         at += gasp / RATE + rng.uniform(0, 0.15)
     return sound
 
@@ -229,13 +225,9 @@ def drum(rng: Generator) -> np.ndarray:
     rattle = noise(rng, size, [(0, -40), (800, -10), (2000, 0), (6000, 0), (8000, -6)]) * decay(
         size, rng.uniform(0.05, 0.11), 0.001
     )
-    skin = (np.sin(2 * np.pi * snare * time) + 0.6 * np.sin(2 * np.pi * snare * 1.59 * time)) * decay(
-        size, 0.06, 0.001
-    )
+    skin = (np.sin(2 * np.pi * snare * time) + 0.6 * np.sin(2 * np.pi * snare * 1.59 * time)) * decay(size, 0.06, 0.001)
     hit = 0.35 * rattle + 0.5 * skin
-    hat = noise(rng, size, [(0, -80), (4000, -30), (6500, 0), (8000, 0)]) * decay(
-        size, rng.uniform(0.02, 0.06), 0.001
-    )
+    hat = noise(rng, size, [(0, -80), (4000, -30), (6500, 0), (8000, 0)]) * decay(size, rng.uniform(0.02, 0.06), 0.001)
     step = 60 / rng.uniform(85, 150) / 4
     pattern = {
         0: [1, 0, 0, 0, 0, 0, 0, 0] if rng.random() < 0.5 else [1, 0, 0, 1, 0, 0, 1, 0],
@@ -403,9 +395,7 @@ def snoring(rng: Generator) -> np.ndarray:
         size = samples(length * rng.uniform(0.9, 1.1))
         pitch = flap * curve(size, (0, 1), (0.5, bend), (1, 1)) * (1 + jitter * wander(rng, size, 30))
         pulse = 0.6 + 0.5 * swing(pitch)
-        voice = buzz(pitch, tilt) * (1 + 0.3 * wander(rng, size, 60)) + breath * pulse * rng.standard_normal(
-            size
-        )
+        voice = buzz(pitch, tilt) * (1 + 0.3 * wander(rng, size, 60)) + breath * pulse * rng.standard_normal(size)
         trill = swing(flutter * (1 + 0.2 * wander(rng, size, 8)))
         snore = filtered(voice * (1 - depth * (0.5 + 0.5 * trill)), throat)
         place(sound, snore * curve(size, (0, 0), (rise, 0.7), (fall, 1), (1, 0)), at)

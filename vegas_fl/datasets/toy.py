@@ -126,9 +126,7 @@ def report(clips_per_class: int = 50, classes: Sequence[str] | None = None) -> d
     labels: dict[str, dict[str, int]] = {}
     embeddings: dict[str, np.ndarray] = {}
     for label in classes:
-        frames = [
-            encoder.features([clip.read(encoder.rate, synthesis.SECONDS)])[0] for clip in toy.clips(label)
-        ]
+        frames = [encoder.features([clip.read(encoder.rate, synthesis.SECONDS)])[0] for clip in toy.clips(label)]
         best = [set(names[encoder.classify(clip).topk(5).indices.numpy()]) for clip in frames]
         heard[label] = float(np.mean([bool(found & set(HEARD_AS[label])) for found in best]))
         counts = Counter(str(name) for found in best for name in found)

@@ -152,10 +152,7 @@ def load_network(folder: Path) -> YamNet:
     network = YamNet().eval()
     path = weights(folder)
     try:
-        state = {
-            name: value.float() if value.is_floating_point() else value
-            for name, value in load_file(path).items()
-        }
+        state = {name: value.float() if value.is_floating_point() else value for name, value in load_file(path).items()}
     except SafetensorError as error:
         raise VegasError(f"{path} cannot be read ({error}); rebuild it with `make pack`") from error
     if problem := misfit(state, network.state_dict()):
@@ -184,9 +181,7 @@ def weights(folder: Path) -> Path:
     """The weights' file of a folder, or a sentence that it is not there."""
     path = folder / "yamnet.safetensors"
     if not path.is_file():
-        raise VegasError(
-            f"YAMNet's weights were looked for at {path} and are not there; set encoder.model=pack"
-        )
+        raise VegasError(f"YAMNet's weights were looked for at {path} and are not there; set encoder.model=pack")
     return path
 
 

@@ -112,9 +112,7 @@ def load_renderer(config: RendererConfig, device: str) -> Pipeline:
     return pipeline.to(device)
 
 
-def draw(
-    pipeline: Pipeline, config: RendererConfig, conditioning: Conditioning, seeds: Sequence[int]
-) -> list[Image]:
+def draw(pipeline: Pipeline, config: RendererConfig, conditioning: Conditioning, seeds: Sequence[int]) -> list[Image]:
     """Render one batch.
 
     Parameters

@@ -18,6 +18,7 @@ def parser() -> argparse.ArgumentParser:
     build.add_argument("--steps", type=int, help="so many steps for every training, instead of --minutes")
     build.add_argument("--others", type=int, default=1200, help="icons besides the classes' own (default 1200)")
     build.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES), help="only these (default all)")
+    build.add_argument("--resume", action="store_true", help="go on from the checkpoints in --work")
     report = commands.add_parser("report", help="measure every bar and write the figures into the model card")
     for command in (build, report):
         command.add_argument("--out", type=Path, default=PACKAGE, help="the pack's folder (default: the package)")
@@ -31,7 +32,15 @@ def main() -> None:
     if arguments.command == "build":
         from vegas_tiny.recipe.stages import build
 
-        build(arguments.out, arguments.work, arguments.minutes, arguments.steps, arguments.others, arguments.stages)
+        build(
+            arguments.out,
+            arguments.work,
+            arguments.minutes,
+            arguments.steps,
+            arguments.others,
+            arguments.stages,
+            arguments.resume,
+        )
     else:
         from vegas_tiny.recipe.report import report
 

@@ -84,11 +84,13 @@ def reconstruction_loss(output: torch.Tensor, pictures: torch.Tensor) -> torch.T
     return loss
 
 
-def train(atlas: Atlas, budget: Budget, work: Path, seed: int = 0) -> AutoencoderKL:
+def train(atlas: Atlas, budget: Budget, work: Path, seed: int = 0, resume: bool = False) -> AutoencoderKL:
     """Train encoder and decoder together; the average of the weights is returned and kept in `work`."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     model = new_autoencoder()
+    if resume:
+        model.load_state_dict(torch.load(work / "autoencoder.pt", weights_only=True))
     average = Average(model, 0.998)
     optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=1e-4)
     for step, done in progress(budget):

@@ -159,13 +159,19 @@ def train(
     work: Path,
     pool: int = POOL,
     seed: int = 0,
+    resume: bool = False,
 ) -> FluxTransformer2DModel:
-    """Rectified flow: learn the velocity from picture to noise. Returns the averaged weights."""
+    """Rectified flow: learn the velocity from picture to noise. Returns the averaged weights.
+
+    `resume` goes on from the averaged weights that an interrupted training left in `work`.
+    """
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     phrases = embed_phrases(texts)
     latents, classes = latent_pool(atlas, autoencoder, pool, generator)
     model = new_transformer()
+    if resume:
+        model.load_state_dict(torch.load(work / "flux.pt", weights_only=True))
     average = Average(model, 0.998)
     optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=0.01)
     running = 1.0

@@ -107,7 +107,9 @@ def captions(atlas: Atlas, chosen: torch.Tensor, generator: torch.Generator) -> 
     return sentences
 
 
-def train(atlas: Atlas, words: CLIPTokenizer, budget: Budget, work: Path, seed: int = 0, resume: bool = False) -> CLIPModel:
+def train(
+    atlas: Atlas, words: CLIPTokenizer, budget: Budget, work: Path, seed: int = 0, resume: bool = False
+) -> CLIPModel:
     """Contrastive training; pictures of one class, or of one icon name, count as each other's matches."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)

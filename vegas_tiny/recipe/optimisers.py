@@ -1,7 +1,7 @@
-"""Muon for the transformers' matrices, AdamW for everything else.
+"""Muon for the judge's matrices, AdamW for everything else of it.
 
-Muon (Jordan et al., 2024) orthogonalises each matrix's update. On a small budget of steps it gets further
-than AdamW alone. PyTorch's own works in bfloat16, which is fifty times slower on a CPU without support for it.
+Muon (Jordan et al., 2024) orthogonalises each matrix's update. (The renderer keeps to AdamW: its loss rose
+under Muon.) PyTorch's own works in bfloat16, which is fifty times slower on a CPU without support for it.
 """
 
 import torch

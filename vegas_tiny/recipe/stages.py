@@ -24,17 +24,24 @@ class Site:
     atlas: Atlas
     steps: int | None
     minutes: dict[str, float]
+    resume: bool
 
     def budget(self, stage: str) -> Budget:
         """The time of one stage."""
         return Budget(self.minutes.get(stage, 0), self.steps)
+
+    def resumes(self, stage: str) -> bool:
+        """Whether a stage goes on from the checkpoint of an interrupted training."""
+        return self.resume and (self.work / f"{stage}.pt").is_file()
 
     def texts(self, pipeline: FluxPipeline) -> text.TextStack:
         """The text side of an opened pipeline."""
         return text.TextStack(pipeline.text_encoder, pipeline.text_encoder_2, pipeline.tokenizer, pipeline.tokenizer_2)
 
 
-def build(out: Path, work: Path, minutes: float, steps: int | None, others: int, stages: list[str]) -> None:
+def build(
+    out: Path, work: Path, minutes: float, steps: int | None, others: int, stages: list[str], resume: bool
+) -> None:
     """Make the pack, or the chosen parts of it, in `out`.
 
     Parameters
@@ -51,6 +58,8 @@ def build(out: Path, work: Path, minutes: float, steps: int | None, others: int,
         How many names of icons besides the classes' own are used.
     stages : list of str
         Any of `STAGES`; they run in that order.
+    resume : bool
+        Go on from the checkpoints in `work` where there are any.
     """
     chosen = [stage for stage in STAGES if stage in stages]
     total = sum(SHARES.get(stage, 0) for stage in chosen) or 1
@@ -58,7 +67,7 @@ def build(out: Path, work: Path, minutes: float, steps: int | None, others: int,
     if chosen == ["yamnet"]:
         yamnet.build(work, out / "yamnet")
         return
-    site = Site(out, work, load_atlas(work, others), steps, times)
+    site = Site(out, work, load_atlas(work, others), steps, times, resume)
     for stage in chosen:
         print(f"stage {stage}", flush=True)
         RUN[stage](site)
@@ -80,21 +89,33 @@ def make_text(site: Site) -> None:
 
 def make_autoencoder(site: Site) -> None:
     """`flux/vae`."""
-    model = autoencoder.train(site.atlas, site.budget("autoencoder"), site.work)
+    model = autoencoder.train(site.atlas, site.budget("autoencoder"), site.work, resume=site.resumes("autoencoder"))
     flux.save_half(model, site.out / "flux" / "vae")
 
 
 def make_judge(site: Site) -> None:
     """`clip/`; it shares the vocabulary of the renderer's CLIP text encoder."""
     words = CLIPTokenizer.from_pretrained(site.out / "flux" / "tokenizer")
-    judge.save(judge.train(site.atlas, words, site.budget("judge"), site.work), words, site.out / "clip")
+    judge.save(
+        judge.train(site.atlas, words, site.budget("judge"), site.work, resume=site.resumes("judge")),
+        words,
+        site.out / "clip",
+    )
 
 
 def make_flux(site: Site) -> None:
     """`flux/transformer`, on the latents of the autoencoder as it is."""
     pipeline = flux.load(site.out / "flux")
     pool = flow.POOL if site.steps is None else min(flow.POOL, 64)
-    model = flow.train(site.atlas, pipeline.vae, site.texts(pipeline), site.budget("flux"), site.work, pool=pool)
+    model = flow.train(
+        site.atlas,
+        pipeline.vae,
+        site.texts(pipeline),
+        site.budget("flux"),
+        site.work,
+        pool=pool,
+        resume=site.resumes("flux"),
+    )
     flux.save_half(model, site.out / "flux" / "transformer")
 
 
