@@ -13,6 +13,7 @@ import logging
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -127,18 +128,28 @@ def _compute(
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """Embeddings (float16) of ``clips`` by key, batch by batch; what cannot be used goes to ``problems``."""
     encoder = load_encoder(config, device)
-    keys: list[str] = []
-    waveforms: list[np.ndarray] = []
-    bar = tqdm(clips.items(), desc="listening", unit="clip", disable=not progress)
-    for position, (key, clip) in enumerate(bar, start=1):
-        try:
-            waveforms.append(clip.read(encoder.rate, max_seconds))
-            keys.append(key)
-        except VegasError as error:
-            problems[key] = str(error)
-        if waveforms and (len(waveforms) == config.batch_size or position == len(clips)):
-            yield from zip(keys, encoder.encode(waveforms).half(), strict=True)
-            keys, waveforms = [], []
+
+    def read(batch: Sequence[tuple[str, Clip]]) -> dict[str, np.ndarray]:
+        waveforms = {}
+        for key, clip in batch:
+            try:
+                waveforms[key] = clip.read(encoder.rate, max_seconds)
+            except VegasError as error:
+                problems[key] = str(error)
+        return waveforms
+
+    items = list(clips.items())
+    batches = [items[start : start + config.batch_size] for start in range(0, len(items), config.batch_size)]
+    bar = tqdm(total=len(items), desc="listening", unit="clip", mininterval=1, disable=not progress)
+    with bar, ThreadPoolExecutor(max_workers=1) as reader:
+        ahead = reader.submit(read, batches[0])
+        for position, batch in enumerate(batches, start=1):
+            waveforms = ahead.result()
+            if position < len(batches):  # read while the network hears
+                ahead = reader.submit(read, batches[position])
+            if waveforms:
+                yield from zip(waveforms, encoder.encode(list(waveforms.values())).half(), strict=True)
+            bar.update(len(batch))
 
 
 class Cache:

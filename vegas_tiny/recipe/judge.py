@@ -75,10 +75,10 @@ def vary_style(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tens
         return torch.rand(n, 1, 1, 1, generator=generator)
 
     grey = pictures.mean(1, keepdim=True)
-    mixing = torch.eye(3) + 0.35 * torch.randn(n, 3, 3, generator=generator)
+    mixing = torch.eye(3) + 0.5 * torch.randn(n, 3, 3, generator=generator)
     mixing = mixing / mixing.sum(2, keepdim=True).clamp(min=0.3)
-    pictures = torch.lerp(pictures, torch.einsum("nij,njhw->nihw", mixing, pictures), some(0.5))
-    pictures = torch.lerp(pictures, grey.expand_as(pictures), some(0.25) * amount())
+    pictures = torch.lerp(pictures, torch.einsum("nij,njhw->nihw", mixing, pictures), some(0.6))
+    pictures = torch.lerp(pictures, grey.expand_as(pictures), some(0.4) * amount())
     lightness = F.pad(pictures.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
     edges = F.max_pool2d(lightness, 3, 1) + F.max_pool2d(-lightness, 3, 1)
     lines = (5 * edges).clamp(0, 1)  # weak edges too: who draws outlines draws them everywhere
