@@ -71,6 +71,8 @@ def build(
     for stage in chosen:
         print(f"stage {stage}", flush=True)
         RUN[stage](site)
+    for file in out.rglob("*.safetensors"):  # written readable by their owner alone, which an installation would keep
+        file.chmod(0o644)
 
 
 def make_yamnet(site: Site) -> None:
