@@ -158,7 +158,7 @@ class ImagesConfig(Section):
     round: PositiveInt | None
     overwrite: bool
     sheet_columns: NonNegativeInt
-    judge_classes: tuple[str, ...] | None
+    judge_classes: tuple[str, ...]
 
 
 class EvaluationConfig(Section):
@@ -209,7 +209,7 @@ class Config(Section):
     @property
     def judge_classes(self) -> tuple[str, ...]:
         """The classes that pictures are judged among."""
-        return self.images.judge_classes or self.classes
+        return tuple(sorted({*self.images.judge_classes, *self.classes}))
 
     @property
     def min_nodes(self) -> int:
@@ -334,11 +334,6 @@ def _contradictions(config: Config) -> list[str]:
                     f"nodes.{node}.selected_classes: {name!r} cannot be part of a file name; "
                     "use letters, digits, blanks, '.', '_', '-'"
                 )
-    if foreign := sorted(set(config.classes) - set(config.judge_classes)):
-        found.append(
-            f"images.judge_classes: the nodes' {', '.join(foreign)} are not among {', '.join(config.judge_classes)}; "
-            "add them, or set images.judge_classes=null"
-        )
     order = [s for s in ("generators", "adapters", "images") if s in config.stages]
     if list(config.stages) != order:
         found.append(f"stages: {list(config.stages)} is not in the order of the work; use {order}")
