@@ -14,6 +14,7 @@ from vegas_tiny.recipe.schedule import Average, Budget, cosine, progress, save_s
 KL_WEIGHT = 1e-4  # per latent value: keeps the latents small and near a Gaussian, which the flow likes
 BATCH = 8
 RATE = 3e-3
+LATENT_NOISE = 0.05  # largest noise the decoder trains with, relative to the latents' spread
 NARROW = -5.0  # log-variance of the posterior at the start
 
 
@@ -41,7 +42,8 @@ def new_autoencoder() -> AutoencoderKL:
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu" if layer in inside else "linear")
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
             if layer not in inside and layer.in_channels == layer.out_channels and layer.stride == (1, 1):
                 nn.init.dirac_(layer.weight)
     for part in branches:
@@ -53,9 +55,9 @@ def new_autoencoder() -> AutoencoderKL:
     return model
 
 
-def training_pictures(atlas: Atlas, size: int, generator: torch.Generator) -> torch.Tensor:
-    """`[size, 3, 64, 64]`: five of eight are icons of the classes, the rest anything not held back."""
-    drawn, _ = class_batch(atlas, atlas.where(atlas.shown & ~atlas.unseen_style), size * 5 // 8, generator)
+def training_pictures(atlas: Atlas, size: int, generator: torch.Generator, share: float = 0.625) -> torch.Tensor:
+    """`[size, 3, 64, 64]`: a share are icons of the classes, the rest anything not held back."""
+    drawn, _ = class_batch(atlas, atlas.where(atlas.shown & ~atlas.unseen_style), int(size * share), generator)
     others = atlas.where(~atlas.held & ~atlas.unseen_style)
     chosen = torch.cat([drawn, others[torch.randint(len(others), (size - len(drawn),), generator=generator)]])
     return place(atlas.rgba[chosen], atlas.labels[chosen], generator)
@@ -124,10 +126,10 @@ def refine(model: AutoencoderKL, atlas: Atlas, budget: Budget, work: Path, seed:
     optimiser = torch.optim.AdamW(parameters, lr=RATE / 2, betas=(0.9, 0.99), weight_decay=1e-4)
     for step, done in progress(budget):
         optimiser.param_groups[0]["lr"] = RATE / 2 * cosine(done, step)
-        pictures = training_pictures(atlas, BATCH, generator)
+        pictures = training_pictures(atlas, BATCH, generator, share=0.25)
         with torch.no_grad():
             latents = model.encode(pictures).latent_dist.mean
-            amount = 0.15 * torch.rand(BATCH, 1, 1, 1, generator=generator) * latents.std()
+            amount = LATENT_NOISE * torch.rand(BATCH, 1, 1, 1, generator=generator) * latents.std()
             latents = latents + amount * torch.randn(latents.shape, generator=generator)
         loss = reconstruction_loss(model.decode(latents).sample, pictures)
         optimiser.zero_grad()

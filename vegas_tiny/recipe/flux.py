@@ -1,5 +1,6 @@
 """The renderer: a small FLUX transformer, and the pipeline folder it is stored in."""
 
+import json
 from pathlib import Path
 
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel, ModelMixin
@@ -53,6 +54,10 @@ def save_half(model: ModelMixin, folder: Path) -> None:
         model.save_pretrained(folder, safe_serialization=True)
     finally:
         model.float()
+    config = folder / "config.json"
+    content = json.loads(config.read_text(encoding="utf-8"))
+    content.pop("_name_or_path", None)  # a path on the machine that built the pack
+    config.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def load(folder: Path) -> FluxPipeline:

@@ -5,6 +5,7 @@ import re
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import resvg_py
@@ -130,7 +131,7 @@ def load_atlas(work: Path, others: int = 1200) -> Atlas:
                 names.append(name)
                 styles.append(number)
                 labels.append(classes.get(name, -1))
-    content = {
+    content: dict[str, Any] = {
         "rgba": torch.from_numpy(np.stack(rgba)),
         "names": names,
         "styles": torch.tensor(styles),
