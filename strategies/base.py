@@ -100,7 +100,7 @@ class AdapterStrategy(Strategy):
         self.previous = arrays.to_torch_state_dict()
         if self.config.adapter.local_checkpoint_dir:
             return []
-        content = self._content({"adapter": self.previous}, round=server_round)
+        content = self.content({"adapter": self.previous}, round=server_round)
         return self.federation.messages(TRAIN_ADAPTER, dict.fromkeys(self.federation.nodes.values(), content))
 
     def aggregate_train(
@@ -125,7 +125,7 @@ class AdapterStrategy(Strategy):
         last = server_round == self.config.rounds
         if settings.split == "none" or not (last or server_round % settings.every == 0):
             return []
-        content = self._content({f"candidate.{name}": state for name, state in self._candidates(arrays)})
+        content = self.content({f"candidate.{name}": state for name, state in self._candidates(arrays)})
         return self.federation.messages(EVALUATE, dict.fromkeys(self.federation.nodes.values(), content))
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
@@ -179,7 +179,8 @@ class AdapterStrategy(Strategy):
         adapter.load_state_dict(state)
         return adapter
 
-    def _content(self, states: dict[str, State], **values: object) -> RecordDict:
+    def content(self, states: dict[str, State], **values: object) -> RecordDict:
+        """Content of a message: ``states``, the text targets, the spaces and ``values``."""
         targets = {"targets": self.targets._asdict()}
         return self.federation.content({**states, **targets}, spaces=asdict(self.spaces), **values)
 

@@ -120,7 +120,12 @@ def _train_adapters(federation: Federation, record: Record, spaces: Spaces, targ
     with seeds.reproducible(config.seed, "adapter", threads=config.threads):
         initial = Adapter(spaces.shape, config.adapter, targets)
     strategy = STRATEGIES[config.aggregation.name](federation, record, spaces, targets)
-    strategy.start(grid=federation.grid, initial_arrays=ArrayRecord(initial.state_dict()), num_rounds=config.rounds)
+    strategy.start(
+        grid=federation.grid,
+        initial_arrays=ArrayRecord(initial.state_dict()),
+        num_rounds=config.rounds,
+        timeout=config.federation.timeout,
+    )
     for line in results_table(strategy.results):
         log.info("%s", line)
 

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from flwr.app import ArrayRecord, ConfigRecord, Message
+from flwr.serverapp import Grid
+
 from strategies.base import AdapterStrategy, LocalAdapter
+from vegas_fl.engines.messages import TRAIN_ADAPTER
 from vegas_fl.tensorfiles import State
 
 
 class Standalone(AdapterStrategy):
-    """No global adapter; each round's local training starts from the common initial one."""
+    """No global adapter; a node goes on from its own, all begin with the same."""
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Send every node its adapter of the round before."""
+        if not self.locals:
+            return super().configure_train(server_round, arrays, config, grid)
+        contents = {
+            local.node: self.content({"adapter": local.load(self.spaces).state}, round=server_round)
+            for local in self.locals
+        }
+        return self.federation.messages(TRAIN_ADAPTER, contents)
 
     def aggregate(self, round_: int, previous: State, local: list[LocalAdapter]) -> State | None:
         """None."""

@@ -83,6 +83,7 @@ def test_all_mistakes_are_listed_together() -> None:
         ("rounds=0", "rounds"),
         ("data=nowhere", "nowhere"),
         ("aggregation=standalone", "images.adapters=local"),
+        ("adapter.local_checkpoint_dir=checkpoints/adapters/demo", "give the run another name"),
     ],
 )
 def test_a_wrong_value_is_named(override: str, seen: str) -> None:

@@ -200,6 +200,24 @@ def test_multirun_keeps_its_runs_apart(trained: Path, cache: str, tmp_path: Path
     assert one != two
 
 
+def test_standalone_nodes_go_on_from_their_own_adapters(trained: Path, cache: str, tmp_path: Path) -> None:
+    """Two rounds are not one round twice, and draw with images.adapters=local."""
+    generators = trained / "checkpoints/generators/vegas-2n-2c-200s"
+    vegas(
+        tmp_path,
+        *["aggregation=standalone", "images.adapters=local", "stages=[adapters,images]", "run=alone", *SMALL, *FEW],
+        *[f"generator.checkpoint_dir={generators}", "adapter.t5_learning_rate=3e-4", cache],
+    )
+    folder = tmp_path / "checkpoints/adapters/alone"
+    assert not list(folder.glob("alone_round_*"))
+    lines = [json.loads(line) for line in (tmp_path / "runs/alone/metrics.jsonl").read_text().splitlines()]
+    losses = {
+        (x["node"], x["round"]): x["training"]["t5_loss"] for x in lines if x["stage"] == "adapters" and "node" in x
+    }
+    assert losses["0", 2] < 0.5 * losses["0", 1]
+    assert len(list((tmp_path / "output_images/alone").glob("node_*/*.png"))) == 8
+
+
 @pytest.mark.slow
 def test_a_killed_generation_goes_on_and_ends_with_the_same_pictures(trained: Path, cache: str, tmp_path: Path) -> None:
     many = ["nodes.0.samples_per_node=90", "nodes.1.samples_per_node=30", f"paths.runs={tmp_path / 'runs'}", cache]

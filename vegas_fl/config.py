@@ -341,6 +341,11 @@ def _contradictions(config: Config) -> list[str]:
         found.append(f"federation.min_nodes: {config.min_nodes} of {len(config.nodes)} nodes; use at most that many")
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", config.device):
         found.append(f"device: {config.device!r} is not one of auto, cpu, cuda, cuda:N, mps")
+    if config.adapter.local_checkpoint_dir == config.adapter.checkpoint_dir:
+        found.append(
+            "adapter.local_checkpoint_dir is adapter.checkpoint_dir, where this run's adapters go; "
+            "give the run another name"
+        )
     if config.aggregation.name == "standalone" and "images" in config.stages and config.images.adapters == "global":
         found.append(
             "aggregation=standalone makes no global adapter, but images.adapters=global draws with it; "
