@@ -62,7 +62,7 @@ def new_processor(words: CLIPTokenizer) -> CLIPProcessor:
 
 
 def vary_style(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Other hands would draw otherwise: other palettes and hues, grey ones, dark outlines, blur, noise, less contrast.
+    """Other hands would draw otherwise: new hues, grey ones, dark outlines, blur, noise, less contrast.
 
     `[B, 3, H, W]` in [−1, 1], and so is the result.
     """
@@ -74,8 +74,6 @@ def vary_style(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tens
     def amount() -> torch.Tensor:
         return torch.rand(n, 1, 1, 1, generator=generator)
 
-    order = torch.rand(n, 3, generator=generator).argsort(1)[:, :, None, None].expand_as(pictures)
-    pictures = torch.lerp(pictures, pictures.gather(1, order), some(0.3))
     grey = pictures.mean(1, keepdim=True)
     mixing = torch.eye(3) + 0.5 * torch.randn(n, 3, 3, generator=generator)
     mixing = mixing / mixing.sum(2, keepdim=True).clamp(min=0.3)
