@@ -131,10 +131,11 @@ class Federation:
                 continue
             try:
                 reply = Reply(*unpack(message.content))
+                problem = reply.values.get("problem") or check(node, reply)
             except Exception as error:  # whatever a broken node can put into a message
                 dropped[node] = f"its answer cannot be read ({type(error).__name__}: {error})"
                 continue
-            if problem := reply.values.get("problem") or check(node, reply):
+            if problem:
                 dropped[node] = str(problem)
             else:
                 accepted[node] = reply

@@ -11,7 +11,7 @@ from vegas_fl.adapters import Conditioning
 from vegas_fl.checkpoints import find_generators, load_class_generator
 from vegas_fl.config import KDConfig
 from vegas_fl.devices import resolve_device
-from vegas_fl.distillation import OwnerTargets, distil
+from vegas_fl.distillation import distil, owner_targets
 from vegas_fl.tensorfiles import State
 
 log = logging.getLogger("vegas_fl.server")
@@ -29,20 +29,16 @@ class KD(AdapterStrategy):
         if lacking := sorted(owned - set(paths)):
             log.warning("no generator of %s: not distilled", ", ".join(lacking))
         with seeds.reproducible(config.seed, "kd", round_, threads=config.threads):
-            targets = OwnerTargets(
-                {
-                    label: load_class_generator(paths[label], self.spaces.audio).sample(
-                        settings.samples_per_class,
-                        generator=seeds.generator(config.seed, "kd", round_, label),
-                    )
-                    for label in sorted(owned & set(paths))
-                }
-            )
-            for adapter in local:
-                targets.add(adapter.load(self.spaces).build(), adapter.samples)
+            samples = {
+                label: load_class_generator(paths[label], self.spaces.audio).sample(
+                    settings.samples_per_class, generator=seeds.generator(config.seed, "kd", round_, label)
+                )
+                for label in sorted(owned & set(paths))
+            }
+            teachers = ((adapter.load(self.spaces).build(), adapter.samples) for adapter in local)
+            x, wanted = owner_targets(samples, teachers)
             student = self.build(self.average(local) if settings.warm_start else previous)
             device = resolve_device(config.device)
-            x, wanted = targets.result()
             wanted = Conditioning(*(branch.to(device) for branch in wanted))
             figures = distil(student.to(device), x.to(device), wanted, settings)
         self.record.add(stage="kd", round=round_, **figures)
