@@ -1,4 +1,4 @@
-"""The command ``vegas-fl``: Hydra composes the configuration, an engine runs it."""
+"""The command ``vegas-fl``: Hydra composes the configuration, an engine runs it; or a tool of vegas_fl.commands."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from vegas_fl import commands
 from vegas_fl.config import Config, ConfigError, FlowerConfig, lenient, validate
 from vegas_fl.errors import VegasError
 
 
 def main() -> None:
     """Entry point of the console script."""
+    if commands.is_command(sys.argv[1:]):
+        commands.main(sys.argv[1:])
+        return
     sys.argv[1:] = ["hydra.verbose=true" if word == "--verbose" else lenient(word) for word in sys.argv[1:]]
     _main()
 

@@ -57,15 +57,15 @@ def new_autoencoder() -> AutoencoderKL:
 
 def training_pictures(atlas: Atlas, size: int, generator: torch.Generator, share: float = 0.625) -> torch.Tensor:
     """`[size, 3, 64, 64]`: a share are icons of the classes, the rest anything not held back."""
-    drawn, _ = class_batch(atlas, atlas.where(atlas.shown & ~atlas.unseen_style), int(size * share), generator)
-    others = atlas.where(~atlas.held & ~atlas.unseen_style)
+    drawn, _ = class_batch(atlas, atlas.where(atlas.shown & atlas.training_style), int(size * share), generator)
+    others = atlas.where(~atlas.held & atlas.training_style)
     chosen = torch.cat([drawn, others[torch.randint(len(others), (size - len(drawn),), generator=generator)]])
     return place(atlas.rgba[chosen], atlas.labels[chosen], generator)
 
 
 def unseen_pictures(atlas: Atlas, seed: int = 1) -> torch.Tensor:
     """One picture of every icon that was held back from all training, `[N, 3, 64, 64]`."""
-    held = atlas.where(atlas.held & ~atlas.unseen_style)
+    held = atlas.where(atlas.held & atlas.training_style)
     generator = torch.Generator().manual_seed(seed)
     return place(atlas.rgba[held], atlas.labels[held], generator)
 

