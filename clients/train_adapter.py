@@ -4,22 +4,43 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from clients.node import Node
 from vegas_fl import seeds
 from vegas_fl.adapters import Adapter, Conditioning
+from vegas_fl.checkpoints import class_generator_from
 from vegas_fl.tensorfiles import State, load_into
 from vegas_fl.training import train_adapter as train
 
 
 def train_adapter(node: Node) -> tuple[dict[str, Any], dict[str, State]]:
-    """Train on the node's training clips; answer with the adapter."""
+    """Train on the node's training clips, and on samples of other classes if it replays; answer with the adapter."""
     config = node.config
     adapter = Adapter(node.spaces.shape, config.adapter)
     load_into(adapter, node.states["adapter"], "the adapter the server sent")
     adapter.to(node.device)
-    audio, labels = (tensor.to(node.device) for tensor in node.embeddings(node.clips.train))
+    audio, labels = node.embeddings(node.clips.train)
+    others, other_labels = replay(node)
+    x, y = torch.cat([audio, *others]).to(node.device), torch.cat([labels, *other_labels]).to(node.device)
     targets = Conditioning(*(branch.to(node.device) for branch in node.targets))
     with seeds.reproducible(config.seed, "adapter", node.id, node.values["round"], threads=config.threads):
-        history = train(adapter, audio, labels, targets, config.adapter, config.adapter.local_epochs)
+        history = train(adapter, x, y, targets, config.adapter, config.adapter.local_epochs)
     counts = {label: len(clips) for label, clips in node.clips.train.items()}
     return {"samples": counts, "clips": len(audio), "metrics": history}, {"adapter": adapter.cpu().state_dict()}
+
+
+def replay(node: Node) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Samples ``[M, S, D]`` of each class the node has no clips of, from the generators the server sent; and labels."""
+    count, round_ = node.config.adapter.replay_samples, node.values["round"]
+    samples, labels = [], []
+    for label, header in node.values["generators"].items():
+        if label in node.clips.train:
+            continue
+        prefix = f"generator.{label}."
+        states = {name.removeprefix(prefix): s for name, s in node.states.items() if name.startswith(prefix)}
+        generator = class_generator_from(header, states, f"the generator of {label} the server sent")
+        seed = seeds.generator(node.config.seed, "local replay", node.id, round_, label)
+        samples.append(generator.sample(count, generator=seed))
+        labels.append(torch.full((count,), node.config.classes.index(label)))
+    return samples, labels

@@ -7,7 +7,7 @@ from typing import Any
 
 from clients.node import Node
 from vegas_fl import seeds, tensorfiles
-from vegas_fl.checkpoints import generator_path, sampler_header, set_aside
+from vegas_fl.checkpoints import GENERATOR_FILES, generator_path, sampler_header, set_aside
 from vegas_fl.generators import train_generator as train
 from vegas_fl.tensorfiles import State
 
@@ -16,14 +16,14 @@ def train_generator(node: Node) -> tuple[dict[str, Any], dict[str, State]]:
     """Train and save the whole generators here; answer with what may leave: decoder and prior."""
     config, folder = node.config, Path(node.config.generator.checkpoint_dir)
     header = sampler_header(node.spaces, config.generator)
-    set_aside(folder / f"node_{node.id}", "vae_perclass_round_*.safetensors")
+    set_aside(folder / f"node_{node.id}", GENERATOR_FILES)
     metrics, shared = {}, {}
     for label, clips in node.clips.train.items():
         audio, _ = node.embeddings({label: clips})
         with seeds.reproducible(config.seed, "generator", node.id, label, threads=config.threads):
             generator, history = train(audio, config.generator)
         tensorfiles.save(
-            generator_path(folder, 1, label, node.id),
+            generator_path(folder, config.generator.name, 1, label, node.id),
             generator.state_dict(),
             {
                 **header,

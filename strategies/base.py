@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
@@ -24,7 +25,9 @@ from vegas_fl.checkpoints import (
     adapter_header,
     adapter_path,
     find_adapters,
+    find_generators,
     load_adapter,
+    load_class_generator,
     save_adapter,
 )
 from vegas_fl.config import Config
@@ -100,8 +103,23 @@ class AdapterStrategy(Strategy):
         self.previous = arrays.to_torch_state_dict()
         if self.config.adapter.local_checkpoint_dir:
             return []
-        content = self.content({"adapter": self.previous}, round=server_round)
-        return self.federation.messages(TRAIN_ADAPTER, dict.fromkeys(self.federation.nodes.values(), content))
+        return self.train_messages(dict.fromkeys(self.federation.nodes.values(), self.previous), server_round)
+
+    def train_messages(self, states: Mapping[str, State], round_: int) -> Iterable[Message]:
+        """Messages that let each node train from its state; with the generators of all classes, if it replays them."""
+        shared: dict[str, State] = {}
+        headers: dict[str, dict[str, Any]] = {}
+        if self.config.adapter.replay_samples:
+            for label, path in find_generators(Path(self.config.generator.checkpoint_dir)).items():
+                generator = load_class_generator(path, self.spaces.audio)
+                headers[label] = generator.header
+                for owner, sampler in generator.samplers.items():
+                    shared[f"generator.{label}.{owner}"] = sampler.state_dict()
+        contents = {
+            node: self.content({"adapter": state, **shared}, round=round_, generators=headers)
+            for node, state in states.items()
+        }
+        return self.federation.messages(TRAIN_ADAPTER, contents)
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]

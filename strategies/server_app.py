@@ -20,6 +20,7 @@ from strategies.fedavg import FedAvg
 from strategies.federation import Federation, Reply
 from strategies.kd import KD
 from strategies.record import Record
+from strategies.replay import Replay
 from strategies.standalone import Standalone
 from vegas_fl import preflight, seeds
 from vegas_fl.adapters import Adapter, Conditioning
@@ -30,7 +31,7 @@ from vegas_fl.errors import VegasError
 from vegas_fl.rendering import flux
 from vegas_fl.targets import text_targets
 
-STRATEGIES: dict[str, type[AdapterStrategy]] = {"kd": KD, "fedavg": FedAvg, "standalone": Standalone}
+STRATEGIES: dict[str, type[AdapterStrategy]] = {"kd": KD, "replay": Replay, "fedavg": FedAvg, "standalone": Standalone}
 
 log = logging.getLogger("vegas_fl.server")
 app = ServerApp()

@@ -13,6 +13,7 @@ from strategies.record import Record
 from vegas_fl import metrics
 from vegas_fl.adapters import Conditioning
 from vegas_fl.checkpoints import (
+    GENERATOR_FILES,
     Spaces,
     find_generators,
     load_adapter,
@@ -36,9 +37,11 @@ def train_generators(federation: Federation, record: Record, spaces: Spaces) -> 
     like = build_sampler(spaces.audio_tokens, spaces.audio_width, config.generator).state_dict()
 
     def problem(node: str, reply: Reply) -> str | None:
-        classes = config.nodes[node].selected_classes
-        if set(reply.states) != {f"generator.{label}" for label in classes}:
-            return f"it sent {', '.join(sorted(reply.states)) or 'nothing'} for its classes {', '.join(classes)}"
+        owned = reply.values["samples"]
+        if strange := set(owned) - set(config.nodes[node].selected_classes):
+            return f"it answered for classes it does not own: {', '.join(sorted(strange))}"
+        if set(reply.states) != {f"generator.{label}" for label in owned}:
+            return f"it sent {', '.join(sorted(reply.states)) or 'nothing'} for its classes {', '.join(owned)}"
         for name, state in reply.states.items():
             if reason := misfit(state, like):
                 return f"its {name} cannot be used: {reason}"
@@ -47,7 +50,7 @@ def train_generators(federation: Federation, record: Record, spaces: Spaces) -> 
     content = federation.content(spaces=asdict(spaces))
     contents = dict.fromkeys(federation.nodes.values(), content)
     replies = federation.ask(TRAIN_GENERATOR, contents, "generators", problem)
-    if moved := set_aside(folder, "vae_perclass_round_*.safetensors"):
+    if moved := set_aside(folder, GENERATOR_FILES):
         log.info("generators of an earlier training were moved to %s: %s", folder / "previous", ", ".join(moved))
     header = sampler_header(spaces, config.generator)
     for label in config.classes:

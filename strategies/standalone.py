@@ -8,7 +8,6 @@ from flwr.app import ArrayRecord, ConfigRecord, Message
 from flwr.serverapp import Grid
 
 from strategies.base import AdapterStrategy, LocalAdapter
-from vegas_fl.engines.messages import TRAIN_ADAPTER
 from vegas_fl.tensorfiles import State
 
 
@@ -21,11 +20,7 @@ class Standalone(AdapterStrategy):
         """Send every node its adapter of the round before."""
         if not self.locals:
             return super().configure_train(server_round, arrays, config, grid)
-        contents = {
-            local.node: self.content({"adapter": local.load(self.spaces).state}, round=server_round)
-            for local in self.locals
-        }
-        return self.federation.messages(TRAIN_ADAPTER, contents)
+        return self.train_messages({local.node: local.load(self.spaces).state for local in self.locals}, server_round)
 
     def aggregate(self, round_: int, previous: State, local: list[LocalAdapter]) -> State | None:
         """None."""

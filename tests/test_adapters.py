@@ -22,6 +22,7 @@ def config(**changes) -> AdapterConfig:
             "heads": 2,
             "hidden": 32,
             "local_epochs": 1,
+            "replay_samples": 0,
             "clip_learning_rate": 1e-2,
             "t5_learning_rate": 1e-2,
             "weight_decay": 0.0,

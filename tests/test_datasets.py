@@ -23,6 +23,8 @@ def data(**changes: Any) -> DataConfig:
         "train_ratio": 0.8,
         "val_ratio": 0.1,
         "test_ratio": 0.1,
+        "partition": "even",
+        "dirichlet_alpha": 1.0,
         "train_folds": None,
         "val_folds": None,
         "test_folds": None,

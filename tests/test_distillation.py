@@ -21,11 +21,13 @@ from vegas_fl.training import adapt, train_adapter
 
 KD = KDConfig(
     name="kd",
+    teachers="owners",
     epochs=5,
     learning_rate=1e-2,
     weight_decay=0.01,
     samples_per_class=24,
     batch_size=8,
+    mixup=0.0,
     warm_start=False,
 )
 NAMES = ("dog", "rain", "saw")

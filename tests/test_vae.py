@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vegas_fl.config import GeneratorConfig
+from vegas_fl.config import VAEConfig
 from vegas_fl.errors import VegasError
-from vegas_fl.generators import Sampler, build_sampler, train_generator
+from vegas_fl.generators import build_sampler, train_generator
 from vegas_fl.generators.vae import VAE, LatentPrior, Posterior
 from vegas_fl.seeds import generator, reproducible
 
 TOKENS, WIDTH = 5, 24
 
 
-def config(**changes) -> GeneratorConfig:
-    return GeneratorConfig(
+def config(**changes) -> VAEConfig:
+    return VAEConfig(
         **{
             "name": "vae",
             "checkpoint_dir": "checkpoints",
@@ -189,7 +189,7 @@ def test_the_step_limit_bounds_the_time_of_many_clips():
 
 def test_parameters_do_not_grow_with_tokens_times_width():
     settings = config(clip_latent=16, token_latent=8, hidden=256)
-    count = sum(value.numel() for value in Sampler(1214, 768, settings).state_dict().values())
+    count = sum(value.numel() for value in build_sampler(1214, 768, settings).state_dict().values())
     assert count < 300_000
 
 

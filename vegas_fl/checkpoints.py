@@ -4,6 +4,7 @@
 |---|---|
 | ``vae_perclass_round_<r>_<class>.safetensors`` | what the owners of a class share: decoder and prior of each |
 | ``node_<i>/vae_perclass_round_<r>_<class>.safetensors`` | the whole generator, on the node that trained it |
+| ``gmm_perclass_round_<r>_<class>.safetensors`` | the same for ``generator=gmm`` |
 | ``<run>_round_<r>_{clip,t5}.safetensors`` | a branch of the global adapter |
 | ``<run>_node_<i>_round_<r>_{clip,t5}.safetensors`` | a branch of a node's own adapter |
 
@@ -20,9 +21,10 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 
 from vegas_fl import tensorfiles
 from vegas_fl.adapters import Adapter, AdapterShape
@@ -32,6 +34,10 @@ from vegas_fl.generators import Sampler, build_sampler
 from vegas_fl.tensorfiles import State, load_into
 
 BRANCHES = ("clip", "t5")
+GENERATOR_FILES = "*_perclass_round_*.safetensors"
+"""Pattern of the files of a class's generator, of whatever kind."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -99,18 +105,35 @@ def adapter_header(spaces: Spaces, config: AdapterConfig) -> dict[str, Any]:
 
 def sampler_from(header: Mapping[str, Any], state: State, origin: str) -> Sampler:
     """The sampler a header and a state describe; ``origin`` names them in errors."""
-    config = GeneratorConfig.model_validate_json(json.dumps(header["config"]))
+    config: GeneratorConfig = _settings(TypeAdapter(GeneratorConfig), header, origin)
     sampler = build_sampler(header["audio_tokens"], header["audio_width"], config)
     load_into(sampler, state, origin)
     return sampler.eval()
 
 
+def class_generator_from(header: Mapping[str, Any], states: Mapping[str, State], origin: str) -> ClassGenerator:
+    """The generator of a class that a header and the states of its owners' samplers describe."""
+    samplers = {node: sampler_from(header, state, origin) for node, state in states.items()}
+    return ClassGenerator(header["class"], samplers, header["samples"], dict(header))
+
+
 def adapter_from(header: Mapping[str, Any], state: State, origin: str) -> Adapter:
     """The adapter a header and a state describe; ``origin`` names them in errors."""
-    config = AdapterConfig.model_validate_json(json.dumps(header["config"]))
+    config = _settings(TypeAdapter(AdapterConfig), header, origin)
     adapter = Adapter(Spaces(**header["spaces"]).shape, config)
     load_into(adapter, state, origin)
     return adapter.eval()
+
+
+def _settings(kind: TypeAdapter[T], header: Mapping[str, Any], origin: str) -> T:
+    """The configuration in a header."""
+    try:
+        return kind.validate_json(json.dumps(header["config"]))
+    except ValidationError as error:
+        keys = ", ".join(".".join(map(str, e["loc"])) for e in error.errors())
+        raise VegasError(
+            f"{origin} was written by another version of vegas-fl (settings: {keys}); train it again"
+        ) from error
 
 
 def save_class_generator(
@@ -122,7 +145,7 @@ def save_class_generator(
     header: dict[str, Any],
 ) -> Path:
     """Write what the owners of ``label`` share: ``states`` and ``samples`` by node."""
-    path = generator_path(folder, round_, label)
+    path = generator_path(folder, header["config"]["name"], round_, label)
     tensors = {f"node_{node}.{name}": tensor for node, state in states.items() for name, tensor in state.items()}
     tensorfiles.save(
         path,
@@ -147,12 +170,11 @@ def load_class_generator(path: Path, audio: str | None = None) -> ClassGenerator
         The file is damaged or does not fit.
     """
     tensors, header = tensorfiles.load(path, kind="generator", audio=audio)
-    samplers = {}
-    for node in sorted(header["samples"], key=int):
-        prefix = f"node_{node}."
-        state = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-        samplers[node] = sampler_from(header, state, str(path))
-    return ClassGenerator(header["class"], samplers, header["samples"], header)
+    states: dict[str, State] = {node: {} for node in sorted(header["samples"], key=int)}
+    for name, tensor in tensors.items():
+        node, _, name = name.removeprefix("node_").partition(".")
+        states[node][name] = tensor
+    return class_generator_from(header, states, str(path))
 
 
 def save_adapter(
@@ -216,10 +238,10 @@ def load_adapter(paths: Mapping[str, Path], spaces: Spaces | None = None) -> Sav
     return SavedAdapter(header, state, hashes)
 
 
-def generator_path(folder: Path, round_: int, label: str, node: str | None = None) -> Path:
+def generator_path(folder: Path, kind: str, round_: int, label: str, node: str | None = None) -> Path:
     """Path of the generator of class ``label``: the shared part, or the whole of it on ``node``."""
     folder = folder if node is None else folder / f"node_{node}"
-    return folder / f"vae_perclass_round_{round_}_{label}.safetensors"
+    return folder / f"{kind}_perclass_round_{round_}_{label}.safetensors"
 
 
 def adapter_path(folder: Path, run: str, round_: int, branch: str, node: str | None = None) -> Path:
@@ -231,8 +253,8 @@ def adapter_path(folder: Path, run: str, round_: int, branch: str, node: str | N
 def find_generators(folder: Path) -> dict[str, Path]:
     """The shared generators in ``folder`` by class, each of its highest round."""
     found: dict[str, tuple[int, Path]] = {}
-    for path in folder.glob("vae_perclass_round_*.safetensors"):
-        if match := re.fullmatch(r"vae_perclass_round_(\d+)_(.+)\.safetensors", path.name):
+    for path in folder.glob(GENERATOR_FILES):
+        if match := re.fullmatch(r"(?:vae|gmm)_perclass_round_(\d+)_(.+)\.safetensors", path.name):
             round_, label = int(match[1]), match[2]
             found[label] = max(found.get(label, (0, path)), (round_, path))
     return {label: path for label, (_, path) in sorted(found.items())}

@@ -52,6 +52,8 @@ class DataConfig(Section):
     train_ratio: Fraction
     val_ratio: Fraction
     test_ratio: Fraction
+    partition: Literal["even", "dirichlet"]
+    dirichlet_alpha: PositiveFloat
     train_folds: tuple[int, ...] | None
     val_folds: tuple[int, ...] | None
     test_folds: tuple[int, ...] | None
@@ -66,7 +68,7 @@ class EncoderConfig(Section):
     batch_size: PositiveInt
 
 
-class GeneratorConfig(Section):
+class VAEConfig(Section):
     name: Literal["vae"]
     checkpoint_dir: str
     clip_latent: PositiveInt
@@ -84,6 +86,16 @@ class GeneratorConfig(Section):
     residual_noise: NonNegativeFloat
 
 
+class GMMConfig(Section):
+    name: Literal["gmm"]
+    checkpoint_dir: str
+    components: PositiveInt
+    covariance: Literal["diag", "spherical"]
+
+
+GeneratorConfig = Annotated[VAEConfig | GMMConfig, Field(discriminator="name")]
+
+
 class AdapterConfig(Section):
     checkpoint_dir: str
     local_checkpoint_dir: str | None
@@ -91,20 +103,32 @@ class AdapterConfig(Section):
     heads: PositiveInt
     hidden: PositiveInt
     local_epochs: NonNegativeInt
+    replay_samples: NonNegativeInt
     clip_learning_rate: PositiveFloat
     t5_learning_rate: PositiveFloat
     weight_decay: NonNegativeFloat
     batch_size: PositiveInt
 
 
-class KDConfig(Section):
-    name: Literal["kd"]
+class StudentConfig(Section):
+    """How the server trains an adapter on samples."""
+
     epochs: PositiveInt
     learning_rate: PositiveFloat
     weight_decay: NonNegativeFloat
     samples_per_class: PositiveInt
     batch_size: PositiveInt
+    mixup: NonNegativeFloat
     warm_start: bool
+
+
+class KDConfig(StudentConfig):
+    name: Literal["kd"]
+    teachers: Literal["owners", "all"]
+
+
+class ReplayConfig(StudentConfig):
+    name: Literal["replay"]
 
 
 class FedAvgConfig(Section):
@@ -197,7 +221,7 @@ class Config(Section):
     encoder: EncoderConfig
     generator: GeneratorConfig
     adapter: AdapterConfig
-    aggregation: Annotated[KDConfig | FedAvgConfig | StandaloneConfig, Field(discriminator="name")]
+    aggregation: Annotated[KDConfig | ReplayConfig | FedAvgConfig | StandaloneConfig, Field(discriminator="name")]
     renderer: RendererConfig
     engine: Annotated[InProcessConfig | FlowerConfig, Field(discriminator="name")]
 
@@ -248,6 +272,9 @@ def lenient(override: str) -> str:
 
 GROUPS = ("data", "encoder", "generator", "adapter", "aggregation", "renderer", "engine", "experiment")
 """The folders of ``conf/``: ``data=esc50`` chooses a file."""
+
+TAGS = ("vae", "gmm", "kd", "replay", "fedavg", "standalone", "inprocess", "flower")
+"""Names that choose between sections of different keys; pydantic puts them into the places of its errors."""
 
 _compose_lock = threading.Lock()
 
@@ -356,7 +383,7 @@ def _contradictions(config: Config) -> list[str]:
 
 def _sentence(error: ErrorDetails, values: dict[str, Any]) -> str:
     """One pydantic error as: key, what was seen, what is needed."""
-    loc = [str(part) for part in error["loc"] if part not in ("kd", "fedavg", "standalone", "inprocess", "flower")]
+    loc = [str(part) for part in error["loc"] if part not in TAGS]
     key = ".".join(loc)
     if error["type"] == "extra_forbidden":
         known = _known_keys(loc[:-1])

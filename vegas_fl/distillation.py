@@ -7,7 +7,9 @@ Lin et al. 2020, "Ensemble distillation for robust model fusion", FedDF) in the 
 2. targets: the sample-count-weighted mean of what the *owners* of c make of x_c
    (:class:`OwnerTargets`). A node that never heard c has nothing to say about it: the mean over all nodes
    tends to one and the same vector for every class;
-3. one student learns all classes, shuffled together (:func:`distil`).
+3. one student learns all classes, shuffled together, samples blended in pairs (:func:`distil`).
+
+Replay is the same with the class's text target in step 2 (:func:`text_replay`): no teacher, so no local training.
 
 Letters: M samples of one class, S audio tokens of width D, P width of CLIP's pooled vector, T tokens of
 width C of T5.
@@ -15,13 +17,13 @@ width C of T5.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from vegas_fl.adapters import Adapter, Conditioning, standardisation
-from vegas_fl.config import KDConfig
+from vegas_fl.config import StudentConfig
 from vegas_fl.errors import VegasError
 from vegas_fl.training import adapt, branch_losses
 
@@ -98,7 +100,25 @@ def owner_targets(
     return targets.result()
 
 
-def distil(student: Adapter, x: Tensor, targets: Conditioning, config: KDConfig) -> dict[str, float]:
+def text_replay(
+    samples: Mapping[str, Tensor], classes: Sequence[str], targets: Conditioning
+) -> tuple[Tensor, Conditioning]:
+    """All samples ``[sum M, S, D]`` and the text target of the class of each.
+
+    Parameters
+    ----------
+    samples : mapping of str to Tensor [M, S, D]
+        Generator samples of each class.
+    classes : sequence of str
+        The K classes in the order of ``targets``.
+    targets : Conditioning
+        Text targets: clip [K, P], t5 [K, T, C].
+    """
+    labels = torch.cat([torch.full((len(x),), classes.index(name)) for name, x in samples.items()])
+    return torch.cat(list(samples.values())), Conditioning(*(branch[labels] for branch in targets))
+
+
+def distil(student: Adapter, x: Tensor, targets: Conditioning, config: StudentConfig) -> dict[str, float]:
     """Train ``student`` in place to give ``targets`` for ``x``; all classes shuffled together.
 
     The loss of a branch is its mean squared error in units of the variance of its targets. AdamW with a
@@ -114,8 +134,8 @@ def distil(student: Adapter, x: Tensor, targets: Conditioning, config: KDConfig)
         Samples of all classes.
     targets : Conditioning
         clip [M, P] and t5 [M, T, C], of :meth:`OwnerTargets.result`.
-    config : KDConfig
-        Epochs, learning rate, batch size.
+    config : StudentConfig
+        Epochs, learning rate, batch size, mixup.
 
     Returns
     -------
@@ -132,8 +152,8 @@ def distil(student: Adapter, x: Tensor, targets: Conditioning, config: KDConfig)
     for _ in range(config.epochs):
         totals = torch.zeros(2)
         for batch in torch.randperm(len(x)).split(config.batch_size):
-            wanted = Conditioning(*(target[batch] for target in targets))
-            losses = branch_losses(student(x[batch]), wanted, scales)
+            seen, wanted = mix(x[batch], Conditioning(*(target[batch] for target in targets)), config.mixup)
+            losses = branch_losses(student(seen), wanted, scales)
             optimizer.zero_grad()
             (losses.clip + losses.t5).backward()
             optimizer.step()
@@ -142,6 +162,28 @@ def distil(student: Adapter, x: Tensor, targets: Conditioning, config: KDConfig)
     student.eval()
     clip_loss, t5_loss = (totals / len(x)).tolist()
     return {"clip_loss": clip_loss, "t5_loss": t5_loss, "epochs": config.epochs, "samples": len(x)}
+
+
+def mix(x: Tensor, targets: Conditioning, alpha: float) -> tuple[Tensor, Conditioning]:
+    """Blend each sample with a random other one of its batch, and its target likewise (Zhang et al. 2018, "mixup:
+    beyond empirical risk minimization", eq. 1). What the class means of few clips leave open, the region between
+    them, is filled in linearly.
+
+    Parameters
+    ----------
+    x : Tensor [B, S, D]
+        Samples.
+    targets : Conditioning
+        clip [B, P] and t5 [B, T, C].
+    alpha : float
+        The share of the first sample comes from Beta(alpha, alpha), a draw for each; 0 leaves all as it is.
+    """
+    if not alpha:
+        return x, targets
+    share = torch.distributions.Beta(alpha, alpha).sample((len(x), 1, 1)).to(x)
+    other = torch.randperm(len(x))
+    clip = torch.lerp(targets.clip[other], targets.clip, share[:, 0])
+    return torch.lerp(x[other], x, share), Conditioning(clip, torch.lerp(targets.t5[other], targets.t5, share))
 
 
 def average(states: Iterable[Mapping[str, Tensor]], weights: Iterable[float]) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vegas_fl import encoders, splits
 from vegas_fl.checkpoints import find_adapters, find_generators
-from vegas_fl.config import Config, KDConfig
+from vegas_fl.config import Config, StudentConfig
 from vegas_fl.errors import VegasError
 from vegas_fl.rendering import flux
 
@@ -69,8 +69,8 @@ def adapter_files(config: Config, node: str) -> dict[str, Path]:
 
 def _generators(config: Config) -> Iterator[str]:
     """Generators that are loaded, not trained, and are not there."""
-    distils = "adapters" in config.stages and isinstance(config.aggregation, KDConfig)
-    if "generators" in config.stages or not (distils or "images" in config.stages):
+    sampled = isinstance(config.aggregation, StudentConfig) or config.adapter.replay_samples
+    if "generators" in config.stages or not ("images" in config.stages or ("adapters" in config.stages and sampled)):
         return
     folder = Path(config.generator.checkpoint_dir)
     found = find_generators(folder)

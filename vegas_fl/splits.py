@@ -3,6 +3,8 @@
 Everything is drawn from ``data.split_seed`` and the class, so that every node computes its own part without
 asking the others: a class's clips are shuffled, dealt out to its owners (disjoint, complete), and each
 owner's share is split, class by class. With folds, they are dealt within each fold, and folds decide the rest.
+Shares are even, or drawn from a Dirichlet distribution (Hsu et al. 2019, "Measuring the effects of non-identical
+data distribution for federated visual classification").
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from vegas_fl.errors import VegasError
 from vegas_fl.seeds import derive_seed
 
 PARTS = ("train", "val", "test")
+DRAWS = 1000
+"""How often Dirichlet shares are drawn before giving up."""
 
 Parts = dict[str, list[Clip]]
 
@@ -66,16 +70,19 @@ def node_clips(config: DataConfig, nodes: Mapping[str, NodeEntry], node_id: str,
     if mistakes := [*_settings(config), *_contents(config, nodes, [node_id], dataset)]:
         raise VegasError("\n".join(mistakes))
     node = nodes[node_id]
-    caps = split_evenly(node.samples_per_node, node.selected_classes)
+    shares = _shares(config, nodes, dataset)
+    parts = {
+        label: _parts(config, label, _share(config, nodes, node_id, dataset.clips(label), shares[label], label))
+        for label in node.selected_classes
+    }
+    owned = [label for label in parts if parts[label]["train"]]  # all of them, if shares are even
+    caps = split_evenly(node.samples_per_node, owned)
     split = Split({}, {}, {}, [])
     for label in node.selected_classes:
-        parts = _parts(config, label, _share(config, nodes, node_id, label, dataset.clips(label)))
-        split.notes.extend(_notes(config, node_id, node, label, parts, caps[label]))
-        split.train[label], split.val[label], split.test[label] = (
-            parts["train"][: caps[label]],
-            parts["val"],
-            parts["test"],
-        )
+        split.val[label], split.test[label] = parts[label]["val"], parts[label]["test"]
+        if label in owned:
+            split.train[label] = parts[label]["train"][: caps[label]]
+            split.notes.extend(_notes(config, node_id, node, label, parts[label], caps[label]))
     return split
 
 
@@ -86,7 +93,13 @@ def check(config: DataConfig, nodes: Mapping[str, NodeEntry]) -> list[str]:
         dataset = open_dataset(config)
     except VegasError as error:
         return [*mistakes, str(error)]
-    return mistakes + list(dict.fromkeys(_contents(config, nodes, list(nodes), dataset)))
+    mistakes += dict.fromkeys(_contents(config, nodes, list(nodes), dataset))
+    if not mistakes:
+        try:
+            _shares(config, nodes, dataset)
+        except VegasError as error:
+            mistakes.append(str(error))
+    return mistakes
 
 
 def _settings(config: DataConfig) -> Iterator[str]:
@@ -138,10 +151,10 @@ def _contents(
                     yield mistake
                 folds_told = True
             owners = _owners(nodes, label)
-            training = [c for c in clips if not _by_folds(config) or c.fold in _folds(config)["train"]]
+            training = _training(config, clips)
             if not training:
                 yield f"class {label} has no clip in data.train_folds={list(_folds(config)['train'])}; choose others"
-            elif not _share(config, nodes, node_id, label, training):
+            elif config.partition == "even" and owners.index(node_id) >= len(training):
                 yield (
                     f"class {label} has {len(training)} clips to train on for {len(owners)} nodes "
                     f"({', '.join(owners)}), none is left for node {node_id}; let fewer nodes select it"
@@ -192,18 +205,72 @@ def _owners(nodes: Mapping[str, NodeEntry], label: str) -> list[str]:
     return sorted((node for node, entry in nodes.items() if label in entry.selected_classes), key=int)
 
 
+def _training(config: DataConfig, clips: Sequence[Clip]) -> list[Clip]:
+    """The clips that may be trained on: those of the training folds, or all."""
+    return [clip for clip in clips if not _by_folds(config) or clip.fold in _folds(config)["train"]]
+
+
+def _shares(config: DataConfig, nodes: Mapping[str, NodeEntry], dataset: Dataset) -> dict[str, np.ndarray | None]:
+    """How much of each class its owners get: None for even shares, else fractions in the order of the owners.
+
+    Dirichlet shares are drawn again, for all classes, until no node is left without a clip to train on.
+
+    Raises
+    ------
+    VegasError
+        That does not happen.
+    """
+    labels = sorted({label for node in nodes.values() for label in node.selected_classes})
+    if config.partition == "even":
+        return dict.fromkeys(labels)
+    sizes = {label: len(_training(config, dataset.clips(label))) for label in labels}
+    for attempt in range(DRAWS):
+        random = np.random.default_rng(derive_seed(config.split_seed, "dirichlet", config.dirichlet_alpha, attempt))
+        held = dict.fromkeys(nodes, 0)
+        shares: dict[str, np.ndarray | None] = {}
+        for label in labels:
+            owners = _owners(nodes, label)
+            shares[label] = share = random.dirichlet([config.dirichlet_alpha] * len(owners))
+            for owner, count in zip(owners, np.diff(_bounds(share, sizes[label])), strict=True):
+                held[owner] += count
+        if min(held.values()) > 0:
+            return shares
+    raise VegasError(
+        f"data.partition=dirichlet: with data.dirichlet_alpha={config.dirichlet_alpha:g}, {sum(sizes.values())} clips "
+        f"left one of {len(nodes)} nodes without any in {DRAWS} draws; use fewer nodes, or a larger alpha"
+    )
+
+
+def _bounds(share: np.ndarray, count: int) -> np.ndarray:
+    """Where to cut ``count`` clips into the owners' shares: 0, …, count."""
+    return np.round(np.concatenate([[0], np.cumsum(share)]) / share.sum() * count).astype(int)
+
+
 def _share(
-    config: DataConfig, nodes: Mapping[str, NodeEntry], node_id: str, label: str, clips: Sequence[Clip]
+    config: DataConfig,
+    nodes: Mapping[str, NodeEntry],
+    node_id: str,
+    clips: Sequence[Clip],
+    share: np.ndarray | None,
+    label: str,
 ) -> list[Clip]:
-    """The node's share of a class, shuffled; with folds, its share of every fold."""
+    """The node's share of a class, shuffled; with folds, its share of every fold (or of every part, see below)."""
     owners = _owners(nodes, label)
-    position, share = owners.index(node_id), []
-    by_fold = _by_folds(config)
-    for fold in sorted({clip.fold for clip in clips if clip.fold is not None}) if by_fold else [None]:
-        members = [clip for clip in clips if not by_fold or clip.fold == fold]
-        order = np.random.default_rng(derive_seed(config.split_seed, "split", label, fold)).permutation(len(members))
-        share += [members[i] for i in order[position :: len(owners)]]
-    return share
+    position, by_fold = owners.index(node_id), _by_folds(config)
+    folds = sorted({clip.fold for clip in clips if clip.fold is not None})
+    # Small shares of small folds would all be rounded to nothing: folds of one part are cut as one.
+    together = [_folds(config)[part] for part in PARTS] if share is not None else [(fold,) for fold in folds]
+    dealt = []
+    for group in together if by_fold else [None]:
+        members = [clip for clip in clips if group is None or clip.fold in group]
+        name = group[0] if group and share is None else group
+        order = np.random.default_rng(derive_seed(config.split_seed, "split", label, name)).permutation(len(members))
+        if share is None:
+            mine = order[position :: len(owners)]
+        else:
+            mine = order[slice(*_bounds(share, len(members))[position : position + 2])]
+        dealt += [members[i] for i in mine]
+    return dealt
 
 
 def _parts(config: DataConfig, label: str, share: Sequence[Clip]) -> dict[str, list[Clip]]:

@@ -8,7 +8,7 @@ After training, the prior N(0, I) is replaced by a density fitted to the codes o
 et al. 2020, "From variational to deterministic autoencoders", section 4, ex-post density estimation):
 N(0, I) also draws codes that no clip has, and what the decoder makes of those is not of the class.
 
-The encoders stay on the node. What leaves it is the :class:`Sampler`: decoder, prior and standardisation.
+The encoders stay on the node. What leaves it is the :class:`VAESampler`: decoder, prior and standardisation.
 The last two are moments: mean and deviation of each feature, means and covariances of the prior's
 components. A component of a single clip (a class with one clip) is that clip's code.
 
@@ -24,18 +24,14 @@ import torch
 from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 
-from vegas_fl.config import GeneratorConfig
-from vegas_fl.errors import VegasError
+from vegas_fl.config import VAEConfig
+from vegas_fl.generators.base import Sampler, require_clips
 
 CHUNK = 32
-"""Clips decoded at a time by :meth:`Sampler.sample`; bounds the memory of the hidden layer."""
+"""Clips decoded at a time by :meth:`VAESampler.sample`; bounds the memory of the hidden layer."""
 
 CLIPS_PER_COMPONENT = 4
 """A component of the prior needs at least so many clips; with fewer the prior has fewer components."""
-
-STD_FLOOR = 0.05
-"""Added to each feature's deviation, as a share of the typical one, before dividing by it: a feature that
-is constant (a dead unit of the encoder) would otherwise turn rounding errors into signal."""
 
 LATENT_LOG_VARIANCE = (-6.0, 2.0)
 RESIDUAL_LOG_DEVIATION = (-3.0, 1.0)
@@ -134,40 +130,24 @@ class LatentPrior(nn.Module):
         return z, centre[:, None] + deviation - deviation.mean(1, keepdim=True)
 
 
-class Sampler(nn.Module):
+class VAESampler(Sampler):
     """Decoder, prior and standardisation of one class: what leaves the node.
 
     Parameters
     ----------
     tokens, width : int
         S and D.
-    config : GeneratorConfig
+    config : VAEConfig
         Latent and hidden widths, components of the prior, noise of the samples.
     """
 
-    mean: Tensor
-    std: Tensor
-    rectified: Tensor
-
-    def __init__(self, tokens: int, width: int, config: GeneratorConfig) -> None:
-        super().__init__()
+    def __init__(self, tokens: int, width: int, config: VAEConfig) -> None:
+        super().__init__(tokens, width)
         self.residual_noise = config.residual_noise
-        self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("std", torch.ones(width))
-        self.register_buffer("rectified", torch.zeros(()))
         self.prior = LatentPrior(config.clip_latent, config.token_latent, config.prior_components)
         self.position = nn.Parameter(torch.zeros(tokens, config.token_latent))
         self.decoder = _mlp(config.clip_latent + 2 * config.token_latent, config.hidden, width)
         self.log_sigma = nn.Parameter(torch.full((width,), -1.0))
-
-    @torch.no_grad()
-    def fit_standardisation(self, x: Tensor) -> None:
-        """Take each feature's mean and deviation from ``x`` [N, S, D], and whether x is never negative."""
-        spread = x.std((0, 1), correction=0)
-        typical = spread.square().mean().sqrt()
-        self.mean.copy_(x.mean((0, 1)))
-        self.std.copy_(spread + STD_FLOOR * torch.where(typical > 0, typical, torch.ones_like(typical)))
-        self.rectified.fill_(float(x.min() >= 0))  # features of a ReLU: samples are clipped at 0 as well
 
     def decode(self, z: Tensor, w: Tensor) -> Tensor:
         """z ``[B, Z]`` and w ``[B, S, W]`` to the mean of standardised embeddings ``[B, S, D]``."""
@@ -180,43 +160,31 @@ class Sampler(nn.Module):
 
     @torch.no_grad()
     def sample(self, count: int, *, generator: torch.Generator) -> Tensor:
-        """Draw ``count`` audio embeddings.
-
-        Parameters
-        ----------
-        count : int
-            Number of embeddings.
-        generator : torch.Generator
-            The only source of randomness: same state, same samples.
-
-        Returns
-        -------
-        Tensor [count, S, D]
-        """
-        z, w = self.prior.sample(count, len(self.position), generator)
-        x = z.new_empty(count, len(self.position), len(self.mean))
+        """``[count, S, D]``: see :meth:`Sampler.sample`."""
+        z, w = self.prior.sample(count, self.tokens, generator)
+        x = z.new_empty(count, self.tokens, len(self.mean))
         for part, z_part, w_part in zip(x.split(CHUNK), z.split(CHUNK), w.split(CHUNK), strict=True):
             y = self.decode(z_part, w_part)
             if self.residual_noise:
                 y = y + self.residual_noise * self.residual() * torch.randn(y.shape, generator=generator)
-            part.copy_(y * self.std + self.mean)
-        return x.relu_() if self.rectified else x
+            part.copy_(self.destandardised(y))
+        return x
 
 
 class VAE(nn.Module):
-    """A :class:`Sampler` and the two encoders it is trained with, which stay on the node.
+    """A :class:`VAESampler` and the two encoders it is trained with, which stay on the node.
 
     Parameters
     ----------
     tokens, width : int
         S and D.
-    config : GeneratorConfig
+    config : VAEConfig
         Latent and hidden widths.
     """
 
-    def __init__(self, tokens: int, width: int, config: GeneratorConfig) -> None:
+    def __init__(self, tokens: int, width: int, config: VAEConfig) -> None:
         super().__init__()
-        self.sampler = Sampler(tokens, width, config)
+        self.sampler = VAESampler(tokens, width, config)
         self.clip_encoder = _mlp(width, config.hidden, 2 * config.clip_latent)
         self.token_encoder = _mlp(width + config.clip_latent, config.hidden, 2 * config.token_latent)
 
@@ -253,7 +221,7 @@ class VAE(nn.Module):
         return nll, kl + _kl(posterior.w_mean, posterior.w_log_variance).sum((1, 2))
 
 
-def train_vae(x: Tensor, config: GeneratorConfig) -> tuple[VAE, dict[str, float]]:
+def train_vae(x: Tensor, config: VAEConfig) -> tuple[VAE, dict[str, float]]:
     """Train the generator of one class, then fit its prior.
 
     Draws come from torch's global generator: call inside :func:`vegas_fl.seeds.reproducible`.
@@ -262,7 +230,7 @@ def train_vae(x: Tensor, config: GeneratorConfig) -> tuple[VAE, dict[str, float]
     ----------
     x : Tensor [N, S, D]
         Audio embeddings of the class's training clips, N >= 1.
-    config : GeneratorConfig
+    config : VAEConfig
         Widths, training and prior.
 
     Returns
@@ -277,15 +245,9 @@ def train_vae(x: Tensor, config: GeneratorConfig) -> tuple[VAE, dict[str, float]
     VegasError
         If there is no clip, or a value is not finite.
     """
-    if x.ndim != 3 or len(x) == 0:
-        raise VegasError(
-            f"A generator is trained on embeddings [N, S, D] of at least one clip, not on {list(x.shape)}."
-        )
-    if not bool(torch.isfinite(x).all()):
-        raise VegasError("The embeddings a generator is to be trained on have values that are not finite.")
+    require_clips(x)
     vae = VAE(x.shape[1], x.shape[2], config)
-    vae.sampler.fit_standardisation(x)
-    x = (x - vae.sampler.mean) / vae.sampler.std
+    x = vae.sampler.fit_standardisation(x)
     optimizer = torch.optim.AdamW(vae.parameters(), lr=config.learning_rate, fused=True)
     steps_an_epoch = -(-len(x) // config.batch_size)
     epochs = max(1, min(config.epochs, config.max_steps // steps_an_epoch))

@@ -1,0 +1,18 @@
+"""``aggregation=replay``: one adapter trained on generator samples and text targets, without teachers."""
+
+from __future__ import annotations
+
+import torch
+
+from strategies.base import LocalAdapter
+from strategies.student import StudentStrategy
+from vegas_fl.adapters import Conditioning
+from vegas_fl.distillation import text_replay
+
+
+class Replay(StudentStrategy):
+    """The nodes' adapters are saved for comparison and not used."""
+
+    def lesson(self, samples: dict[str, torch.Tensor], local: list[LocalAdapter]) -> tuple[torch.Tensor, Conditioning]:
+        """The text target of each sample's class."""
+        return text_replay(samples, self.config.classes, self.targets)

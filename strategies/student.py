@@ -1,0 +1,51 @@
+"""What `aggregation=kd` and `aggregation=replay` share: the server trains one student on generator samples."""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from pathlib import Path
+
+import torch
+
+from strategies.base import AdapterStrategy, LocalAdapter
+from vegas_fl import seeds
+from vegas_fl.adapters import Conditioning
+from vegas_fl.checkpoints import find_generators, load_class_generator
+from vegas_fl.config import StudentConfig
+from vegas_fl.devices import resolve_device
+from vegas_fl.distillation import distil
+from vegas_fl.tensorfiles import State
+
+log = logging.getLogger("vegas_fl.server")
+
+
+class StudentStrategy(AdapterStrategy):
+    """Sample the generators, let a subclass say what the samples should become, train one student."""
+
+    @abstractmethod
+    def lesson(self, samples: dict[str, torch.Tensor], local: list[LocalAdapter]) -> tuple[torch.Tensor, Conditioning]:
+        """Samples of all classes, ``[M, S, D]``, and what the student is to make of each."""
+
+    def aggregate(self, round_: int, previous: State, local: list[LocalAdapter]) -> State:
+        """The student."""
+        config, settings = self.config, self.config.aggregation
+        assert isinstance(settings, StudentConfig)
+        paths = find_generators(Path(config.generator.checkpoint_dir))
+        owned = {label for adapter in local for label in adapter.samples}
+        if lacking := sorted(owned - set(paths)):
+            log.warning("no generator of %s: the student does not learn it", ", ".join(lacking))
+        with seeds.reproducible(config.seed, self.name, round_, threads=config.threads):
+            samples = {
+                label: load_class_generator(paths[label], self.spaces.audio).sample(
+                    settings.samples_per_class, generator=seeds.generator(config.seed, self.name, round_, label)
+                )
+                for label in sorted(owned & set(paths))
+            }
+            x, wanted = self.lesson(samples, local)
+            student = self.build(self.average(local) if settings.warm_start else previous)
+            device = resolve_device(config.device)
+            wanted = Conditioning(*(branch.to(device) for branch in wanted))
+            figures = distil(student.to(device), x.to(device), wanted, settings)
+        self.record.add(stage=self.name, round=round_, **figures)
+        return student.cpu().state_dict()
