@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := OMP_WAIT_POLICY=PASSIVE $(BIN)
 
-.PHONY: help setup demo test test-slow lint clean pack pack-report
+.PHONY: help setup demo test test-slow lint clean pack pack-report bench-quality bench-adapter bench-scale
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -34,6 +34,15 @@ pack: setup  ## train the tiny pack anew from its sources (hours)
 
 pack-report: setup  ## measure the tiny pack and write the figures into its model card
 	$(RUN)/python -m vegas_tiny.recipe report
+
+bench-quality: setup  ## every aggregation on real recordings: make bench-quality ROOT=/data/ESC-50
+	$(RUN)/vegas-fl bench quality $(ROOT)
+
+bench-adapter: setup  ## the adapter's order against the replaced system's: make bench-adapter [ROOT=/data/ESC-50]
+	$(RUN)/vegas-fl bench adapter $(ROOT)
+
+bench-scale: setup  ## time and memory of the server with 10 and with 100 nodes
+	$(RUN)/vegas-fl bench scale
 
 clean:  ## remove caches and what runs left here (checkpoints, pictures, runs)
 	rm -rf checkpoints output_images runs .pytest_cache .mypy_cache .ruff_cache *.egg-info *.fab

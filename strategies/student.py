@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from abc import abstractmethod
 from pathlib import Path
 
@@ -35,6 +36,7 @@ class StudentStrategy(AdapterStrategy):
         owned = {label for adapter in local for label in adapter.samples}
         if lacking := sorted(owned - set(paths)):
             log.warning("no generator of %s: the student does not learn it", ", ".join(lacking))
+        start = time.monotonic()
         with seeds.reproducible(config.seed, self.name, round_, threads=config.threads):
             samples = {
                 label: load_class_generator(paths[label], self.spaces.audio).sample(
@@ -47,5 +49,5 @@ class StudentStrategy(AdapterStrategy):
             device = resolve_device(config.device)
             wanted = Conditioning(*(branch.to(device) for branch in wanted))
             figures = distil(student.to(device), x.to(device), wanted, settings)
-        self.record.add(stage=self.name, round=round_, **figures)
+        self.record.add(stage=self.name, round=round_, seconds=round(time.monotonic() - start, 3), **figures)
         return student.cpu().state_dict()

@@ -13,7 +13,7 @@ from tests.test_adapters import SHAPE, config
 from tests.test_training import TARGETS, clips
 from vegas_fl.adapters import Adapter, Conditioning
 from vegas_fl.config import KDConfig
-from vegas_fl.distillation import OwnerTargets, average, distil, owner_targets
+from vegas_fl.distillation import OwnerTargets, average, distil, mix, owner_targets, text_replay
 from vegas_fl.errors import VegasError
 from vegas_fl.metrics import classify
 from vegas_fl.seeds import reproducible
@@ -131,6 +131,28 @@ def test_distillation_is_reproducible_and_depends_on_its_seed(teachers):
     first, again, other = (learn(x, targets, seed).state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert any(not torch.equal(first[key], other[key]) for key in first)
+
+
+def test_a_blend_lies_between_two_samples_and_its_target_between_theirs():
+    x = torch.arange(8.0).reshape(8, 1, 1).expand(8, 2, 3)
+    targets = Conditioning(10 * x[:, 0, :2], -x)
+    with reproducible(0, threads=1):
+        blend, wanted = mix(x, targets, 0.3)
+    assert not torch.equal(blend, x)
+    assert blend.min() >= 0 and blend.max() <= 7
+    assert torch.allclose(wanted.clip, 10 * blend[:, 0, :2], atol=1e-4)
+    assert torch.allclose(wanted.t5, -blend, atol=1e-5)
+    assert mix(x, targets, 0.0)[0] is x
+
+
+def test_replay_asks_for_the_text_target_of_each_class_and_teaches_all():
+    given = {"saw": samples()["saw"], "dog": samples()["dog"][:5]}
+    x, wanted = text_replay(given, NAMES, TARGETS)
+    assert torch.equal(x, torch.cat([given["saw"], given["dog"]]))
+    assert torch.equal(wanted.clip, TARGETS.clip[[2] * 24 + [0] * 5])
+    unseen, labels = clips(0, 1, 2, count=60)
+    predicted = classify(adapt(learn(*text_replay(samples(), NAMES, TARGETS)), unseen), TARGETS)
+    assert min((predicted[branch] == labels).float().mean() for branch in ("clip", "t5")) > 0.95
 
 
 def test_both_branches_learn_although_their_units_differ():

@@ -205,3 +205,43 @@ def test_a_sound_configuration_has_no_mistakes(folds: DataConfig) -> None:
 def test_missing_data_is_one_sentence_beside_the_others() -> None:
     mistakes = check(data(root="/nowhere/at/all", train_ratio=0.7), nodes(Entry(("dog",))))
     assert len(mistakes) == 2
+
+
+def everyone(count: int) -> dict[str, Entry]:
+    return nodes(*[Entry(("dog", "drum", "printer"))] * count)
+
+
+def test_dirichlet_shares_are_disjoint_complete_and_leave_no_node_without_clips() -> None:
+    config = data(name="toy", clips_per_class=40, partition="dirichlet", dirichlet_alpha=0.1)
+    splits = [split(config, everyone(5), str(node)) for node in range(5)]
+    held = [names(s.train) + names(s.val) + names(s.test) for s in splits]
+    assert sorted(name for node in held for name in node) == sorted(set().union(*held))
+    assert sum(map(len, held)) == 3 * 40
+    assert all(any(s.train.values()) for s in splits)
+    assert all(clips for s in splits for clips in s.train.values())  # a class without clips is not the node's
+
+
+def test_a_small_alpha_gives_nearly_all_to_one_node_and_a_large_one_even_shares() -> None:
+    largest = {}
+    for alpha in (0.05, 100.0):
+        config = data(name="toy", clips_per_class=100, partition="dirichlet", dirichlet_alpha=alpha)
+        held = [len(split(config, everyone(4), str(node)).train.get("dog", [])) for node in range(4)]
+        largest[alpha] = max(held) / sum(held)
+    assert largest[0.05] > 0.7
+    assert largest[100.0] < 0.35
+
+
+def test_dirichlet_respects_folds_and_its_seed(folds: DataConfig) -> None:
+    entries = nodes(*[Entry(("dog", "rooster"))] * 3)
+    config = folds.model_copy(update={"partition": "dirichlet", "dirichlet_alpha": 0.5})
+    splits = [split(config, entries, str(node)) for node in range(3)]
+    assert {clip.fold for s in splits for clips in s.train.values() for clip in clips} == {1, 2, 3}
+    assert sum(len(names(s.test)) for s in splits) == 20
+    other = split(config.model_copy(update={"split_seed": 7}), entries)
+    assert names(other.train) != names(splits[0].train)
+    assert names(split(config, entries).train) == names(splits[0].train)
+
+
+def test_impossible_dirichlet_shares_are_one_sentence() -> None:
+    config = data(name="toy", clips_per_class=1, partition="dirichlet", dirichlet_alpha=0.1)
+    assert ["use fewer nodes, or a larger alpha" in mistake for mistake in check(config, everyone(5))] == [True]

@@ -65,8 +65,8 @@ def bench(root: Path, seeds: Sequence[int], output: Path, settings: Sequence[str
         common = [f"data.root={root}", f"seed={seed}", f"data.split_seed={seed}"]
         if not _has(cells, "", CENTRALISED, seed):
             with tempfile.TemporaryDirectory() as folder:
-                (result,) = _run(Path(folder), ["experiment=esc10_1n", *common])
-            cells.append(Cell("", CENTRALISED, seed, **result["local"]))
+                (alone,) = _run(Path(folder), ["experiment=esc10_1n", *common])
+            cells.append(Cell("", CENTRALISED, seed, **alone["local"]))
             write(output, cells)
         for setting in settings:
             if _has(cells, setting, f"fedavg, {FEDAVG_ROUNDS[-1]} rounds", seed):

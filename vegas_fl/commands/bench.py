@@ -30,3 +30,27 @@ def quality(
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("vegas_fl").setLevel(logging.INFO)
     print(benchmark.table(benchmark.bench(root, range(seeds), output)))
+
+
+@bench.command()
+def adapter(
+    root: Annotated[
+        Path | None, typer.Argument(help="ESC-50 or ESC-10, for the accuracies; none: costs alone.")
+    ] = None,
+    batch: Annotated[int, typer.Option(help="Clips a training step.")] = 8,
+) -> None:
+    """The adapter's order against the replaced system's: a training step at FLUX.1's shapes, accuracy on ESC-10."""
+    from vegas_fl.benchmarks import adapter as benchmark
+    from vegas_fl.config import compose
+
+    print(benchmark.table(root, compose(["adapter=attention"]).adapter, batch))
+
+
+@bench.command()
+def scale(
+    nodes: Annotated[list[int], typer.Option(help="Numbers of nodes; repeatable.")] = [10, 100],  # noqa: B006
+) -> None:
+    """Time of a distillation and peak memory against the number of nodes."""
+    from vegas_fl.benchmarks import scale as benchmark
+
+    print(benchmark.table(tuple(nodes)))

@@ -98,11 +98,10 @@ def make_autoencoder(site: Site) -> None:
 def make_judge(site: Site) -> None:
     """`clip/`; it shares the vocabulary of the renderer's CLIP text encoder."""
     words = CLIPTokenizer.from_pretrained(site.out / "flux" / "tokenizer")
-    judge.save(
-        judge.train(site.atlas, words, site.budget("judge"), site.work, resume=site.resumes("judge")),
-        words,
-        site.out / "clip",
-    )
+    model = judge.train(site.atlas, words, site.budget("judge"), site.work, resume=site.resumes("judge"))
+    words.backend_tokenizer.no_padding()  # training left its own settings
+    words.backend_tokenizer.no_truncation()
+    judge.save(model, words, site.out / "clip")
 
 
 def make_flux(site: Site) -> None:

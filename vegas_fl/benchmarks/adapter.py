@@ -1,0 +1,189 @@
+"""What the adapter's order is worth: attention first and MLP after, against the replaced system's opposite.
+
+The replaced system ran an MLP on all audio tokens, up to the width of the target, and pooled there by attention.
+Here both branches of it are built from PyTorch's own layers, so that cost and accuracy can be compared at equal
+widths.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from vegas_fl import metrics, seeds
+from vegas_fl.adapters import Adapter, AdapterShape, Conditioning
+from vegas_fl.config import AdapterConfig, compose
+from vegas_fl.datasets import open_dataset
+from vegas_fl.embeddings import embed
+from vegas_fl.targets import text_targets
+from vegas_fl.training import adapt, train_adapter
+
+FLUX = AdapterShape(audio_tokens=1214, audio_width=768, clip_width=768, t5_tokens=17, t5_width=4096)
+"""All tokens of AST; FLUX.1's text widths, of T5 the 17 tokens that the replaced system's adapter made."""
+REPLACED = {"clip": (1024, 2048), "t5": (1024, 2048, 2048)}
+"""Hidden widths of the replaced system's MLPs at this shape."""
+
+
+class MLPFirst(nn.Module):
+    """A branch in the replaced system's order: ``[B, S, D]`` → MLP on every token → attention pooling ``[B, L, O]``.
+
+    Parameters
+    ----------
+    audio_width, latents, output_width : int
+        D, L and O.
+    hidden : tuple of int
+        Hidden widths of the MLP.
+    heads : int
+        Of the attention.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, audio_width: int, latents: int, output_width: int, hidden: tuple[int, ...], heads: int) -> None:
+        super().__init__()
+        widths = (audio_width, *hidden, output_width)
+        layers = [layer for pair in pairwise(widths) for layer in (nn.Linear(*pair), nn.GELU())]
+        self.mlp = nn.Sequential(nn.LayerNorm(audio_width, elementwise_affine=False), *layers[:-1])
+        self.query = nn.Parameter(torch.randn(latents, output_width))
+        self.attention = nn.MultiheadAttention(output_width, heads, batch_first=True)
+        self.register_buffer("mean", torch.zeros(latents, output_width))
+        self.register_buffer("scale", torch.ones(()))
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """``[B, S, D]`` to ``[B, L, O]``."""
+        tokens = self.mlp(audio)
+        query = self.query.expand(len(audio), -1, -1)
+        return self.mean + self.scale * self.attention(query, tokens, tokens, need_weights=False)[0]
+
+
+def mlp_first(shape: AdapterShape, config: AdapterConfig, targets: Conditioning | None = None) -> Adapter:
+    """An adapter whose branches are :class:`MLPFirst`: with the replaced system's widths at FLUX's shape, elsewhere
+    with two hidden layers of the configured width."""
+    hidden = REPLACED if shape == FLUX else dict.fromkeys(REPLACED, (config.hidden, config.hidden))
+    adapter = Adapter(replace(shape, audio_tokens=1, audio_width=1), config)
+    adapter.shape = shape
+    outputs = {"clip": (1, shape.clip_width), "t5": (shape.t5_tokens, shape.t5_width)}
+    for name, output in outputs.items():
+        setattr(adapter, name, MLPFirst(shape.audio_width, *output, hidden[name], config.heads))
+    if targets is not None:
+        adapter.fit_targets(targets)
+    return adapter
+
+
+ORDERS = {"attention first (ours)": Adapter, "MLP first (replaced system)": mlp_first}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one training step: seconds, peak memory above what is allocated before it (GB), parameters (millions)."""
+
+    seconds: float
+    memory: float
+    parameters: float
+
+
+def cost(order: str, config: AdapterConfig, batch: int, steps: int, shape: AdapterShape = FLUX) -> Cost:
+    """Median cost of a training step of both branches at ``shape``, in a process of its own.
+
+    Parameters
+    ----------
+    order : str
+        One of ``ORDERS``.
+    config : AdapterConfig
+    batch, steps : int
+        Clips a step; steps timed, after one that warms up.
+    shape : AdapterShape
+    """
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_cost, (order, config, batch, steps, shape))
+
+
+def _cost(order: str, config: AdapterConfig, batch: int, steps: int, shape: AdapterShape) -> Cost:
+    torch.manual_seed(0)
+    adapter = ORDERS[order](shape, config)
+    audio = torch.randn(batch, shape.audio_tokens, shape.audio_width)
+    wanted = Conditioning(torch.randn(batch, shape.clip_width), torch.randn(batch, shape.t5_tokens, shape.t5_width))
+    optimizer = torch.optim.AdamW(adapter.parameters())
+    before = _peak()
+    seconds = []
+    for _ in range(steps + 1):
+        start = time.perf_counter()
+        outputs = adapter(audio)
+        loss = sum((output - target).square().mean() for output, target in zip(outputs, wanted, strict=True))
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[union-attr]
+        optimizer.step()
+        seconds.append(time.perf_counter() - start)
+    parameters = sum(p.numel() for p in adapter.parameters()) / 1e6
+    return Cost(statistics.median(seconds[1:]), _peak() - before, parameters)
+
+
+def _peak() -> float:
+    """Largest resident memory of this process so far, in GB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def accuracy(order: str, root: Path, seeds_: Sequence[int], epochs: int = 50) -> list[dict[str, float]]:
+    """Accuracy of centralised training on ESC-10 (folds 1-3 → 4) by branch, one a seed, at tiny size.
+
+    Parameters
+    ----------
+    order : str
+        One of ``ORDERS``.
+    root : Path
+        A data set in ESC-50's layout with ESC-10's classes.
+    seeds_ : sequence of int
+    epochs : int
+        Passes over the 240 clips.
+    """
+    config = compose(["experiment=esc10_1n", f"data.root={root}"])
+    cache = Path(config.paths.cache).expanduser()
+    dataset = open_dataset(config.data)
+
+    def clips(folds: tuple[int, ...] | None) -> tuple[Tensor, Tensor]:
+        chosen = [
+            (c, k) for k, name in enumerate(config.classes) for c in dataset.clips(name) if c.fold in (folds or ())
+        ]
+        audio = embed(
+            [clip for clip, _ in chosen],
+            config.encoder,
+            cache_dir=cache / "embeddings",
+            max_seconds=config.data.max_seconds,
+        )
+        return audio, torch.tensor([label for _, label in chosen])
+
+    (x, labels), (unseen, truth) = clips(config.data.train_folds), clips(config.data.test_folds)
+    targets = text_targets(config.classes, config.renderer, cache, "cpu")
+    shape = AdapterShape(x.shape[1], x.shape[2], targets.clip.shape[1], *targets.t5.shape[1:])
+    results = []
+    for seed in seeds_:
+        with seeds.reproducible(seed, "bench adapter", threads=config.threads):
+            adapter = ORDERS[order](shape, config.adapter, targets)
+            train_adapter(adapter, x, labels, targets, config.adapter, epochs)
+        predicted = metrics.classify(adapt(adapter, unseen), targets)
+        results.append({branch: (classes == truth).float().mean().item() for branch, classes in predicted.items()})
+    return results
+
+
+def table(root: Path | None, config: AdapterConfig, batch: int = 8, steps: int = 3, seeds_: int = 5) -> str:
+    """Cost at FLUX.1's shapes, and accuracy on ESC-10 (if its folder is given), as Markdown."""
+    lines = ["| order | parameters | training step | memory | CLIP branch | T5 branch |", "|---|---|---|---|---|---|"]
+    for order in ORDERS:
+        one = cost(order, config, batch, steps)
+        row = [order, f"{one.parameters:.1f} M", f"{one.seconds:.2f} s", f"{one.memory:.2f} GB"]
+        results = accuracy(order, root, range(seeds_)) if root else []
+        for branch in ("clip", "t5"):
+            values = [result[branch] for result in results]
+            row.append(f"{statistics.mean(values):.3f} ± {statistics.stdev(values):.3f}" if values else "")
+        lines.append("| " + " | ".join(row) + " |")
+    return "\n".join(lines)
