@@ -182,9 +182,16 @@ class Federation:
             log.warning("%s: dropped %s", what, reason.removeprefix("- "))
         return {node: accepted[node] for node in sorted(accepted, key=int)}
 
-    def ask(self, message_type: str, contents: Mapping[str, RecordDict], what: str, check: Check) -> dict[str, Reply]:
+    def ask(
+        self,
+        message_type: str,
+        contents: Mapping[str, RecordDict],
+        what: str,
+        check: Check,
+        round_: int | None = None,
+    ) -> dict[str, Reply]:
         """Send, wait, and :meth:`accept`."""
-        messages = self.messages(message_type, contents)
+        messages = self.messages(message_type, contents, round_)
         replies = self.grid.send_and_receive(messages, timeout=self.config.federation.timeout)
         return self.accept(replies, what, check)
 

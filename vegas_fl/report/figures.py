@@ -72,7 +72,7 @@ def accuracy(curves: Sequence[Curve], chance: float | None) -> str:
             colour = COLOURS[curve.colour % len(COLOURS)]
             axes.plot(curve.rounds, curve.values, color=colour, marker="o", label=curve.name, clip_on=False, **style)
         if chance:
-            axes.axhline(chance, color=INK, lw=0.8, ls=":", alpha=0.6, label="chance")
+            axes.axhline(chance, color=INK, lw=1.2, ls=":", alpha=0.8, label="chance")
         rounds = sorted({r for curve in curves for r in curve.rounds})
         axes.set_xlim(min(rounds) - 0.4, max(rounds) + 0.4)
         axes.set_ylim(0, 1.0)
@@ -80,7 +80,7 @@ def accuracy(curves: Sequence[Curve], chance: float | None) -> str:
         axes.set_xlabel("round")
         axes.set_ylabel("accuracy on unseen clips")
         axes.grid(axis="y", alpha=0.15)
-        figure.legend(loc="outside lower center", ncols=min(3, len(curves) + 1), fontsize=8)
+        figure.legend(loc="outside lower center", ncols=min(4, len(curves) + 1) if len(curves) < 4 else 3, fontsize=8)
 
     return _drawn(draw, 2.9 + 0.16 * (len(curves) // 3))
 

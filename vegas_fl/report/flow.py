@@ -15,6 +15,7 @@ WORDS = {
     "train.generator": "train generators",
     "train.adapter": "train adapters",
     "evaluate.adapter": "evaluate",
+    "evaluate.generator": "evaluate generators",
     "query.generate": "draw pictures",
 }
 """What the messages ask the nodes to do."""

@@ -50,8 +50,8 @@ class Attempt:
         return self.lines[-1] if self.lines and self.lines[-1]["stage"] == "end" else None
 
     def of(self, *stages: str) -> list[Line]:
-        """Its lines of ``stages``."""
-        return [line for line in self.lines if line["stage"] in stages]
+        """Its lines of ``stages``; lines that time a stage are not among them."""
+        return [line for line in self.lines if line["stage"] in stages and not is_timer(line)]
 
 
 @dataclass
@@ -67,7 +67,8 @@ class Run:
 
     def section(self, name: str) -> Attempt:
         """The latest attempt that has lines of a section (a key of :data:`SECTIONS`)."""
-        found = [attempt for attempt in self.attempts if attempt.of(*SECTIONS[name])]
+        stages = SECTIONS[name]
+        found = [attempt for attempt in self.attempts if any(line["stage"] in stages for line in attempt.lines)]
         return found[-1] if found else Attempt(0)
 
     @property
@@ -170,10 +171,11 @@ def read(folder: Path) -> Run:
             attempts.append(Attempt(len(attempts) + 1))
         attempts[-1].lines.append(line)
     for attempt in attempts:
-        if attempt.end is None and attempt is attempts[-1]:
+        which = "The last attempt" if attempt is attempts[-1] else f"Attempt {attempt.number}"
+        if attempt.end and attempt.end.get("problem"):
+            notes.append(f"{which} failed: {attempt.end['problem']}")
+        elif attempt.end is None and attempt is attempts[-1]:
             notes.append("The last attempt has not ended: it is still running, or it was stopped.")
-        elif attempt.end and attempt.end.get("problem") and attempt is attempts[-1]:
-            notes.append(f"The last attempt failed: {attempt.end['problem']}")
     name = str(config.get("run") or folder.resolve().name)
     return Run(name, folder, config, attempts, _checkpoints(folder / "checkpoints.json", notes), notes)
 
@@ -192,6 +194,11 @@ def find(name: str, runs: Path) -> Path:
     known = sorted(path.parent.name for path in runs.glob("*/metrics.jsonl")) if runs.is_dir() else []
     there = f"there are: {', '.join(known)}" if known else f"there is no run in {runs}; run one first, or set --runs"
     raise VegasError(f"There is no run {name}; {there}")
+
+
+def is_timer(line: Line) -> bool:
+    """Whether a line says how long a stage took, and nothing else."""
+    return set(line) <= {"time", "stage", "seconds"} and "seconds" in line
 
 
 def matrix(line: Line | None) -> list[list[int]] | None:
@@ -224,7 +231,7 @@ def _lines(path: Path, notes: list[str]) -> Iterator[Line]:
         if not isinstance(line, dict) or not isinstance(line.get("stage"), str):
             notes.append(f"Line {number} of metrics.jsonl cannot be read and is left out.")
             continue
-        needed = NEEDED.get(line["stage"], {})
+        needed = {} if is_timer(line) else NEEDED.get(line["stage"], {})
         if lacking := [key for key, kind in needed.items() if not _is(line.get(key), kind)]:
             notes.append(
                 f"Line {number} of metrics.jsonl ({line['stage']}) lacks {', '.join(lacking)}; it is left out."

@@ -27,6 +27,13 @@ QUALITY = {
     "frechet": "Fréchet distance",
     "nearest": "distance to nearest clip",
 }
+JUDGED = {
+    "accuracy": "judged right",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "clip_score": "CLIP score",
+    "fid": "FID",
+}
 PANELS = ("purity", "coverage", "density", "diversity")
 """The figures of the generators that are drawn."""
 ALONE, BESIDE = (10, 4), (5, 4)
@@ -156,7 +163,9 @@ def _per_class(runs: Sequence[Run]) -> Table | None:
         evaluated = run.final.get(main_adapter(run) or "", {})
         lines = {"CLIP": evaluated.get("clip"), "T5": evaluated.get("t5"), "pictures": judge}
         own = [
-            (title, dict(zip(_names(line, run.classes), recalls(line), strict=False))) for title, line in lines.items() if line
+            (title, dict(zip(_names(line, run.classes), recalls(line), strict=False)))
+            for title, line in lines.items()
+            if line
         ]
         columns += own
         groups.append((name if len(runs) > 1 else "taken for what it is", len(own)))
@@ -187,6 +196,7 @@ def generators(runs: Sequence[Run], notes: list[str]) -> Section | None:
             draw = lambda panels=panels: figures.quality(panels)  # noqa: E731
             plots.append(drawn(caption, "The table below has the figures.", draw, notes))
     if rows:
+        rows.sort(key=lambda row: row[1] if several else row[0])
         head = [*(["run"] if several else []), "class", *QUALITY.values()]
         blocks += [Figures(plots)] if plots else []
         blocks.append(without_empty_columns(Table(head, rows, 2 if several else 1, id="quality")))
@@ -236,11 +246,22 @@ def drawings(runs: Sequence[Run], notes: list[str]) -> Section | None:
         for name, run in zip(labels(runs), runs, strict=True)
         if run.judge and matrix(run.judge)
     ]
-    strips = _by_node(runs[0], notes) if len(runs) == 1 else _by_class(runs, notes)
-    blocks += strips
+    if table := _judged(runs):
+        blocks.append(table)
+    blocks += _by_node(runs[0], notes) if len(runs) == 1 else _by_class(runs, notes)
     if verdicts:
         blocks.append(Figures(verdicts, title="What the judge takes them for"))
     return Section("pictures", "Pictures", blocks) if blocks else None
+
+
+def _judged(runs: Sequence[Run]) -> Table | None:
+    """What the judge says of the pictures of each run."""
+    rows: list[Sequence[str]] = [
+        [name, str(judged(run)), *(number(run.judge.get(key)) for key in JUDGED)]
+        for name, run in zip(labels(runs), runs, strict=True)
+        if run.judge
+    ]
+    return without_empty_columns(Table(["run", "pictures", *JUDGED.values()], rows, id="judge")) if rows else None
 
 
 def _by_node(run: Run, notes: list[str]) -> list[Block]:

@@ -17,7 +17,9 @@ PAGE = """\
 <tbody>
 {%- for row in t.rows %}
 <tr{% if loop.index0 in t.strong %} class="strong"{% endif %}>
-{%- for cell in row %}<td{% if loop.index > t.words %} class="n"{% endif %}>{{ cell }}</td>{% endfor %}</tr>
+{%- for cell in row %}
+{%- set kind = "n" if loop.index > t.words else "w" if cell | length < 25 else "" -%}
+<td class="{{ kind }}">{{ cell }}</td>{% endfor %}</tr>
 {%- endfor %}
 </tbody></table></div>
 {%- endmacro -%}
@@ -124,7 +126,7 @@ section.notes { padding-top: .6rem; border-left: 4px solid var(--edge); }
 .notes ul { margin: 0; padding-left: 1.1rem; overflow-wrap: anywhere; }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(10rem, 1fr)); gap: .75rem; }
 .card { background: var(--card); border-radius: 8px; padding: .8rem 1rem; }
-.card b { display: block; white-space: nowrap; font-size: 1.4rem; line-height: 1.25; font-variant-numeric: tabular-nums; }
+.card b { display: block; white-space: nowrap; font-size: 1.4rem; font-variant-numeric: tabular-nums; }
 .card span { color: var(--soft); font-size: .85rem; line-height: 1.35; display: block; }
 .scroll { overflow-x: auto; margin: 0 0 .75rem; }
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
@@ -132,7 +134,8 @@ th { font-weight: 600; color: var(--soft); font-size: .82rem; vertical-align: bo
 th, td { text-align: left; padding: .32rem .9rem .32rem 0; border-bottom: 1px solid var(--line); }
 td { overflow-wrap: break-word; min-width: 2.6rem; max-width: 24rem; }
 td:first-child, th:first-child { padding-left: .1rem; }
-.n { text-align: right; white-space: nowrap; }
+.n { text-align: right; }
+.n, .w { white-space: nowrap; }
 .group { text-align: center; border-bottom: 0; padding-bottom: 0; }
 .strong td { font-weight: 700; }
 .row { margin: 0 0 1rem; }
@@ -141,7 +144,10 @@ figcaption { font-size: .85rem; margin: 0 0 .25rem; }
 img { display: block; max-width: 100%; height: auto; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: 1.25rem; }
 .plots img { width: 100%; max-width: 34rem; }
-.strips { display: grid; grid-template-columns: repeat(var(--columns), minmax(0, 1fr)); gap: .75rem; }
+.strips {
+  --share: calc((100% - (var(--columns) - 1) * .75rem) / var(--columns));
+  display: grid; gap: .75rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, max(9rem, var(--share))), 1fr));
+}
 .strips img { border-radius: 4px; }
 details { margin: .5rem 0; }
 summary { cursor: pointer; color: var(--accent); padding: .25rem 0; }
