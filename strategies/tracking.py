@@ -16,9 +16,9 @@ WHOSE = ("adapter", "branch", "message", "label", "node")
 
 
 class Tracker(Protocol):
-    """Takes scalars by name, at a round."""
+    """Takes scalars by name, at a round or at none."""
 
-    def scalars(self, values: dict[str, float], round_: int) -> None:
+    def scalars(self, values: dict[str, float], round_: int | None) -> None:
         """Take them."""
 
     def close(self) -> None:
@@ -50,7 +50,7 @@ class Trackers:
             try:
                 for line in lines:
                     if values := dict(scalars(line)):
-                        tracker.scalars(values, int(line.get("round") or 0))
+                        tracker.scalars(values, line.get("round"))
             except Exception as error:
                 self._failed(name, error)
 
@@ -75,6 +75,8 @@ class Trackers:
 
 def scalars(line: dict[str, Any]) -> Iterator[tuple[str, float]]:
     """The numbers of a line of metrics, named like ``evaluation/kd/t5/accuracy``."""
+    if line["stage"] == "start":
+        return
     whose = "/".join(str(part) for part in [line["stage"], *(line[key] for key in WHOSE if line.get(key) is not None)])
     for key, value in line.items():
         inner = value.items() if isinstance(value, dict) and key == "training" else [(key, value)]
@@ -91,10 +93,10 @@ class TensorBoard:
 
         self._writer = SummaryWriter(str(folder), flush_secs=10)
 
-    def scalars(self, values: dict[str, float], round_: int) -> None:
+    def scalars(self, values: dict[str, float], round_: int | None) -> None:
         """Take scalars."""
         for name, value in values.items():
-            self._writer.add_scalar(name, value, round_)
+            self._writer.add_scalar(name, value, round_ or 0)
 
     def close(self) -> None:
         """Write what is left."""
@@ -111,9 +113,9 @@ class WandB:
         self._run = wandb.init(project=project, name=config.run, config=values, dir=str(folder), reinit="create_new")
         self._run.define_metric("*", step_metric="round")
 
-    def scalars(self, values: dict[str, float], round_: int) -> None:
+    def scalars(self, values: dict[str, float], round_: int | None) -> None:
         """Take scalars."""
-        self._run.log({**values, "round": round_})
+        self._run.log(values if round_ is None else {**values, "round": round_})
 
     def close(self) -> None:
         """Write what is left."""
