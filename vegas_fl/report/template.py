@@ -167,6 +167,9 @@ pre {
   main { max-width: none; padding: 0; }
   .card { border: 1px solid var(--line); }
   .scroll, pre { overflow: visible; white-space: pre-wrap; }
+  table { font-size: 8.5pt; }
+  .scroll th, .scroll td { padding-right: .45rem; min-width: 0; white-space: normal; }
+  .plots { grid-template-columns: 1fr 1fr; }
   h2, h3 { break-after: avoid; }
   tr, .row { break-inside: avoid; }
   details::details-content { content-visibility: visible; height: auto; }
