@@ -30,8 +30,10 @@ from vegas_fl.tensorfiles import write_atomically
 
 log = logging.getLogger("vegas_fl.server")
 
-DRAWING_SHARE = 20
+DRAWING_SHARE = 10
 """While a run goes on, its page is drawn again only after this many times as long as drawing takes."""
+FIRST_PAGE = 5.0
+"""Seconds from a run's start to its first page; a shorter run has one at its end."""
 
 
 class Record:
@@ -53,7 +55,7 @@ class Record:
         self._trackers = Trackers(config, self.folder, attempt)
         self._drawing = 0.0
         """Seconds spent on drawing the page."""
-        self._next_page = time.monotonic() + DRAWING_SHARE
+        self._next_page = time.monotonic() + FIRST_PAGE
         self.add(stage="start", stages=config.stages, seed=config.seed, aggregation=config.aggregation.name)
 
     @contextlib.contextmanager

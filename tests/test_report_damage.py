@@ -69,6 +69,7 @@ def test_damage_is_noted(tmp_path: Path) -> None:
     pictures.mkdir(parents=True)
     Image.new("RGB", (64, 64), "red").save(pictures / "dog_0001.png")
     (pictures / "dog_0002.png").write_bytes((pictures / "dog_0001.png").read_bytes()[:60])
+    Image.new("RGB", (1280, 82), "red").save(tmp_path / "pictures" / "node_2_sheet.png")
     lines: list[dict[str, Any] | str] = [
         START,
         evaluation(1, 0.9),
@@ -78,6 +79,7 @@ def test_damage_is_noted(tmp_path: Path) -> None:
         {"stage": "judge", "accuracy": 0.5, "confusion": [[1, -1], [1, 1]]},
         {"stage": "images", "node": "0", "pictures": 2, "rendered": 2, "folder": str(pictures)},
         {"stage": "images", "node": "1", "pictures": 2, "rendered": 2, "folder": "/not/here"},
+        {"stage": "images", "node": "2", "pictures": 2, "rendered": 2, "folder": str(tmp_path / "pictures/node_2")},
         "[]",
     ]
     folder = write_run(tmp_path / "runs" / "run", lines)
@@ -86,10 +88,11 @@ def test_damage_is_noted(tmp_path: Path) -> None:
     for note in (
         "Line 3 of metrics.jsonl cannot be read",
         "Line 4 of metrics.jsonl (evaluation) lacks accuracy",
-        "Line 9 of metrics.jsonl",
+        "Line 10 of metrics.jsonl",
         "checkpoints.json cannot be read",
         "dog_0002.png cannot be read",
         "Node 1&#39;s pictures are not shown",
+        "contact sheet",
         "The last attempt has not ended",
     ):
         assert note in text, note

@@ -5,6 +5,7 @@
 | ``read.py`` | ``runs/<run>/`` → :class:`~vegas_fl.report.read.Run`, whatever is missing or damaged |
 | ``figures.py`` | matplotlib pictures as SVG |
 | ``pictures.py`` | strips of the nodes' pictures |
+| ``adapters.py``, ``generators.py``, ``drawings.py``, ``flow.py`` | the page's sections, of blocks of ``blocks.py`` |
 | ``page.py``, ``template.py`` | the page |
 | ``table.py`` | the table printed at a run's end |
 

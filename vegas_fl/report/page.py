@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from vegas_fl.report import flow, results, template
+from vegas_fl.report import adapters, drawings, flow, generators, template
 from vegas_fl.report.blocks import Block, Fold, Hint, Section, Table, Verbatim, duration, size
 from vegas_fl.report.read import Attempt, Run, read
 from vegas_fl.report.table import judged, labels, mean, number
@@ -40,12 +40,12 @@ def html(runs: Sequence[Run]) -> str:
         for note in run.notes
     ]
     sections = [
-        results.summary(runs),
+        adapters.summary(runs),
         _differences(runs) if len(runs) > 1 else None,
-        results.accuracy(runs, notes),
-        results.confusions(runs, notes),
-        results.generators(runs, notes),
-        results.drawings(runs, notes),
+        adapters.accuracy(runs, notes),
+        adapters.confusions(runs, notes),
+        generators.section(runs, notes),
+        drawings.section(runs, notes),
         flow.section(runs, notes),
         _made_of(runs[0]) if len(runs) == 1 else None,
     ]
@@ -63,7 +63,7 @@ def _subtitle(run: Run) -> str:
     parts = [
         f"{nodes} {'node' if nodes == 1 else 'nodes'}" if nodes else "",
         f"{classes} {'class' if classes == 1 else 'classes'}" if classes else "",
-        f"aggregation {run.aggregation}" if results.main_adapter(run) else "",
+        f"aggregation {run.aggregation}" if adapters.main_adapter(run) else "",
         f"data {run.setting('data', 'name')}" if run.config else "",
         f"seed {run.setting('seed')}" if run.config else "",
     ]
@@ -74,7 +74,7 @@ def _subtitle(run: Run) -> str:
 
 def _cards(run: Run) -> Iterator[tuple[str, str]]:
     """The figures a reader looks for first."""
-    main = results.main_adapter(run)
+    main = adapters.main_adapter(run)
     for branch, title in (("clip", "CLIP"), ("t5", "T5")):
         if main and (line := run.final[main].get(branch)):
             yield number(line["accuracy"]), f"accuracy, {main}, {title} branch"

@@ -11,7 +11,9 @@ from vegas_fl.report.figures import data_uri
 from vegas_fl.report.read import Run
 
 TILE = 96
-"""Side of a tile in pixels; smaller pictures keep their size."""
+"""Width of a tile in pixels; smaller pictures keep their size."""
+SHEET = 1280
+"""Width of a contact sheet in pixels, where it stands in for pictures that are not here."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,14 @@ def pictures_of(folder: Path, classes: Sequence[str]) -> dict[str, list[Path]]:
     return found
 
 
-def strip(paths: Sequence[Path], columns: int, rows: int, notes: list[str]) -> Strip | None:
-    """The first ``columns * rows`` pictures as tiles; a damaged one leaves a gap and a note.
+def sheet_of(folder: Path) -> Path:
+    """Where a node's contact sheet lies: beside its folder."""
+    return folder.with_name(f"{folder.name}_sheet.png")
+
+
+def strip(paths: Sequence[Path], columns: int, rows: int, notes: list[str], side: int = TILE) -> Strip | None:
+    """The first ``columns * rows`` pictures as tiles at most ``side`` pixels wide; a damaged one leaves a gap and a
+    note.
 
     Returns None without pictures.
     """
@@ -66,14 +74,13 @@ def strip(paths: Sequence[Path], columns: int, rows: int, notes: list[str]) -> S
     whole = [tile for tile in tiles if tile is not None]
     if not whole:
         return None
-    side = min(TILE, whole[0].width)
-    width = side * min(columns, len(chosen))
-    height = side * -(-len(chosen) // columns)
-    sheet = Image.new("RGBA", (width, height))
+    width = min(side, whole[0].width)
+    height = max(1, round(width * whole[0].height / whole[0].width))
+    sheet = Image.new("RGBA", (width * min(columns, len(chosen)), height * -(-len(chosen) // columns)))
     for position, tile in enumerate(tiles):
         if tile is not None:
             row, column = divmod(position, columns)
-            sheet.paste(tile.resize((side, side)), (column * side, row * side))
+            sheet.paste(tile.resize((width, height)), (column * width, row * height))
     buffer = io.BytesIO()
     sheet.save(buffer, "WEBP", quality=88)
-    return Strip(data_uri(buffer.getvalue(), "image/webp"), width, height, len(whole), len(paths))
+    return Strip(data_uri(buffer.getvalue(), "image/webp"), *sheet.size, len(whole), len(paths))
