@@ -119,7 +119,7 @@ class AdapterStrategy(Strategy):
             node: self.content({"adapter": state, **shared}, round=round_, generators=headers)
             for node, state in states.items()
         }
-        return self.federation.messages(TRAIN_ADAPTER, contents)
+        return self.federation.messages(TRAIN_ADAPTER, contents, round_)
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -144,7 +144,8 @@ class AdapterStrategy(Strategy):
         if settings.split == "none" or not (last or server_round % settings.every == 0):
             return []
         content = self.content({f"candidate.{name}": state for name, state in self._candidates(arrays)})
-        return self.federation.messages(EVALUATE, dict.fromkeys(self.federation.nodes.values(), content))
+        contents = dict.fromkeys(self.federation.nodes.values(), content)
+        return self.federation.messages(EVALUATE, contents, server_round)
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Add up the nodes' confusion matrices."""
@@ -170,6 +171,9 @@ class AdapterStrategy(Strategy):
                 confusion=counts.tolist(),
             )
             self.results.setdefault(name, {})[branch] = figures["accuracy"]
+        figures_ = ", ".join(f"{name} {row['clip']:.3f}/{row['t5']:.3f}" for name, row in self.results.items())
+        log.info("round %d, accuracy on unseen clips (clip/t5): %s", server_round, figures_)
+        self.record.page()
         return MetricRecord({f"{n}.{b}.accuracy": v for n, row in self.results.items() for b, v in row.items()})
 
     def summary(self) -> None:

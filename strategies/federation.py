@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
+from strategies.record import Record
 from vegas_fl.config import Config
 from vegas_fl.engines.messages import DESCRIBE, pack, unpack
 from vegas_fl.errors import VegasError
@@ -23,6 +24,14 @@ class Reply(NamedTuple):
 
     values: dict[str, Any]
     states: dict[str, State]
+
+
+class Sent(NamedTuple):
+    """A message, the node it is for, and the bytes of its content."""
+
+    message: Message
+    node: str
+    down: int
 
 
 Check = Callable[[str, Reply], str | None]
@@ -42,7 +51,16 @@ class Federation:
     def __init__(self, grid: Grid, config: Config) -> None:
         self.grid, self.config = grid, config
         self.nodes: dict[int, str] = {}
-        self._sent: list[tuple[Message, str]] = []
+        self._sent: list[Sent] = []
+        self._sent_at = 0.0
+        self._round: int | None = None
+        self._record: Record | None = None
+        self._unrecorded: list[dict[str, Any]] = []
+
+    def record(self, record: Record) -> None:
+        """From now on, and of what was sent before, record how much went to and fro and how long it took."""
+        self._record = record
+        record.add_all(self._unrecorded)
 
     def gather(self) -> dict[str, Reply]:
         """Wait for exactly the configured number of nodes, and ask each what it holds.
@@ -91,21 +109,31 @@ class Federation:
                 "The run cannot start; nothing was trained.\n" + "\n".join(f"- {p}" for p in sorted(set(problems)))
             )
         self.nodes = names
+        self._sent = [sent._replace(node=names[sent.message.metadata.dst_node_id]) for sent in self._sent]
+        self._measure(replies)
         return dict(sorted(described.items(), key=lambda item: int(item[0])))
 
     def content(self, states: Mapping[str, State] | None = None, **values: Any) -> RecordDict:
         """Content of a message: the resolved configuration, ``values`` and ``states``."""
         return pack({"config": self.config.model_dump(mode="json"), **values}, states)
 
-    def messages(self, message_type: str, contents: Mapping[str, RecordDict]) -> list[Message]:
-        """A message for each node in ``contents``."""
+    def messages(
+        self, message_type: str, contents: Mapping[str, RecordDict], round_: int | None = None
+    ) -> list[Message]:
+        """A message for each node in ``contents``; ``round_`` is for the record."""
         ids = {node: flower_id for flower_id, node in self.nodes.items()}
+        sizes = {id(content): size(content) for content in contents.values()}
         self._sent = [
-            (Message(content, dst_node_id=ids[node], message_type=message_type, group_id=message_type), node)
+            Sent(
+                Message(content, dst_node_id=ids[node], message_type=message_type, group_id=message_type),
+                node,
+                sizes[id(content)],
+            )
             for node, content in contents.items()
         ]
         log.debug("sending %s to nodes %s", message_type, ", ".join(contents))
-        return [message for message, _ in self._sent]
+        self._sent_at, self._round = time.monotonic(), round_
+        return [sent.message for sent in self._sent]
 
     def accept(self, replies: Iterable[Message], what: str, check: Check) -> dict[str, Reply]:
         """The usable replies to the messages sent last, by node, in the order of the nodes.
@@ -118,7 +146,9 @@ class Federation:
         VegasError
             Fewer are left than ``federation.min_nodes``; every reason is told.
         """
-        asked = {message.metadata.message_id: node for message, node in self._sent}
+        replies = list(replies)
+        self._measure(replies)
+        asked = {sent.message.metadata.message_id: sent.node for sent in self._sent}
         accepted: dict[str, Reply] = {}
         dropped: dict[str, str] = {}
         for message in replies:
@@ -152,8 +182,42 @@ class Federation:
             log.warning("%s: dropped %s", what, reason.removeprefix("- "))
         return {node: accepted[node] for node in sorted(accepted, key=int)}
 
-    def ask(self, message_type: str, contents: Mapping[str, RecordDict], what: str, check: Check) -> dict[str, Reply]:
+    def ask(
+        self,
+        message_type: str,
+        contents: Mapping[str, RecordDict],
+        what: str,
+        check: Check,
+        round_: int | None = None,
+    ) -> dict[str, Reply]:
         """Send, wait, and :meth:`accept`."""
-        messages = self.messages(message_type, contents)
+        messages = self.messages(message_type, contents, round_)
         replies = self.grid.send_and_receive(messages, timeout=self.config.federation.timeout)
         return self.accept(replies, what, check)
+
+    def _measure(self, replies: list[Message]) -> None:
+        """Record an exchange: bytes of the contents to and from each node, and seconds until the last answer."""
+        seconds = round(time.monotonic() - self._sent_at, 3)
+        up = {reply.metadata.reply_to_message_id: size(reply.content) for reply in replies if reply.has_content()}
+        lines: list[dict[str, Any]] = [
+            {
+                "stage": "traffic",
+                "message": sent.message.metadata.message_type,
+                "round": self._round,
+                "node": sent.node,
+                "down": sent.down,
+                "up": up.get(sent.message.metadata.message_id, 0),
+                "seconds": seconds,
+            }
+            for sent in self._sent
+        ]
+        if self._record is None:
+            # The run's folder is made only when all nodes are there.
+            self._unrecorded += [{"time": round(time.time(), 3), **line} for line in lines]
+        else:
+            self._record.add_all(lines)
+
+
+def size(content: RecordDict) -> int:
+    """Bytes of a message's content: its arrays as they are sent, and its values."""
+    return sum(record.count_bytes() for record in content.values())

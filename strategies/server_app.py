@@ -71,7 +71,18 @@ def run(grid: Grid, config: Config) -> None:
         for note in reply.values["notes"]:
             log.info("%s", note)
     record = Record(config)
-    targets = None
+    federation.record(record)
+    with record.to_the_end():
+        _stages(federation, record, described)
+    for line in record.results():
+        log.info("%s", line)
+    seconds = time.monotonic() - start
+    log.info("run %s finished in %.0f s; report: %s", config.run, seconds, record.folder / "report.html")
+
+
+def _stages(federation: Federation, record: Record, described: dict[str, Reply]) -> None:
+    """The stages the configuration asks for."""
+    config, targets = federation.config, None
     if "adapters" in config.stages or "text" in config.conditioning.model_dump().values():
         with record.stage("text targets"):
             cache = Path(config.paths.cache).expanduser()
@@ -88,7 +99,6 @@ def run(grid: Grid, config: Config) -> None:
     if "images" in config.stages:
         with record.stage("images"):
             stages.render(federation, record, targets)
-    log.info("run %s finished in %.0f s; metrics: %s", config.run, time.monotonic() - start, record.folder)
 
 
 def _spaces(config: Config, described: dict[str, Reply]) -> Spaces:
@@ -127,13 +137,3 @@ def _train_adapters(federation: Federation, record: Record, spaces: Spaces, targ
         num_rounds=config.rounds,
         timeout=config.federation.timeout,
     )
-    for line in results_table(strategy.results):
-        log.info("%s", line)
-
-
-def results_table(results: dict[str, dict[str, float]]) -> list[str]:
-    """Accuracy on unseen clips by adapter and branch, as lines of text."""
-    if not results:
-        return []
-    rows = [f"{name:<12}{row['clip']:>8.3f}{row['t5']:>8.3f}" for name, row in results.items()]
-    return ["accuracy on unseen clips (nearest text target)", f"{'adapter':<12}{'clip':>8}{'t5':>8}", *rows]

@@ -100,7 +100,7 @@ def render(federation: Federation, record: Record, targets: Conditioning | None)
             log.info("%s", note)
         new = f", {values['rendered']} of them new" if values["rendered"] < values["pictures"] else ""
         log.info("node %s: %d pictures in %s%s", node, values["pictures"], values["folder"], new)
-        record.add(stage="images", node=node, pictures=values["pictures"], rendered=values["rendered"])
+        record.add(stage="images", node=node, **{k: values[k] for k in ("pictures", "rendered", "folder")})
         if values["judged"]:
             judged += torch.tensor(values["judged"])
     if total := int(judged.sum()):

@@ -197,6 +197,10 @@ class FederationConfig(Section):
     timeout: PositiveFloat
 
 
+class TrackingConfig(Section):
+    wandb: str | None
+
+
 class PathsConfig(Section):
     checkpoints: str
     runs: str
@@ -216,6 +220,7 @@ class Config(Section):
     images: ImagesConfig
     evaluation: EvaluationConfig
     federation: FederationConfig
+    tracking: TrackingConfig
     paths: PathsConfig
     data: DataConfig
     encoder: EncoderConfig

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,6 +31,11 @@ def check(config: Config, nodes_are_here: bool) -> list[str]:
     mistakes += _generators(config)
     mistakes += _adapters(config)
     mistakes += _problem(lambda: flux.location(config.renderer))
+    if config.tracking.wandb and importlib.util.find_spec("wandb") is None:
+        mistakes.append(
+            f"tracking.wandb={config.tracking.wandb}: Weights & Biases is not installed; run pip install wandb, or "
+            "set tracking.wandb=null"
+        )
     folders = {"paths.runs": config.paths.runs}
     if "generators" in config.stages:
         folders["generator.checkpoint_dir"] = config.generator.checkpoint_dir

@@ -92,6 +92,22 @@ def load(path: Path, **expected: Any) -> TensorFile:
     return TensorFile(tensors, header)
 
 
+def load_header(path: Path) -> dict[str, Any]:
+    """The header of a file alone.
+
+    Raises
+    ------
+    VegasError
+        The file is absent or damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header: dict[str, Any] = json.loads((file.metadata() or {}).get("vegas_fl", "{}"))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise VegasError(f"{path} cannot be read ({error})") from error
+    return header
+
+
 def digest(tensors: Mapping[str, torch.Tensor]) -> str:
     """Hash of names, shapes, types and values, whatever the order of the tensors."""
     total = hashlib.sha256()

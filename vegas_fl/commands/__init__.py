@@ -33,6 +33,8 @@ from vegas_fl.commands import bench  # noqa: E402, F401
 
 def main(arguments: list[str]) -> None:
     """Run a tool; a mistake ends it with a sentence and code 1."""
+    from vegas_fl.commands import compare, report  # noqa: F401 (they add themselves to app)
+
     try:
         app(args=arguments, prog_name="vegas-fl")
     except VegasError as error:
