@@ -96,6 +96,17 @@ class AdapterStrategy(Strategy):
             The nodes' adapters, trained from ``previous``.
         """
 
+    def run(self, initial: State) -> None:
+        """All rounds, from ``initial``: what :meth:`Strategy.start` does, with replies dealt with as they come."""
+        arrays, grid = ArrayRecord(dict(initial)), self.federation.grid
+        self.summary()
+        for round_ in range(1, self.config.rounds + 1):
+            messages = self.configure_train(round_, arrays, ConfigRecord(), grid)
+            merged, _ = self.aggregate_train(round_, self.federation.exchange(messages))
+            arrays = merged or arrays
+            messages = self.configure_evaluate(round_, arrays, ConfigRecord(), grid)
+            self.aggregate_evaluate(round_, self.federation.exchange(messages))
+
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
@@ -115,10 +126,11 @@ class AdapterStrategy(Strategy):
                 headers[label] = generator.header
                 for owner, sampler in generator.samplers.items():
                     shared[f"generator.{label}.{owner}"] = sampler.state_dict()
-        contents = {
-            node: self.content({"adapter": state, **shared}, round=round_, generators=headers)
-            for node, state in states.items()
-        }
+        made: dict[int, RecordDict] = {}  # one content for all nodes that get the same
+        for state in states.values():
+            if id(state) not in made:
+                made[id(state)] = self.content({"adapter": state, **shared}, round=round_, generators=headers)
+        contents = {node: made[id(state)] for node, state in states.items()}
         return self.federation.messages(TRAIN_ADAPTER, contents, round_)
 
     def aggregate_train(
@@ -139,9 +151,7 @@ class AdapterStrategy(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Send the global adapter and what it is compared with to every node."""
-        settings = self.config.evaluation
-        last = server_round == self.config.rounds
-        if settings.split == "none" or not (last or server_round % settings.every == 0):
+        if not self._evaluates(server_round):
             return []
         content = self.content({f"candidate.{name}": state for name, state in self._candidates(arrays)})
         contents = dict.fromkeys(self.federation.nodes.values(), content)
@@ -149,10 +159,10 @@ class AdapterStrategy(Strategy):
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Add up the nodes' confusion matrices."""
-        replies = list(replies)
-        if not replies:
+        if not self._evaluates(server_round):
             return None
-        accepted = self.federation.accept(replies, f"evaluation, round {server_round}", lambda node, reply: None)
+        what = f"evaluation, round {server_round}"
+        accepted = self.federation.accept(replies, what, lambda node, reply: None, lambda node, reply: reply)
         totals: dict[tuple[str, str], torch.Tensor] = {}
         for reply in accepted.values():
             for name, branches in reply.values["confusion"].items():
@@ -206,25 +216,22 @@ class AdapterStrategy(Strategy):
         targets = {"targets": self.targets._asdict()}
         return self.federation.content({**states, **targets}, spaces=asdict(self.spaces), **values)
 
+    def _evaluates(self, round_: int) -> bool:
+        """Whether adapters are evaluated after a round."""
+        settings = self.config.evaluation
+        return settings.split != "none" and (round_ == self.config.rounds or round_ % settings.every == 0)
+
     def _save_local(self, round_: int, replies: Iterable[Message]) -> list[LocalAdapter]:
-        accepted = self.federation.accept(replies, f"adapters, round {round_}", self._problem)
-        saved = []
-        for node, reply in accepted.items():
-            samples = reply.values["samples"]
-            save_adapter(
-                self.folder,
-                self.config.run,
-                round_,
-                reply.states["adapter"],
-                {**self.header, "samples": samples},
-                node,
-            )
+        def save(node: str, reply: Reply) -> tuple[LocalAdapter, dict[str, float]]:
+            samples, state = reply.values["samples"], reply.states["adapter"]
+            save_adapter(self.folder, self.config.run, round_, state, {**self.header, "samples": samples}, node)
             paths = {b: adapter_path(self.folder, self.config.run, round_, b, node) for b in BRANCHES}
-            saved.append(LocalAdapter(node, samples, paths))
-            self.record.add(
-                stage="adapters", round=round_, node=node, samples=samples, training=reply.values["metrics"]
-            )
-        return saved
+            return LocalAdapter(node, samples, paths), reply.values["metrics"]
+
+        saved = self.federation.accept(replies, f"adapters, round {round_}", self._problem, save)
+        for local, training in saved.values():
+            self.record.add(stage="adapters", round=round_, node=local.node, samples=local.samples, training=training)
+        return [local for local, _ in saved.values()]
 
     def _problem(self, node: str, reply: Reply) -> str | None:
         """Why an adapter cannot be used."""
@@ -238,7 +245,7 @@ class AdapterStrategy(Strategy):
     def _candidates(self, arrays: ArrayRecord) -> Iterator[tuple[str, State]]:
         compare = self.config.evaluation.compare
         if "local" in compare or self.name == "standalone":
-            for local in self.locals:
+            for local in self.locals[: self.config.evaluation.local_nodes]:
                 yield f"local {local.node}", local.load(self.spaces).state
         if "fedavg" in compare and self.name != "fedavg":
             yield "fedavg", self.average(self.locals)

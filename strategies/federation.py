@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
@@ -36,6 +36,12 @@ class Sent(NamedTuple):
 
 Check = Callable[[str, Reply], str | None]
 """Node and reply → what is wrong with it, or None."""
+T = TypeVar("T")
+Keep: TypeAlias = Callable[[str, Reply], T]
+"""Node and usable reply → what stays of it."""
+
+FIRST_PAUSE, LAST_PAUSE = 0.05, 2.0
+"""Seconds between two looks for answers: few while they keep coming, more when none does."""
 
 
 class Federation:
@@ -85,7 +91,7 @@ class Federation:
             )
         self.nodes = {flower_id: str(position) for position, flower_id in enumerate(present)}
         messages = self.messages(DESCRIBE, dict.fromkeys(self.nodes.values(), self.content()))
-        replies = list(self.grid.send_and_receive(messages, timeout=self.config.federation.timeout))
+        replies = list(self.exchange(messages))
         names: dict[int, str] = {}
         problems = []
         described: dict[str, Reply] = {}
@@ -110,7 +116,7 @@ class Federation:
             )
         self.nodes = names
         self._sent = [sent._replace(node=names[sent.message.metadata.dst_node_id]) for sent in self._sent]
-        self._measure(replies)
+        self._measure({reply.metadata.reply_to_message_id: size(reply.content) for reply in replies})
         return dict(sorted(described.items(), key=lambda item: int(item[0])))
 
     def content(self, states: Mapping[str, State] | None = None, **values: Any) -> RecordDict:
@@ -135,23 +141,43 @@ class Federation:
         self._sent_at, self._round = time.monotonic(), round_
         return [sent.message for sent in self._sent]
 
-    def accept(self, replies: Iterable[Message], what: str, check: Check) -> dict[str, Reply]:
-        """The usable replies to the messages sent last, by node, in the order of the nodes.
+    def exchange(self, messages: Iterable[Message]) -> Iterator[Message]:
+        """Send, and yield each answer when it comes, until all are there or ``federation.timeout`` has passed.
+
+        What is yielded may be dropped before the next one comes: memory need not grow with the nodes.
+        """
+        end, pause = time.monotonic() + self.config.federation.timeout, FIRST_PAUSE
+        waiting: set[str] = set()
+        for message in messages:
+            waiting.update(id_ for id_ in self.grid.push_messages([message]) if id_)
+            for reply in self.grid.pull_messages(waiting):
+                waiting.discard(reply.metadata.reply_to_message_id)
+                yield reply
+        while waiting and time.monotonic() < end:
+            time.sleep(pause)
+            pause = min(1.5 * pause, LAST_PAUSE)
+            for reply in self.grid.pull_messages(waiting):
+                waiting.discard(reply.metadata.reply_to_message_id)
+                pause = FIRST_PAUSE
+                yield reply
+
+    def accept(self, replies: Iterable[Message], what: str, check: Check, keep: Keep[T]) -> dict[str, T]:
+        """What is kept of the usable replies to the messages sent last, by node, in the order of the nodes.
 
         A reply is dropped, with node and reason in the log, if it is an error, a problem, a duplicate, or
-        fails ``check``.
+        fails ``check``. Each is dealt with when it comes; only what ``keep`` makes of it stays.
 
         Raises
         ------
         VegasError
             Fewer are left than ``federation.min_nodes``; every reason is told.
         """
-        replies = list(replies)
-        self._measure(replies)
         asked = {sent.message.metadata.message_id: sent.node for sent in self._sent}
-        accepted: dict[str, Reply] = {}
+        accepted: dict[str, T] = {}
         dropped: dict[str, str] = {}
+        up: dict[str, int] = {}
         for message in replies:
+            up[message.metadata.reply_to_message_id] = size(message.content) if message.has_content() else 0
             node = asked.get(message.metadata.reply_to_message_id)
             if node is None or node in accepted:
                 log.warning("%s: an answer nobody asked for was ignored", what)
@@ -168,8 +194,9 @@ class Federation:
             if problem:
                 dropped[node] = str(problem)
             else:
-                accepted[node] = reply
+                accepted[node] = keep(node, reply)
                 log.debug("%s: node %s answered with %s", what, node, ", ".join(reply.states) or "values alone")
+        self._measure(up)
         for node in set(asked.values()) - set(accepted) - set(dropped):
             dropped[node] = f"no answer within {self.config.federation.timeout:g} s"
         reasons = [f"- node {node}: {dropped[node]}" for node in sorted(dropped, key=int)]
@@ -191,14 +218,12 @@ class Federation:
         round_: int | None = None,
     ) -> dict[str, Reply]:
         """Send, wait, and :meth:`accept`."""
-        messages = self.messages(message_type, contents, round_)
-        replies = self.grid.send_and_receive(messages, timeout=self.config.federation.timeout)
-        return self.accept(replies, what, check)
+        replies = self.exchange(self.messages(message_type, contents, round_))
+        return self.accept(replies, what, check, lambda node, reply: reply)
 
-    def _measure(self, replies: list[Message]) -> None:
-        """Record an exchange: bytes of the contents to and from each node, and seconds until the last answer."""
+    def _measure(self, up: Mapping[str, int]) -> None:
+        """Record an exchange: bytes of the contents to each node and (by message) from it, and how long it took."""
         seconds = round(time.monotonic() - self._sent_at, 3)
-        up = {reply.metadata.reply_to_message_id: size(reply.content) for reply in replies if reply.has_content()}
         lines: list[dict[str, Any]] = [
             {
                 "stage": "traffic",

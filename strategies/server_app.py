@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flwr.app import ArrayRecord, Context
+from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from strategies import stages
@@ -130,10 +130,4 @@ def _train_adapters(federation: Federation, record: Record, spaces: Spaces, targ
         log.info("%d adapter files of an earlier training were moved to %s", len(moved), folder / "previous")
     with seeds.reproducible(config.seed, "adapter", threads=config.threads):
         initial = Adapter(spaces.shape, config.adapter, targets)
-    strategy = STRATEGIES[config.aggregation.name](federation, record, spaces, targets)
-    strategy.start(
-        grid=federation.grid,
-        initial_arrays=ArrayRecord(initial.state_dict()),
-        num_rounds=config.rounds,
-        timeout=config.federation.timeout,
-    )
+    STRATEGIES[config.aggregation.name](federation, record, spaces, targets).run(initial.state_dict())

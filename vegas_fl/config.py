@@ -188,6 +188,7 @@ class ImagesConfig(Section):
 class EvaluationConfig(Section):
     split: Literal["test", "val", "none"]
     compare: tuple[Literal["local", "fedavg"], ...]
+    local_nodes: PositiveInt
     every: PositiveInt
 
 

@@ -28,12 +28,9 @@ def is_command(arguments: list[str]) -> bool:
     return bool(arguments) and arguments[0][:1].isalpha() and "=" not in arguments[0]
 
 
-from vegas_fl.commands import bench  # noqa: E402, F401
-
-
 def main(arguments: list[str]) -> None:
     """Run a tool; a mistake ends it with a sentence and code 1."""
-    from vegas_fl.commands import compare, report  # noqa: F401 (they add themselves to app)
+    from vegas_fl.commands import bench, compare, report  # noqa: F401 (they add themselves to app)
 
     try:
         app(args=arguments, prog_name="vegas-fl")
