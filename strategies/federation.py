@@ -172,12 +172,14 @@ class Federation:
         VegasError
             Fewer are left than ``federation.min_nodes``; every reason is told.
         """
-        asked = {sent.message.metadata.message_id: sent.node for sent in self._sent}
+        nodes = [sent.node for sent in self._sent]
         accepted: dict[str, T] = {}
         dropped: dict[str, str] = {}
         up: dict[str, int] = {}
         for message in replies:
             up[message.metadata.reply_to_message_id] = size(message.content) if message.has_content() else 0
+            # A message gets its id when it is pushed, so the ids are not known before the first answer.
+            asked = {sent.message.metadata.message_id: sent.node for sent in self._sent}
             node = asked.get(message.metadata.reply_to_message_id)
             if node is None or node in accepted:
                 log.warning("%s: an answer nobody asked for was ignored", what)
@@ -197,12 +199,12 @@ class Federation:
                 accepted[node] = keep(node, reply)
                 log.debug("%s: node %s answered with %s", what, node, ", ".join(reply.states) or "values alone")
         self._measure(up)
-        for node in set(asked.values()) - set(accepted) - set(dropped):
+        for node in set(nodes) - set(accepted) - set(dropped):
             dropped[node] = f"no answer within {self.config.federation.timeout:g} s"
         reasons = [f"- node {node}: {dropped[node]}" for node in sorted(dropped, key=int)]
-        if len(accepted) < min(self.config.min_nodes, len(asked)):
+        if len(accepted) < min(self.config.min_nodes, len(nodes)):
             raise VegasError(
-                f"{what}: {len(accepted)} of {len(asked)} nodes gave a usable answer, "
+                f"{what}: {len(accepted)} of {len(nodes)} nodes gave a usable answer, "
                 f"{self.config.min_nodes} are needed (federation.min_nodes).\n" + "\n".join(reasons)
             )
         for reason in reasons:

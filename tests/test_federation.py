@@ -1,7 +1,9 @@
 """Replies that cannot be used are dropped by name; below the quorum the run stops with a sentence."""
 
+import gc
 import json
 import logging
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -40,7 +42,9 @@ def gives_up(node: str, message: Message) -> Message:
     return Message(pack({"node": node, "problem": "the disk is full"}), reply_to=message)
 
 
-def federation(train: dict[str, Answer], nodes: int = 3, min_nodes: int | None = None) -> Federation:
+def federation(
+    train: dict[str, Answer], nodes: int = 3, min_nodes: int | None = None, timeout: float = 60
+) -> Federation:
     app = ClientApp()
 
     @app.query("describe")
@@ -53,7 +57,8 @@ def federation(train: dict[str, Answer], nodes: int = 3, min_nodes: int | None =
         return train.get(node, good)(node, message)
 
     entries = [f"nodes.{i}={{selected_classes: [dog], samples_per_node: 1}}" for i in range(nodes)]
-    config: Config = compose([*entries, f"federation.min_nodes={'null' if min_nodes is None else min_nodes}"])
+    settings = [f"federation.min_nodes={'null' if min_nodes is None else min_nodes}", f"federation.timeout={timeout}"]
+    config: Config = compose([*entries, *settings])
     made = Federation(InProcessGrid(app, nodes), config)
     made.gather()
     return made
@@ -138,8 +143,26 @@ def test_nodes_are_told_the_resolved_configuration() -> None:
 
 
 def test_a_node_that_does_not_answer_counts_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = federation({}, min_nodes=2)
-    real = made.grid.send_and_receive
-    monkeypatch.setattr(made.grid, "send_and_receive", lambda messages, timeout: list(real(messages))[:1])
+    made = federation({}, min_nodes=2, timeout=0.5)
+    pull = made.grid.pull_messages
+    first, *_ = made.nodes
+    monkeypatch.setattr(
+        made.grid, "pull_messages", lambda ids: [m for m in pull(ids) if m.metadata.src_node_id == first]
+    )
     with pytest.raises(VegasError, match="no answer within"):
         ask(made)
+
+
+def test_an_answer_may_be_dropped_before_the_next_one_comes() -> None:
+    """So that the server's memory does not grow with the nodes."""
+    made, alive = federation({}, nodes=4), []
+
+    def keep(node: str, reply: Reply) -> str:
+        gc.collect()
+        assert sum(reference() is not None for reference in alive) == 0
+        alive.append(weakref.ref(reply.states["model"]["w"]))
+        return node
+
+    messages = made.messages("train.adapter", dict.fromkeys(made.nodes.values(), made.content()))
+    kept = made.accept(made.exchange(messages), "adapters", lambda node, reply: None, keep)
+    assert list(kept.values()) == ["0", "1", "2", "3"]
