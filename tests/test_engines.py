@@ -69,6 +69,7 @@ def test_engine_flower_gives_the_same(
 ) -> None:
     vegas(tmp_path, *SMALL, "engine=flower", f"paths.cache={embedding_cache}")
     assert_same(inprocess, tmp_path)
+    assert (tmp_path / "runs/demo/report.html").is_file()
 
 
 def test_plain_flwr_run_gives_the_same(

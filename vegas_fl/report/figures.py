@@ -122,7 +122,7 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> str:
         for spine in axes.spines.values():
             spine.set(visible=True, alpha=0.3)
 
-    return _drawn(draw, 2.2 if size <= 3 else 1.2 + 3.4 * len(rows) / size)
+    return _drawn(draw, 2.2 if size <= 3 else 1.6 + 3.2 * len(rows) / size)
 
 
 def quality(rows: Sequence[tuple[str, dict[str, tuple[float | None, float | None]]]]) -> str:
