@@ -35,8 +35,12 @@ def evaluate_generators(federation: Federation, record: Record, spaces: Spaces) 
         states: dict[str, State] = {"class means": means}
         headers = {}
         for label in config.nodes[node].selected_classes:
-            if label in paths:
-                shared = load_class_generator(paths[label], spaces.audio)
+            if label not in paths:
+                continue
+            shared = load_class_generator(paths[label], spaces.audio)
+            candidates = {n for n, entry in config.nodes.items() if label in entry.selected_classes}
+            # Who selects a class may own nothing of it; unless other nodes than today's trained it.
+            if node in shared.samplers or not candidates & shared.samplers.keys():
                 states[f"generator.{label}"] = shared.of(node).state_dict()
                 headers[label] = shared.header
         if headers:
