@@ -14,6 +14,8 @@ from vegas_fl.training import adapt
 
 CANDIDATE = "candidate."
 
+Sums = dict[str, torch.Tensor]
+
 
 def evaluate(node: Node) -> tuple[dict[str, Any], dict[str, State]]:
     """Counts and sums over the node's own unseen clips, by candidate and branch.
@@ -22,26 +24,33 @@ def evaluate(node: Node) -> tuple[dict[str, Any], dict[str, State]]:
     with the nodes. Sums, not means: the server adds them to those of the other nodes.
     """
     config = node.config
-    clips = getattr(node.clips, config.evaluation.split)
-    audio, labels = node.embeddings(clips)
-    sums: dict[str, dict[str, dict[str, torch.Tensor]]] = {}
-    for name, state in node.states.items():
-        if not name.startswith(CANDIDATE) or not len(audio):
-            continue
+    audio, labels = node.embeddings(getattr(node.clips, config.evaluation.split))
+    candidates = {name: state for name, state in node.states.items() if name.startswith(CANDIDATE)}
+    totals: dict[str, dict[str, Sums]] = {}
+    with seeds.reproducible(config.seed, "evaluate", threads=config.threads):
         adapter = Adapter(node.spaces.shape, config.adapter)
-        load_into(adapter, state, f"the {name} the server sent")
-        with seeds.reproducible(config.seed, "evaluate", threads=config.threads):
-            outputs = adapt(adapter, audio)
-            predicted, near = metrics.classify(outputs, node.targets), metrics.closeness(outputs, node.targets, labels)
-        kind = sums.setdefault(name.removeprefix(CANDIDATE).partition(" ")[0], {})
-        for branch in predicted:
-            found = {figure: values.double().sum() for figure, values in near[branch].items()}
-            found["confusion"] = metrics.confusion(labels, predicted[branch], len(config.classes))
-            total = kind.setdefault(branch, {})
-            for figure, value in found.items():
-                total[figure] = total[figure] + value if figure in total else value
+        for name, state in candidates.items() if len(audio) else ():
+            load_into(adapter, state, f"the {name} the server sent")
+            kind = totals.setdefault(name.removeprefix(CANDIDATE).partition(" ")[0], {})
+            for branch, sums in _sums(node, adapter, audio, labels).items():
+                total = kind.setdefault(branch, {})
+                for figure, value in sums.items():
+                    total[figure] = total.get(figure, torch.zeros_like(value)) + value
     figures = {
-        kind: {branch: {f: value.tolist() for f, value in total.items()} for branch, total in branches.items()}
-        for kind, branches in sums.items()
+        kind: {branch: {figure: value.tolist() for figure, value in sums.items()} for branch, sums in branches.items()}
+        for kind, branches in totals.items()
     }
     return {"clips": len(audio), "figures": figures}, {}
+
+
+def _sums(node: Node, adapter: Adapter, audio: torch.Tensor, labels: torch.Tensor) -> dict[str, Sums]:
+    """What one adapter scores, by branch: ``confusion`` [K, K], and the sums of ``cosine`` and ``mse`` over clips."""
+    outputs = adapt(adapter, audio)
+    near = metrics.closeness(outputs, node.targets, labels)
+    return {
+        branch: {
+            "confusion": metrics.confusion(labels, predicted, len(node.config.classes)),
+            **{figure: values.double().sum() for figure, values in near[branch].items()},
+        }
+        for branch, predicted in metrics.classify(outputs, node.targets).items()
+    }
