@@ -6,7 +6,7 @@
 | ``train.generator`` | train a generator a class | ``generator.<class>``: decoder and prior |
 | ``train.adapter`` | train the adapter from where it is | ``adapter`` |
 | ``evaluate.adapter`` | judge ``candidate.<name>`` on its own unseen clips | confusion matrices, sums |
-| ``evaluate.generator`` | compare ``generator.<class>`` with its own recordings, beside the means of all classes | figures a class |
+| ``evaluate.generator`` | compare ``generator.<class>`` with its own recordings | figures a class |
 | ``query.generate`` | render its pictures | how many; what the judge saw |
 
 A message carries values (JSON, so that they nest), and tensors by name. An answer ``{"problem": sentence}``
