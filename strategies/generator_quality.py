@@ -6,6 +6,7 @@ import logging
 import math
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from strategies.federation import Federation, Reply
 from strategies.record import Record
@@ -29,22 +30,22 @@ def evaluate_generators(federation: Federation, record: Record, spaces: Spaces) 
     config = federation.config
     found = find_generators(Path(config.generator.checkpoint_dir))
     paths = {label: found[label] for label in config.classes if label in found}
-    contents = {}
-    means = {label: load_class_generator(path, spaces.audio).mean() for label, path in paths.items()}
-    for node in federation.nodes.values():
-        states: dict[str, State] = {"class means": means}
-        headers = {}
-        for label in config.nodes[node].selected_classes:
-            if label not in paths:
-                continue
-            shared = load_class_generator(paths[label], spaces.audio)
-            candidates = {n for n, entry in config.nodes.items() if label in entry.selected_classes}
-            # Who selects a class may own nothing of it; unless other nodes than today's trained it.
-            if node in shared.samplers or not candidates & shared.samplers.keys():
-                states[f"generator.{label}"] = shared.of(node).state_dict()
-                headers[label] = shared.header
-        if headers:
-            contents[node] = federation.content(states, generators=headers)
+    means: State = {}
+    asked: dict[str, dict[str, tuple[State, dict[str, Any]]]] = {}
+    for label, path in paths.items():
+        shared = load_class_generator(path, spaces.audio)
+        means[label] = shared.mean()
+        selecting = [node for node in federation.nodes.values() if label in config.nodes[node].selected_classes]
+        # Who selects a class may own nothing of it. If none of them trained it, other nodes than today's did.
+        for node in [node for node in selecting if node in shared.samplers] or selecting:
+            asked.setdefault(node, {})[label] = shared.of(node).state_dict(), shared.header
+    contents = {
+        node: federation.content(
+            {"class means": means, **{f"generator.{label}": state for label, (state, _) in own.items()}},
+            generators={label: header for label, (_, header) in own.items()},
+        )
+        for node, own in asked.items()
+    }
     replies = federation.ask(EVALUATE_GENERATOR, contents, "evaluation of the generators", _problem)
     recorded: dict[str, Figures] = {}
     for label in paths:

@@ -155,7 +155,7 @@ def quality(draws: Sequence[Tensor], training: Tensor, held_out: Tensor, label: 
     Returns
     -------
     dict
-        Figure → value, and ``<figure>_ceiling`` → its ceiling.
+        Figure → value, and ``<figure>_ceiling`` → its ceiling; None for both where one is undefined.
     """
     samples = torch.cat(list(draws))
     own = _means({"frechet": frechet(draw, held_out), **manifold_figures(draw, held_out)} for draw in draws)
@@ -171,7 +171,11 @@ def quality(draws: Sequence[Tensor], training: Tensor, held_out: Tensor, label: 
         "purity": purity(held_out, label, means),
         "nearest": nearest(held_out, training),
     }
-    return {key: value for name in own for key, value in ((name, own[name]), (f"{name}_ceiling", ceiling[name]))}
+    figures: Figures = {}
+    for name, value in own.items():
+        undefined = value is None or ceiling[name] is None  # one without the other would say nothing
+        figures |= {name: None if undefined else value, f"{name}_ceiling": None if undefined else ceiling[name]}
+    return figures
 
 
 def _means(figures: Iterable[Figures]) -> Figures:
