@@ -160,7 +160,9 @@ class AdapterStrategy(Strategy):
         what = f"evaluation, round {server_round}"
         answers = list(self.federation.accept(replies, what, self._odd_figures).values())
         for content in self._unsent:
-            answers += self.federation.ask(EVALUATE, self._to_all(content), what, self._odd_figures, server_round).values()
+            answers += self.federation.ask(
+                EVALUATE, self._to_all(content), what, self._odd_figures, server_round
+            ).values()
         totals: dict[tuple[str, str], dict[str, torch.Tensor]] = {}
         for answer in answers:
             for name, branches in answer.values["figures"].items():
