@@ -10,6 +10,7 @@ from flwr.clientapp import ClientApp
 
 from clients.describe import describe
 from clients.evaluate import evaluate
+from clients.evaluate_generator import evaluate_generator
 from clients.generate import generate
 from clients.node import Node
 from clients.train_adapter import train_adapter
@@ -37,4 +38,5 @@ app.query("describe")(lambda message, context: answer(describe, message, context
 app.train("generator")(lambda message, context: answer(train_generator, message, context))
 app.train("adapter")(lambda message, context: answer(train_adapter, message, context))
 app.evaluate("adapter")(lambda message, context: answer(evaluate, message, context))
+app.evaluate("generator")(lambda message, context: answer(evaluate_generator, message, context))
 app.query("generate")(lambda message, context: answer(generate, message, context))

@@ -1,8 +1,10 @@
-"""Mode "evaluate": adapters judged on clips no node trained on, by the nearest text target."""
+"""Mode "evaluate": adapters judged on clips no node trained on, by the text targets."""
 
 from __future__ import annotations
 
 from typing import Any
+
+import torch
 
 from clients.node import Node
 from vegas_fl import metrics, seeds
@@ -12,22 +14,43 @@ from vegas_fl.training import adapt
 
 CANDIDATE = "candidate."
 
+Sums = dict[str, torch.Tensor]
+
 
 def evaluate(node: Node) -> tuple[dict[str, Any], dict[str, State]]:
-    """Confusion matrices ``[K, K]`` of each candidate and branch, on the node's own unseen clips."""
+    """Counts and sums over the node's own unseen clips, by candidate and branch.
+
+    ``candidate.local 0``, ``candidate.local 1``, … are added up as "local", so that the answer does not grow
+    with the nodes. Sums, not means: the server adds them to those of the other nodes.
+    """
     config = node.config
-    clips = getattr(node.clips, config.evaluation.split)
-    audio, labels = node.embeddings(clips)
-    counts: dict[str, dict[str, list[list[int]]]] = {}
-    for name, state in node.states.items():
-        if not name.startswith(CANDIDATE) or not len(audio):
-            continue
+    audio, labels = node.embeddings(getattr(node.clips, config.evaluation.split))
+    candidates = {name: state for name, state in node.states.items() if name.startswith(CANDIDATE)}
+    totals: dict[str, dict[str, Sums]] = {}
+    with seeds.reproducible(config.seed, "evaluate", threads=config.threads):
         adapter = Adapter(node.spaces.shape, config.adapter)
-        load_into(adapter, state, f"the {name} the server sent")
-        with seeds.reproducible(config.seed, "evaluate", threads=config.threads):
-            predicted = metrics.classify(adapt(adapter, audio), node.targets)
-        counts[name.removeprefix(CANDIDATE)] = {
-            branch: metrics.confusion(labels, classes, len(config.classes)).tolist()
-            for branch, classes in predicted.items()
+        for name, state in candidates.items() if len(audio) else ():
+            load_into(adapter, state, f"the {name} the server sent")
+            kind = totals.setdefault(name.removeprefix(CANDIDATE).partition(" ")[0], {})
+            for branch, sums in _sums(node, adapter, audio, labels).items():
+                total = kind.setdefault(branch, {})
+                for figure, value in sums.items():
+                    total[figure] = total.get(figure, torch.zeros_like(value)) + value
+    figures = {
+        kind: {branch: {figure: value.tolist() for figure, value in sums.items()} for branch, sums in branches.items()}
+        for kind, branches in totals.items()
+    }
+    return {"clips": len(audio), "figures": figures}, {}
+
+
+def _sums(node: Node, adapter: Adapter, audio: torch.Tensor, labels: torch.Tensor) -> dict[str, Sums]:
+    """What one adapter scores, by branch: ``confusion`` [K, K], and the sums of ``cosine`` and ``mse`` over clips."""
+    outputs = adapt(adapter, audio)
+    near = metrics.closeness(outputs, node.targets, labels)
+    return {
+        branch: {
+            "confusion": metrics.confusion(labels, predicted, len(node.config.classes)),
+            **{figure: values.double().sum() for figure, values in near[branch].items()},
         }
-    return {"clips": len(audio), "confusion": counts}, {}
+        for branch, predicted in metrics.classify(outputs, node.targets).items()
+    }

@@ -59,15 +59,18 @@ def generate(node: Node) -> tuple[dict[str, Any], dict[str, State]]:
             bar.update,
         )
     notes: list[str] = []
-    judged = None
+    judged, features = None, {}
     if config.renderer.judge:
         try:
             made = [(path / picture.name, picture.label) for picture in pictures]
-            judged = judge(made, config.judge_classes, config.renderer.judge, node.device).tolist()
+            found = judge(made, config.judge_classes, config.renderer.judge, node.device)
+            judged = {"confusion": found.confusion.tolist(), "clip_score": found.clip_scores.double().sum().item()}
+            if config.evaluation.reference:
+                features = {"pictures": {"features": found.features}}
         except VegasError as error:  # the pictures are there; only their figure is missing
             notes.append(f"node {node.id}: its pictures were not judged: {error}")
     if len(classes) > 1:
         shares = ", ".join(f"{n} of {label}" for label, n in split_evenly(len(pictures), classes).items())
         notes.append(f"node {node.id}: its {len(pictures)} pictures are {shares}")
     counts = {"pictures": len(pictures), "rendered": rendered}
-    return {**counts, "folder": str(path), "judged": judged, "notes": notes}, {}
+    return {**counts, "folder": str(path), "judged": judged, "notes": notes}, features

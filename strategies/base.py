@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -36,6 +37,10 @@ from vegas_fl.engines.messages import EVALUATE, TRAIN_ADAPTER
 from vegas_fl.tensorfiles import State, misfit
 
 log = logging.getLogger("vegas_fl.server")
+
+EVALUATION_BYTES = 128 * 10**6
+"""Size of the adapters in one message to be evaluated (but one at least): a round compares as many adapters as
+there are nodes, and neither server nor nodes shall have to hold them all."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,7 @@ class AdapterStrategy(Strategy):
         self.previous: State = {}
         self.locals: list[LocalAdapter] = []
         self.results: dict[str, dict[str, float]] = {}
+        self._unsent: Iterator[RecordDict] = iter(())
 
     @abstractmethod
     def aggregate(self, round_: int, previous: State, local: list[LocalAdapter]) -> State | None:
@@ -150,34 +156,42 @@ class AdapterStrategy(Strategy):
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Send the global adapter and what it is compared with to every node."""
+        """Send the global adapter and what it is compared with to every node: as many as fit into one message."""
         if not self._evaluates(server_round):
             return []
-        content = self.content({f"candidate.{name}": state for name, state in self._candidates(arrays)})
-        contents = dict.fromkeys(self.federation.nodes.values(), content)
-        return self.federation.messages(EVALUATE, contents, server_round)
+        self._unsent = self._evaluations(arrays)
+        return self.federation.messages(EVALUATE, self._to_all(next(self._unsent)), server_round)
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
-        """Add up the nodes' confusion matrices."""
+        """Send the rest, and add up the nodes' counts and sums."""
         if not self._evaluates(server_round):
             return None
         what = f"evaluation, round {server_round}"
-        accepted = self.federation.accept(replies, what, lambda node, reply: None, lambda node, reply: reply)
-        totals: dict[tuple[str, str], torch.Tensor] = {}
-        for reply in accepted.values():
-            for name, branches in reply.values["confusion"].items():
-                for branch, counts in branches.items():
-                    key = (name.partition(" ")[0], branch)  # "local 3" counts as local
-                    totals[key] = totals.get(key, 0) + torch.tensor(counts)
+        answers = list(self.federation.accept(replies, what, self._odd_figures, lambda node, reply: reply).values())
+        for content in self._unsent:
+            answers += self.federation.ask(
+                EVALUATE, self._to_all(content), what, self._odd_figures, server_round
+            ).values()
+        totals: dict[tuple[str, str], dict[str, torch.Tensor]] = {}
+        for answer in answers:
+            for name, branches in answer.values["figures"].items():
+                for branch, sums in branches.items():
+                    total = totals.setdefault((name, branch), {})
+                    for figure, value in sums.items():
+                        total[figure] = total.get(figure, 0) + torch.tensor(value, dtype=torch.float64)
         self.results = {}
-        for (name, branch), counts in totals.items():
-            figures = metrics.summary(counts)
+        for (name, branch), total in totals.items():
+            counts = total["confusion"].long()
+            figures = metrics.summary(counts, self.config.classes)
             self.record.add(
                 stage="evaluation",
                 round=server_round,
                 adapter=name,
                 branch=branch,
                 **figures,
+                cosine=(total["cosine"] / counts.sum()).item(),
+                mse=(total["mse"] / counts.sum()).item(),
+                classes=self.config.classes,
                 confusion=counts.tolist(),
             )
             self.results.setdefault(name, {})[branch] = figures["accuracy"]
@@ -241,6 +255,30 @@ class AdapterStrategy(Strategy):
         if problem := misfit(reply.states.get("adapter", {}), like):
             return f"its adapter cannot be used: {problem}"
         return None
+
+    def _odd_figures(self, node: str, reply: Reply) -> str | None:
+        """Why an evaluation cannot be used."""
+        classes = len(self.config.classes)
+        for name, branches in reply.values["figures"].items():
+            for sums in branches.values():
+                shape = list(torch.tensor(sums["confusion"]).shape)
+                if shape != [classes, classes] or not math.isfinite(sums["cosine"] + sums["mse"]):
+                    return f"its figures of the adapter {name} are odd: {sums}"
+        return None
+
+    def _to_all(self, content: RecordDict) -> dict[str, RecordDict]:
+        return dict.fromkeys(self.federation.nodes.values(), content)
+
+    def _evaluations(self, arrays: ArrayRecord) -> Iterator[RecordDict]:
+        """Contents with all candidates, each of a bounded size, made when they are needed."""
+        batch: dict[str, State] = {}
+        for name, state in self._candidates(arrays):
+            size = sum(tensor.nbytes for one in (*batch.values(), state) for tensor in one.values())
+            if batch and size > EVALUATION_BYTES:
+                yield self.content(batch)
+                batch = {}
+            batch[f"candidate.{name}"] = state
+        yield self.content(batch)
 
     def _candidates(self, arrays: ArrayRecord) -> Iterator[tuple[str, State]]:
         compare = self.config.evaluation.compare

@@ -18,6 +18,7 @@ from strategies import stages
 from strategies.base import AdapterStrategy
 from strategies.fedavg import FedAvg
 from strategies.federation import Federation, Reply
+from strategies.generator_quality import evaluate_generators
 from strategies.kd import KD
 from strategies.record import Record
 from strategies.replay import Replay
@@ -92,6 +93,9 @@ def _stages(federation: Federation, record: Record, described: dict[str, Reply])
     if "generators" in config.stages:
         with record.stage("generators"):
             stages.train_generators(federation, record, spaces)
+    if config.evaluates_generators:
+        with record.stage("evaluating generators"):
+            evaluate_generators(federation, record, spaces)
     if "adapters" in config.stages:
         assert targets is not None
         with record.stage("adapters"):

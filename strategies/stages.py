@@ -23,7 +23,9 @@ from vegas_fl.checkpoints import (
     set_aside,
 )
 from vegas_fl.engines.messages import GENERATE, TRAIN_GENERATOR
+from vegas_fl.errors import VegasError
 from vegas_fl.generators import build_sampler
+from vegas_fl.judge import fid, reference_features
 from vegas_fl.preflight import adapter_files
 from vegas_fl.tensorfiles import State, misfit
 
@@ -93,7 +95,6 @@ def render(federation: Federation, record: Record, targets: Conditioning | None)
             adapter_sha256={f"{branch}_adapter": sha256 for branch, sha256 in adapter.sha256.items()},
         )
     replies = federation.ask(GENERATE, contents, "pictures", lambda node, reply: None)
-    judged = torch.zeros(len(config.judge_classes), len(config.judge_classes), dtype=torch.long)
     for node, reply in replies.items():
         values = reply.values
         for note in values["notes"]:
@@ -101,14 +102,25 @@ def render(federation: Federation, record: Record, targets: Conditioning | None)
         new = f", {values['rendered']} of them new" if values["rendered"] < values["pictures"] else ""
         log.info("node %s: %d pictures in %s%s", node, values["pictures"], values["folder"], new)
         record.add(stage="images", node=node, **{k: values[k] for k in ("pictures", "rendered", "folder")})
-        if values["judged"]:
-            judged += torch.tensor(values["judged"])
-    if total := int(judged.sum()):
-        figures = metrics.summary(judged)
-        record.add(stage="judge", classes=config.judge_classes, **figures, confusion=judged.tolist())
-        log.info(
-            "pictures judged right: %.3f of %d (zero-shot among %d classes)",
-            figures["accuracy"],
-            total,
-            len(config.judge_classes),
-        )
+    _record_judgement(federation, record, [reply for reply in replies.values() if reply.values["judged"]])
+
+
+def _record_judgement(federation: Federation, record: Record, judged: list[Reply]) -> None:
+    """Add up what the nodes' judges counted; compare with real pictures if there are any."""
+    config, classes = federation.config, federation.config.judge_classes
+    if not judged:
+        return
+    counts = torch.stack([torch.tensor(reply.values["judged"]["confusion"]) for reply in judged]).sum(0)
+    total = int(counts.sum())
+    figures = metrics.summary(counts, classes)
+    figures["clip_score"] = sum(reply.values["judged"]["clip_score"] for reply in judged) / total
+    if config.evaluation.reference:
+        try:
+            real = reference_features(config)
+            figures["fid"] = fid([reply.states["pictures"]["features"] for reply in judged], real)
+        except VegasError as error:  # the pictures are there; only their figure is missing
+            log.warning("the pictures were not compared with real ones: %s", error)
+    record.add(stage="judge", classes=classes, **figures, confusion=counts.tolist())
+    log.info("pictures judged right: %.3f of %d (zero-shot among %d classes)", figures["accuracy"], total, len(classes))
+    beside = f", FID {figures['fid']:.3f} on the judge's features" if "fid" in figures else ""
+    log.info("CLIP score of the pictures: %.1f%s", figures["clip_score"], beside)

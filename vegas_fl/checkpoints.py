@@ -76,6 +76,13 @@ class ClassGenerator:
         owner = node if node in self.samplers else max(self.samples, key=lambda n: (self.samples[n], n))
         return self.samplers[owner]
 
+    def mean(self) -> torch.Tensor:
+        """Mean embedding ``[D]`` of the class's training clips, over all owners."""
+        total = sum(self.samples.values())
+        return torch.stack([self.samples[node] / total * sampler.mean for node, sampler in self.samplers.items()]).sum(
+            0
+        )
+
     def sample(self, count: int, *, generator: torch.Generator) -> torch.Tensor:
         """``[count, S, D]``, drawn from the owners in proportion to their clips."""
         total, drawn, parts = sum(self.samples.values()), 0, []

@@ -190,6 +190,8 @@ class EvaluationConfig(Section):
     compare: tuple[Literal["local", "fedavg"], ...]
     local_nodes: PositiveInt
     every: PositiveInt
+    generators: bool
+    reference: str | None
 
 
 class FederationConfig(Section):
@@ -250,6 +252,13 @@ class Config(Section):
     def needs_recordings(self) -> bool:
         """Whether any stage of the run reads recordings."""
         return "generators" in self.stages or "adapters" in self.stages
+
+    @property
+    def evaluates_generators(self) -> bool:
+        """Whether nodes compare generators with recordings: those just trained, or those about to be sampled."""
+        sampled = isinstance(self.aggregation, StudentConfig) or self.adapter.replay_samples
+        used = "generators" in self.stages or ("adapters" in self.stages and bool(sampled))
+        return used and self.evaluation.generators and self.evaluation.split != "none"
 
 
 class ConfigError(VegasError):
@@ -379,6 +388,8 @@ def _contradictions(config: Config) -> list[str]:
             "adapter.local_checkpoint_dir is adapter.checkpoint_dir, where this run's adapters go; "
             "give the run another name"
         )
+    if config.evaluation.reference and not config.renderer.judge:
+        found.append("evaluation.reference is compared by renderer.judge, which is null; set a judge, or no reference")
     if config.aggregation.name == "standalone" and "images" in config.stages and config.images.adapters == "global":
         found.append(
             "aggregation=standalone makes no global adapter, but images.adapters=global draws with it; "

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from vegas_fl import encoders, splits
+from vegas_fl import encoders, judge, splits
 from vegas_fl.checkpoints import find_adapters, find_generators
 from vegas_fl.config import Config, StudentConfig
 from vegas_fl.errors import VegasError
@@ -36,6 +36,8 @@ def check(config: Config, nodes_are_here: bool) -> list[str]:
             f"tracking.wandb={config.tracking.wandb}: Weights & Biases is not installed; run pip install wandb, or "
             "set tracking.wandb=null"
         )
+    if "images" in config.stages and (reference := config.evaluation.reference):
+        mistakes += _problem(lambda: judge.reference_pictures(Path(reference).expanduser(), config.classes))
     folders = {"paths.runs": config.paths.runs}
     if "generators" in config.stages:
         folders["generator.checkpoint_dir"] = config.generator.checkpoint_dir

@@ -5,8 +5,9 @@
 | ``query.describe`` | say what it holds | classes, clip counts, spaces, problems |
 | ``train.generator`` | train a generator a class | ``generator.<class>``: decoder and prior |
 | ``train.adapter`` | train the adapter from where it is | ``adapter`` |
-| ``evaluate.adapter`` | judge ``candidate.<name>`` on its own unseen clips | confusion matrices |
-| ``query.generate`` | render its pictures | how many |
+| ``evaluate.adapter`` | judge ``candidate.<name>`` on its own unseen clips | confusion matrices, sums |
+| ``evaluate.generator`` | compare ``generator.<class>`` with its own recordings | figures a class |
+| ``query.generate`` | render its pictures | how many; what the judge saw |
 
 A message carries values (JSON, so that they nest), and tensors by name. An answer ``{"problem": sentence}``
 is a mistake the node understood; one that it did not is a Flower error.
@@ -26,6 +27,7 @@ DESCRIBE = "query.describe"
 TRAIN_GENERATOR = "train.generator"
 TRAIN_ADAPTER = "train.adapter"
 EVALUATE = "evaluate.adapter"
+EVALUATE_GENERATOR = "evaluate.generator"
 GENERATE = "query.generate"
 
 

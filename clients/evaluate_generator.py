@@ -1,0 +1,41 @@
+"""Mode "evaluate generator": samples of generators beside the node's own recordings. Only figures leave the node."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from clients.node import Node
+from vegas_fl import fidelity, seeds
+from vegas_fl.checkpoints import sampler_from
+from vegas_fl.tensorfiles import State
+
+MOST_CLIPS = 500
+"""Training clips compared with; memory and time grow with their square."""
+
+
+def evaluate_generator(node: Node) -> tuple[dict[str, Any], dict[str, State]]:
+    """The figures of every class that has training clips, held-out clips and a generator."""
+    config, figures, held_out_counts, samples = node.config, {}, {}, {}
+    centres = node.states["class means"]
+    names = sorted(centres)
+    means = fidelity.clip_vectors(torch.stack([centres[label] for label in names])[:, None])
+    held_out_clips = getattr(node.clips, config.evaluation.split)
+    for label, clips in node.clips.train.items():
+        if f"generator.{label}" not in node.states or not clips or not held_out_clips.get(label):
+            continue
+        sampler = sampler_from(
+            node.values["generators"][label], node.states[f"generator.{label}"], f"{label}'s generator"
+        )
+        training, held_out = (
+            fidelity.clip_vectors(node.embeddings({label: part})[0])
+            for part in (clips[:MOST_CLIPS], held_out_clips[label])
+        )
+        seed = ("evaluate generator", node.id, label)
+        with seeds.reproducible(config.seed, *seed, threads=config.threads):
+            draws = fidelity.draw(sampler, len(training), generator=seeds.generator(config.seed, *seed))
+            figures[label] = fidelity.quality(draws, training, held_out, names.index(label), means)
+        held_out_counts[label], samples[label] = len(held_out), sum(map(len, draws))
+    counts = {"held_out": held_out_counts, "samples": samples}
+    return {"clips": sum(held_out_counts.values()), **counts, "figures": figures}, {}
