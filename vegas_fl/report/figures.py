@@ -61,7 +61,13 @@ class Span(NamedTuple):
 
 
 def accuracy(curves: Sequence[Curve], chance: float | None) -> str:
-    """Accuracy by round: aggregated adapters as thick lines, what they are compared with as thin ones."""
+    """Accuracy by round: aggregated adapters as thick lines, what they are compared with as thin ones.
+
+    Of a single round, bars.
+    """
+    rounds = sorted({r for curve in curves for r in curve.rounds})
+    if len(rounds) == 1:
+        return _accuracy_bars(curves, chance)
 
     def draw(figure: Figure) -> None:
         from matplotlib.ticker import MaxNLocator
@@ -70,19 +76,50 @@ def accuracy(curves: Sequence[Curve], chance: float | None) -> str:
         for curve in curves:
             style: dict[str, Any] = {"lw": 3, "ms": 6} if curve.main else {"lw": 1.2, "ms": 3, "ls": (0, (4, 3))}
             colour = COLOURS[curve.colour % len(COLOURS)]
-            axes.plot(curve.rounds, curve.values, color=colour, marker="o", label=curve.name, clip_on=False, **style)
+            axes.plot(
+                curve.rounds,
+                curve.values,
+                color=colour,
+                marker="o",
+                label=_short(curve.name, 32),
+                clip_on=False,
+                **style,
+            )
         if chance:
             axes.axhline(chance, color=INK, lw=1.2, ls=":", alpha=0.8, label="chance")
-        rounds = sorted({r for curve in curves for r in curve.rounds})
-        axes.set_xlim(min(rounds) - 0.4, max(rounds) + 0.4)
+        axes.set_xlim(rounds[0] - 0.4, rounds[-1] + 0.4)
         axes.set_ylim(0, 1.0)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("round")
         axes.set_ylabel("accuracy on unseen clips")
         axes.grid(axis="y", alpha=0.15)
-        figure.legend(loc="outside lower center", ncols=min(4, len(curves) + 1) if len(curves) < 4 else 3, fontsize=8)
+        columns = min(4, len(curves) + 1) if len(curves) < 4 else 3
+        figure.legend(loc="outside lower center", ncols=columns, fontsize=8)
 
     return _drawn(draw, 2.9 + 0.16 * (len(curves) // 3))
+
+
+def _accuracy_bars(curves: Sequence[Curve], chance: float | None) -> str:
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for y, curve in enumerate(curves):
+            value = curve.values[-1]
+            colour = COLOURS[curve.colour % len(COLOURS)]
+            axes.barh(y, value, height=0.6, color=colour, alpha=1 if curve.main else 0.5, lw=0)
+            axes.annotate(f"{value:.3f}", (value, y), (4, 0), textcoords="offset points", va="center", fontsize=8)
+        if chance:
+            axes.axvline(chance, color=INK, lw=1.2, ls=":", alpha=0.8, label="chance")
+            figure.legend(loc="outside lower center", fontsize=8)
+        axes.set_yticks(range(len(curves)), [_short(curve.name, 32) for curve in curves])
+        axes.set_ylim(len(curves) - 0.4, -0.6)
+        axes.tick_params(axis="y", length=0)
+        axes.set_xlim(0, 1.12)
+        axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
+        axes.set_xlabel(f"accuracy on unseen clips, round {curves[0].rounds[-1]}")
+        axes.grid(axis="x", alpha=0.15)
+        axes.set_axisbelow(True)
+
+    return _drawn(draw, 1.1 + 0.3 * len(curves))
 
 
 def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> str:
@@ -122,7 +159,7 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> str:
         for spine in axes.spines.values():
             spine.set(visible=True, alpha=0.3)
 
-    return _drawn(draw, 2.2 if size <= 3 else 1.6 + 3.2 * len(rows) / size)
+    return _drawn(draw, 2.2 if size <= 3 else 1.75 + 3.1 * len(rows) / size)
 
 
 def quality(rows: Sequence[tuple[str, dict[str, tuple[float | None, float | None]]]]) -> str:
@@ -181,8 +218,8 @@ def timeline(spans: Sequence[Span]) -> str:
     return _drawn(draw, 1.0 + 0.27 * len(rows))
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= 18 else f"{name[:17]}…"
+def _short(name: str, most: int = 18) -> str:
+    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def _drawn(draw: Callable[[Figure], None], height: float) -> str:
