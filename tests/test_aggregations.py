@@ -28,14 +28,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory, embedding_cache: Path) -> 
     return folder
 
 
-def accuracies(folder: Path, run: str) -> dict[str, float]:
-    """The lower of both branches' accuracies by adapter, last round."""
+def worst(folder: Path, run: str, figure: str = "accuracy") -> dict[str, float]:
+    """The worse of both branches by adapter, last round."""
     lines = map(json.loads, (folder / "runs" / run / "metrics.jsonl").read_text("utf8").splitlines())
     found: dict[str, dict[str, float]] = {}
     for line in lines:
         if line["stage"] == "evaluation":
-            found.setdefault(line["adapter"], {})[line["branch"]] = line["accuracy"]
-    return {adapter: min(branches.values()) for adapter, branches in found.items()}
+            found.setdefault(line["adapter"], {})[line["branch"]] = line[figure]
+    choose = min if figure == "accuracy" else max
+    return {adapter: choose(branches.values()) for adapter, branches in found.items()}
 
 
 @pytest.mark.parametrize("generator", ["vae", "gmm"])
@@ -64,10 +65,13 @@ def test_only_owners_and_text_targets_teach(
         *(f"generator={generator}", f"generator.checkpoint_dir=checkpoints/generators/{generator}"),
         "adapter.local_checkpoint_dir=checkpoints/adapters/local",
     )
-    scores = accuracies(trained, "merged")
     name = overrides[0].partition("=")[2]
-    assert scores["local"] < 0.5
-    assert scores[name] > 0.9 if works else scores[name] < 0.7
+    assert worst(trained, "merged")["local"] < 0.5
+    if works:
+        assert worst(trained, "merged")[name] > 0.9
+    # In units of how far the targets lie apart: what nodes say of a class they never heard pulls all to one point.
+    error = worst(trained, "merged", "mse")[name]
+    assert error < 0.3 if works else error > 0.5
     assert (trained / "checkpoints/adapters/merged/merged_round_1_clip.safetensors").exists()
 
 
@@ -81,7 +85,7 @@ def test_a_node_that_replays_the_shared_generators_knows_all_classes(trained: Pa
             *("generator.checkpoint_dir=checkpoints/generators/vae", f"adapter.replay_samples={samples}"),
             f"paths.cache={embedding_cache}",
         )
-        scores = accuracies(trained, run)
+        scores = worst(trained, run)
         assert scores["kd"] > 0.9
         local[samples] = scores["local"]
     assert local[0] < 0.5
@@ -104,4 +108,4 @@ def test_nodes_may_hold_dirichlet_shares(tmp_path: Path, embedding_cache: Path) 
         *(*everyone, *DATA, EPOCHS, STUDENT, "data.partition=dirichlet", "data.dirichlet_alpha=0.2", "run=skewed"),
         *("stages=[generators,adapters]", f"paths.cache={embedding_cache}"),
     )
-    assert accuracies(tmp_path, "skewed")["kd"] > 0.9
+    assert worst(tmp_path, "skewed")["kd"] > 0.9
