@@ -105,7 +105,7 @@ def _run(folder: Path, overrides: list[str]) -> list[dict[str, dict[str, float]]
     from vegas_fl.config import compose
 
     places = [f"paths.checkpoints={folder}/checkpoints", f"paths.runs={folder}/runs", f"images_output_dir={folder}/out"]
-    config = compose([*overrides, *places])
+    config = compose([*overrides, *places, "evaluation.generators=false"])
     run(config)
     lines = (folder / "runs" / config.run / "metrics.jsonl").read_text("utf8").splitlines()
     results: dict[int, dict[str, dict[str, float]]] = {}
