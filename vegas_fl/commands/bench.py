@@ -11,8 +11,6 @@ import typer
 
 from vegas_fl.commands import app
 
-RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
-
 bench = typer.Typer(help="Measure: the figures of the README.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
 
@@ -21,8 +19,9 @@ app.add_typer(bench, name="bench")
 def quality(
     root: Annotated[Path, typer.Argument(help="ESC-50, or a part of it with the classes of ESC-10.")],
     seeds: Annotated[int, typer.Option(help="How many seeds.")] = 5,
-    output: Annotated[Path, typer.Option(help="CSV file; what it holds already is not run again.")] = RESULTS
-    / "quality.csv",
+    output: Annotated[Path, typer.Option(help="CSV file; what it holds already is not run again.")] = Path(
+        "runs/bench-quality.csv"
+    ),
 ) -> None:
     """Every aggregation on real recordings, mean and deviation over seeds, as a table."""
     from vegas_fl.benchmarks import quality as benchmark
