@@ -45,7 +45,7 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
-    name: Literal["toy", "esc50", "folder"]
+    name: Literal["toy", "esc50", "folder", "vegas", "vggsound"]
     root: str | None
     max_seconds: PositiveFloat
     clips_per_class: PositiveInt
@@ -371,10 +371,10 @@ def _contradictions(config: Config) -> list[str]:
         if len(set(names)) < len(names):
             found.append(f"nodes.{node}.selected_classes: {list(names)} names a class twice; name each once")
         for name in names:
-            if not re.fullmatch(r"[\w][\w .-]*", name):
+            if not re.fullmatch(r"[\w][\w .,'-]*", name):
                 found.append(
                     f"nodes.{node}.selected_classes: {name!r} cannot be part of a file name; "
-                    "use letters, digits, blanks, '.', '_', '-'"
+                    "use letters, digits, blanks, '.', ',', '_', '-'"
                 )
     order = [s for s in ("generators", "adapters", "images") if s in config.stages]
     if list(config.stages) != order:
