@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vegas_fl import encoders, judge, splits
 from vegas_fl.checkpoints import find_adapters, find_generators
-from vegas_fl.config import Config, StudentConfig
+from vegas_fl.config import Config, DataConfig, StudentConfig
 from vegas_fl.errors import VegasError
 from vegas_fl.rendering import flux
 
@@ -26,7 +26,7 @@ def check(config: Config, nodes_are_here: bool) -> list[str]:
     """
     mistakes: list[str] = []
     if nodes_are_here and config.needs_recordings:
-        mistakes += splits.check(config.data, config.nodes)
+        mistakes += _recordings(config)
         mistakes += _problem(lambda: encoders.fingerprint(config.encoder))
     mistakes += _generators(config)
     mistakes += _adapters(config)
@@ -48,6 +48,18 @@ def check(config: Config, nodes_are_here: bool) -> list[str]:
     for key, folder in folders.items():
         mistakes += _unwritable(key, Path(folder))
     return mistakes
+
+
+def _recordings(config: Config) -> list[str]:
+    """Mistakes of the data sets, each looked at once for all nodes that read it with the same settings."""
+    groups: dict[DataConfig, list[str]] = {}
+    for node in config.nodes:
+        groups.setdefault(config.data_of(node), []).append(node)
+    found = []
+    for data, nodes in groups.items():
+        where = "" if data == config.data else f"nodes.{nodes[0]}.dataset: "
+        found += [where + mistake for mistake in splits.check(data, config.peers(nodes[0]), nodes)]
+    return list(dict.fromkeys(found))
 
 
 def adapter_files(config: Config, node: str) -> dict[str, Path]:

@@ -86,14 +86,23 @@ def node_clips(config: DataConfig, nodes: Mapping[str, NodeEntry], node_id: str,
     return split
 
 
-def check(config: DataConfig, nodes: Mapping[str, NodeEntry]) -> list[str]:
-    """Everything that is wrong with the data settings and with who owns what, as sentences. Reads no audio."""
+def check(config: DataConfig, nodes: Mapping[str, NodeEntry], ids: Sequence[str] | None = None) -> list[str]:
+    """Everything that is wrong with the data settings and with who owns what, as sentences. Reads no audio.
+
+    Parameters
+    ----------
+    config : DataConfig
+    nodes : mapping
+        All nodes that read this data set.
+    ids : sequence of str, optional
+        Those to check; default: all.
+    """
     mistakes = list(_settings(config))
     try:
         dataset = open_dataset(config)
     except VegasError as error:
         return [*mistakes, str(error)]
-    mistakes += dict.fromkeys(_contents(config, nodes, list(nodes), dataset))
+    mistakes += dict.fromkeys(_contents(config, nodes, list(nodes) if ids is None else ids, dataset))
     if not mistakes:
         try:
             _shares(config, nodes, dataset)
