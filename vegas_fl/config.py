@@ -38,6 +38,7 @@ from pydantic_core import ErrorDetails
 
 from vegas_fl.errors import VegasError
 
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -235,13 +236,15 @@ class PathsConfig(Section):
 
 
 class Config(Section):
-    run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    run: Name
+    series: Name
     seed: int
     stages: Annotated[tuple[Literal["generators", "adapters", "images"], ...], Field(min_length=1)]
     rounds: PositiveInt
     threads: PositiveInt
     device: str
     nodes: Annotated[dict[str, NodeConfig], Field(min_length=1)]
+    samples_per_node: PositiveInt
     images_output_dir: str
     conditioning: ConditioningConfig
     images: ImagesConfig
@@ -331,7 +334,7 @@ def lenient(override: str) -> str:
     return f"++{override}" if "@" not in key and "/" not in key else override
 
 
-GROUPS = ("data", "encoder", "generator", "adapter", "aggregation", "renderer", "engine", "experiment")
+GROUPS = ("data", "encoder", "generator", "adapter", "aggregation", "renderer", "engine", "experiment", "nodes", "step")
 """The folders of ``conf/``: ``data=esc50`` chooses a file."""
 
 TAGS = ("vae", "gmm", "kd", "replay", "fedavg", "standalone", "inprocess", "flower")
