@@ -26,7 +26,7 @@ def check(config: Config, nodes_are_here: bool) -> list[str]:
     """
     mistakes: list[str] = []
     if nodes_are_here and config.needs_recordings:
-        mistakes += _recordings(config)
+        mistakes += check_recordings(config)
         mistakes += _problem(lambda: encoders.fingerprint(config.encoder))
     mistakes += _generators(config)
     mistakes += _adapters(config)
@@ -50,7 +50,7 @@ def check(config: Config, nodes_are_here: bool) -> list[str]:
     return mistakes
 
 
-def _recordings(config: Config) -> list[str]:
+def check_recordings(config: Config) -> list[str]:
     """Mistakes of the data sets, each looked at once for all nodes that read it with the same settings."""
     groups: dict[DataConfig, list[str]] = {}
     for node in config.nodes:
