@@ -54,3 +54,15 @@ def scale(
     from vegas_fl.benchmarks import scale as benchmark
 
     print(benchmark.table(tuple(nodes)))
+def embedding(
+    clips: Annotated[int, typer.Option(help="How many toy clips.")] = 10_000,
+    processes: Annotated[int, typer.Option(help="How many processes embed the same clips at the same time.")] = 2,
+    cache: Annotated[Path | None, typer.Option(help="Folder of the cache, kept; default: one that is removed.")] = None,
+) -> None:
+    """Embed toy clips, and again from the cache."""
+    import tempfile
+
+    from vegas_fl.benchmarks import embedding as benchmark
+
+    with tempfile.TemporaryDirectory() as folder:
+        print("\n".join(benchmark.bench(clips, processes, cache or Path(folder))))

@@ -280,10 +280,10 @@ def _nodes(
     for position, (node, entry) in enumerate(nodes.items()):
         if node != str(position):
             new.suspicious.append(f"node {node!r} is number {position}: nodes are numbered 0, 1, … here")
-        entries[str(position)] = made = {
-            "selected_classes": _selected(node, entry, flat, classes.get(named[node], []), new)
-        }
-        made["samples_per_node"] = _samples(node, entry, flat, len(made["selected_classes"]), new)
+        selected = _selected(node, entry, flat, classes.get(named[node], []), new)
+        made: dict[str, Any] = {"selected_classes": selected}
+        made["samples_per_node"] = _samples(node, entry, flat, len(selected), new)
+        entries[str(position)] = made
         changes: dict[str, Any] = {"name": named[node], "root": None} if named[node] != most else {}
         changes |= _folds(entry)
         if changes:
