@@ -85,6 +85,15 @@ def test_without_its_data_it_says_which_folder_it_needs(name: str) -> None:
         assert any("data.root is not set" in m and needed[kind] in m for m in mistakes)
 
 
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_plan_needs_no_data(name: str) -> None:
+    """Nothing is wrong but what can still be brought, and that is told."""
+    config = compose([f"experiment={name}"])
+    assert preflight.check(config, nodes_are_here=True, may_lack=True) == []
+    told = preflight.lacking(config, nodes_are_here=True)
+    assert told == preflight.check(config, nodes_are_here=True)
+
+
 @pytest.mark.parametrize("name", FEDERATIONS)
 def test_with_its_data_it_is_sound(name: str, folders: list[str]) -> None:
     vegas, esc = folders

@@ -74,7 +74,7 @@ def test_the_guides_generation_step(tmp_path: Path) -> None:
     assert "clip: adapter\n  t5: none" in shown
     again = vegas(tmp_path, "import-config", "a2v_vegas_2n_2c_200s_generate.json", code=1)
     assert "--overwrite" in again.stderr
-    same = vegas(tmp_path, "import-config", "a2v_vegas_2n_2c_200s_generate.json", "--output", "esc10.yaml", code=1)
+    same = vegas(tmp_path, "import-config", "a2v_vegas_2n_2c_200s_generate.json", "--output", "esc10_10n.yaml", code=1)
     assert "choose another name" in same.stderr
 
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from vegas_fl import encoders, judge, splits
 from vegas_fl.checkpoints import find_adapters, find_generators
 from vegas_fl.config import Config, DataConfig, StudentConfig
+from vegas_fl.datasets import missing_folder
 from vegas_fl.errors import VegasError
 from vegas_fl.rendering import flux
 
 
-def check(config: Config, nodes_are_here: bool) -> list[str]:
+def check(config: Config, nodes_are_here: bool, may_lack: bool = False) -> list[str]:
     """Sentences about what the run needs and does not have. Loads no network, writes nothing.
 
     Parameters
@@ -23,13 +24,16 @@ def check(config: Config, nodes_are_here: bool) -> list[str]:
     config : Config
     nodes_are_here : bool
         Whether the nodes' recordings and folders are on this machine; elsewhere each node checks its own.
+    may_lack : bool
+        Leave out what can still be brought, :func:`lacking`: a plan needs no data.
     """
     mistakes: list[str] = []
     if nodes_are_here and config.needs_recordings:
-        mistakes += check_recordings(config)
+        mistakes += check_recordings(config, may_lack)
         mistakes += _problem(lambda: encoders.fingerprint(config.encoder))
-    mistakes += _generators(config)
-    mistakes += _adapters(config)
+    if not may_lack:
+        mistakes += _generators(config)
+        mistakes += _adapters(config)
     mistakes += _problem(lambda: flux.location(config.renderer))
     if config.tracking.wandb and importlib.util.find_spec("wandb") is None:
         mistakes.append(
@@ -50,16 +54,32 @@ def check(config: Config, nodes_are_here: bool) -> list[str]:
     return mistakes
 
 
-def check_recordings(config: Config) -> list[str]:
-    """Mistakes of the data sets, each looked at once for all nodes that read it with the same settings."""
+def lacking(config: Config, nodes_are_here: bool) -> list[str]:
+    """Folders of data sets and checkpoints that the run would need and that are not there, as sentences."""
+    absent = []
+    if nodes_are_here and config.needs_recordings:
+        absent = [where + told for where, data, _ in _data_sets(config) if (told := missing_folder(data))]
+    return list(dict.fromkeys([*absent, *_generators(config), *_adapters(config)]))
+
+
+def check_recordings(config: Config, may_lack: bool = False) -> list[str]:
+    """Mistakes of the data sets; with ``may_lack``, of those whose folder is not there only what shows without it."""
+    found = []
+    for where, data, nodes in _data_sets(config):
+        if may_lack and missing_folder(data):
+            found += [where + mistake for mistake in splits.settings_mistakes(data)]
+        else:
+            found += [where + mistake for mistake in splits.check(data, config.peers(nodes[0]), nodes)]
+    return list(dict.fromkeys(found))
+
+
+def _data_sets(config: Config) -> Iterator[tuple[str, DataConfig, list[str]]]:
+    """How to call it in a message, the settings, and the nodes that read it with just these settings."""
     groups: dict[DataConfig, list[str]] = {}
     for node in config.nodes:
         groups.setdefault(config.data_of(node), []).append(node)
-    found = []
     for data, nodes in groups.items():
-        where = "" if data == config.data else f"nodes.{nodes[0]}.dataset: "
-        found += [where + mistake for mistake in splits.check(data, config.peers(nodes[0]), nodes)]
-    return list(dict.fromkeys(found))
+        yield "" if data == config.data else f"nodes.{nodes[0]}.dataset: ", data, nodes
 
 
 def adapter_files(config: Config, node: str) -> dict[str, Path]:

@@ -67,7 +67,7 @@ def node_clips(config: DataConfig, nodes: Mapping[str, NodeEntry], node_id: str,
     VegasError
         What :func:`check` finds for this node.
     """
-    if mistakes := [*_settings(config), *_contents(config, nodes, [node_id], dataset)]:
+    if mistakes := [*settings_mistakes(config), *_contents(config, nodes, [node_id], dataset)]:
         raise VegasError("\n".join(mistakes))
     node = nodes[node_id]
     shares = _shares(config, nodes, dataset)
@@ -97,7 +97,7 @@ def check(config: DataConfig, nodes: Mapping[str, NodeEntry], ids: Sequence[str]
     ids : sequence of str, optional
         Those to check; default: all.
     """
-    mistakes = list(_settings(config))
+    mistakes = list(settings_mistakes(config))
     try:
         dataset = open_dataset(config)
     except VegasError as error:
@@ -111,7 +111,7 @@ def check(config: DataConfig, nodes: Mapping[str, NodeEntry], ids: Sequence[str]
     return mistakes
 
 
-def _settings(config: DataConfig) -> Iterator[str]:
+def settings_mistakes(config: DataConfig) -> Iterator[str]:
     """Mistakes that show without the data."""
     ratios = (config.train_ratio, config.val_ratio, config.test_ratio)
     if abs(sum(ratios) - 1) > 1e-6:

@@ -54,6 +54,8 @@ def scale(
     from vegas_fl.benchmarks import scale as benchmark
 
     print(benchmark.table(tuple(nodes)))
+
+
 def embedding(
     clips: Annotated[int, typer.Option(help="How many toy clips.")] = 10_000,
     processes: Annotated[int, typer.Option(help="How many processes embed the same clips at the same time.")] = 2,
