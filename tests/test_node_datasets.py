@@ -99,6 +99,15 @@ def test_a_federation_of_two_data_sets(folders: Path, embedding_cache: Path) -> 
     vegas(folders, *data, "stages=[generators]", "generator.epochs=1", f"paths.cache={embedding_cache}")
     lines = [json.loads(line) for line in (folders / "runs/demo/metrics.jsonl").read_text().splitlines()]
     assert {line["node"]: line["clips"] for line in lines if "clips" in line} == {"0": 3, "1": 1}
+    # Which clips they were is kept, without a name, and a run again uses the same.
+    kept = [(folders / f"runs/demo/clips/node_{node}.json").read_text() for node in "01"]
+    assert [len(json.loads(text)["train"]["dog"]) for text in kept] == [3, 1]
+    assert ".wav" not in "".join(kept)
+    again = vegas(folders, *data, "stages=[generators]", "generator.epochs=1", f"paths.cache={embedding_cache}")
+    assert "other clips" not in again.stdout + again.stderr
+    (folders / "sounds" / "dog" / "3.wav").rename(folders / "sounds" / "dog" / "9.wav")
+    other = vegas(folders, *data, "stages=[generators]", "generator.epochs=1", f"paths.cache={embedding_cache}")
+    assert "node 0 uses other clips" in other.stdout
 
 
 def test_a_missing_folder_is_told_with_its_node(folders: Path) -> None:

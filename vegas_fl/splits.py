@@ -49,6 +49,13 @@ class Split:
     test: Parts
     notes: list[str]
 
+    def manifest(self) -> dict[str, dict[str, list[str]]]:
+        """The ids of its clips by part and class, sorted: the same for the same clips."""
+        return {
+            part: {label: sorted(clip.id for clip in clips) for label, clips in getattr(self, part).items()}
+            for part in PARTS
+        }
+
 
 def split_evenly(total: int, classes: Sequence[str]) -> dict[str, int]:
     """Share ``total`` among ``classes``; what remains goes to the first ones: 5 of a, b, c are 2, 2, 1."""
