@@ -245,6 +245,7 @@ class Config(Section):
     device: str
     nodes: Annotated[dict[str, NodeConfig], Field(min_length=1)]
     samples_per_node: PositiveInt
+    targets: Literal["class", "caption", "attributes"]
     images_output_dir: str
     conditioning: ConditioningConfig
     images: ImagesConfig

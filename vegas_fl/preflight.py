@@ -11,7 +11,7 @@ from pathlib import Path
 from vegas_fl import encoders, judge, splits
 from vegas_fl.checkpoints import find_adapters, find_generators
 from vegas_fl.config import Config, DataConfig, StudentConfig
-from vegas_fl.datasets import missing_folder
+from vegas_fl.datasets import missing_folder, open_dataset
 from vegas_fl.errors import VegasError
 from vegas_fl.rendering import flux
 
@@ -70,7 +70,23 @@ def check_recordings(config: Config, may_lack: bool = False) -> list[str]:
             found += [where + mistake for mistake in splits.settings_mistakes(data)]
         else:
             found += [where + mistake for mistake in splits.check(data, config.peers(nodes[0]), nodes)]
+    if not found and config.targets == "caption":
+        found += _captions(config)
     return list(dict.fromkeys(found))
+
+
+def _captions(config: Config) -> Iterator[str]:
+    """Nodes whose clips have no captions to learn."""
+    for node, entry in config.nodes.items():
+        data = config.data_of(node)
+        if missing_folder(data):
+            continue
+        dataset = open_dataset(data)
+        if not any(clip.caption for label in entry.selected_classes for clip in dataset.clips(label)):
+            yield (
+                f"targets=caption, but no clip of node {node} has a caption (data={data.name}); add captions.json to "
+                "the classes' folders of VEGAS, or use targets=attributes"
+            )
 
 
 def _data_sets(config: Config) -> Iterator[tuple[str, DataConfig, list[str]]]:
