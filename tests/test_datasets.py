@@ -25,6 +25,7 @@ def data(**changes: Any) -> DataConfig:
         "test_ratio": 0.1,
         "partition": "even",
         "dirichlet_alpha": 1.0,
+        "classes_per_node": 2,
         "train_folds": None,
         "val_folds": None,
         "test_folds": None,

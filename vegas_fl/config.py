@@ -56,8 +56,9 @@ class DataConfig(Section):
     train_ratio: Fraction
     val_ratio: Fraction
     test_ratio: Fraction
-    partition: Literal["even", "dirichlet"]
+    partition: Literal["even", "dirichlet", "pathological"]
     dirichlet_alpha: PositiveFloat
+    classes_per_node: PositiveInt
     train_folds: tuple[int, ...] | None
     val_folds: tuple[int, ...] | None
     test_folds: tuple[int, ...] | None

@@ -3,8 +3,9 @@
 Everything is drawn from ``data.split_seed`` and the class, so that every node computes its own part without
 asking the others: a class's clips are shuffled, dealt out to its owners (disjoint, complete), and each
 owner's share is split, class by class. With folds, they are dealt within each fold, and folds decide the rest.
-Shares are even, or drawn from a Dirichlet distribution (Hsu et al. 2019, "Measuring the effects of non-identical
-data distribution for federated visual classification").
+Shares are even, drawn from a Dirichlet distribution (Hsu et al. 2019, "Measuring the effects of non-identical
+data distribution for federated visual classification"), or even among few of the nodes ("pathological", McMahan et
+al. 2017).
 """
 
 from __future__ import annotations
@@ -239,6 +240,8 @@ def _shares(config: DataConfig, nodes: Mapping[str, NodeEntry], dataset: Dataset
     labels = sorted({label for node in nodes.values() for label in node.selected_classes})
     if config.partition == "even":
         return dict.fromkeys(labels)
+    if config.partition == "pathological":
+        return _few_classes(config, nodes, labels)
     sizes = {label: len(_training(config, dataset.clips(label))) for label in labels}
     for attempt in range(DRAWS):
         random = np.random.default_rng(derive_seed(config.split_seed, "dirichlet", config.dirichlet_alpha, attempt))
@@ -255,6 +258,32 @@ def _shares(config: DataConfig, nodes: Mapping[str, NodeEntry], dataset: Dataset
         f"data.partition=dirichlet: with data.dirichlet_alpha={config.dirichlet_alpha:g}, {sum(sizes.values())} clips "
         f"left one of {len(nodes)} nodes without any in {DRAWS} draws; use fewer nodes, or a larger alpha"
     )
+
+
+def _few_classes(
+    config: DataConfig, nodes: Mapping[str, NodeEntry], labels: Sequence[str]
+) -> dict[str, np.ndarray | None]:
+    """Even shares for the nodes that a class is given to, nothing for the others that select it.
+
+    Raises
+    ------
+    VegasError
+        A class would be given to nobody.
+    """
+    random = np.random.default_rng(derive_seed(config.split_seed, "pathological", config.classes_per_node))
+    given: dict[str, list[str]] = {label: [] for label in labels}
+    for node in (sorted(nodes, key=int)[i] for i in random.permutation(len(nodes))):
+        wanted = [
+            sorted(nodes[node].selected_classes)[i] for i in random.permutation(len(nodes[node].selected_classes))
+        ]
+        for label in sorted(wanted, key=lambda label: len(given[label]))[: config.classes_per_node]:
+            given[label].append(node)
+    if orphans := [label for label in labels if not given[label]]:
+        raise VegasError(
+            f"data.partition=pathological: {len(nodes)} nodes of data.classes_per_node={config.classes_per_node} leave "
+            f"{', '.join(orphans)} to nobody; give them more classes, or use more nodes"
+        )
+    return {label: np.array([float(n in given[label]) for n in _owners(nodes, label)]) for label in labels}
 
 
 def _bounds(share: np.ndarray, count: int) -> np.ndarray:

@@ -68,3 +68,14 @@ def embedding(
 
     with tempfile.TemporaryDirectory() as folder:
         print("\n".join(benchmark.bench(clips, processes, cache or Path(folder))))
+
+
+@bench.command()
+def targets(
+    root: Annotated[Path, typer.Argument(help="ESC-50, or a part of it with the classes of ESC-10.")],
+    seeds: Annotated[int, typer.Option(help="How many seeds.")] = 3,
+) -> None:
+    """Text targets of classes against targets of clips: accuracy, and how much outputs vary within a class."""
+    from vegas_fl.benchmarks import targets as benchmark
+
+    print(benchmark.bench(root, range(seeds)))
