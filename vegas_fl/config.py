@@ -118,7 +118,16 @@ class GMMConfig(Section):
     covariance: Literal["diag", "spherical"]
 
 
-GeneratorConfig = Annotated[VAEConfig | GMMConfig, Field(discriminator="name")]
+class MLPConfig(Section):
+    """An imported generator; there is nothing to choose."""
+
+    name: Literal["mlp"]
+    checkpoint_dir: str
+    widths: Annotated[tuple[PositiveInt, ...], Field(min_length=2)]
+    activation: Literal["relu", "leaky_relu", "gelu", "silu", "tanh"]
+
+
+GeneratorConfig = Annotated[VAEConfig | GMMConfig | MLPConfig, Field(discriminator="name")]
 
 
 class AdapterConfig(Section):
@@ -339,7 +348,7 @@ def lenient(override: str) -> str:
 GROUPS = ("data", "encoder", "generator", "adapter", "aggregation", "renderer", "engine", "experiment", "nodes", "step")
 """The folders of ``conf/``: ``data=esc50`` chooses a file."""
 
-TAGS = ("vae", "gmm", "kd", "replay", "fedavg", "standalone", "inprocess", "flower")
+TAGS = ("vae", "gmm", "mlp", "kd", "replay", "fedavg", "standalone", "inprocess", "flower")
 """Names that choose between sections of different keys; pydantic puts them into the places of its errors."""
 
 _compose_lock = threading.Lock()

@@ -30,7 +30,7 @@ def is_command(arguments: list[str]) -> bool:
 
 def main(arguments: list[str]) -> None:
     """Run a tool; a mistake ends it with a sentence and code 1."""
-    from vegas_fl.commands import bench, compare, data, import_config, report  # noqa: F401 (they add themselves to app)
+    from vegas_fl.commands import bench, compare, data, import_checkpoint, import_config, report  # noqa: F401
 
     try:
         app(args=arguments, prog_name="vegas-fl")
