@@ -56,6 +56,7 @@ def scale(
     print(benchmark.table(tuple(nodes)))
 
 
+@bench.command()
 def embedding(
     clips: Annotated[int, typer.Option(help="How many toy clips.")] = 10_000,
     processes: Annotated[int, typer.Option(help="How many processes embed the same clips at the same time.")] = 2,
