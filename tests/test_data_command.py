@@ -68,7 +68,7 @@ def test_clips_of_one_source_in_train_and_test(tmp_path: Path) -> None:
 
 
 def test_mistakes_of_the_settings_come_first(tmp_path: Path) -> None:
-    done = vegas(tmp_path, "data", "check", *folder(tmp_path / "s"), "nodes.1.selected_classes=[cow]", code=1)
+    done = vegas(tmp_path, "data", "check", *folder(tmp_path / "s"), "nodes.1.selected_classes=[cow]", code=2)
     assert "no clip of class 'cow'" in done.stderr
     assert not done.stdout
 
