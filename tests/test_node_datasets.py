@@ -112,4 +112,4 @@ def test_a_federation_of_two_data_sets(folders: Path, embedding_cache: Path) -> 
 
 def test_a_missing_folder_is_told_with_its_node(folders: Path) -> None:
     done = vegas(folders, NODE.replace("root: esc", "root: gone"), code=2)
-    assert "nodes.1.dataset: data.root=gone does not exist" in done.stderr
+    assert "nodes.1.dataset.root=gone does not exist" in done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -58,18 +59,18 @@ def lacking(config: Config, nodes_are_here: bool) -> list[str]:
     """Folders of data sets and checkpoints that the run would need and that are not there, as sentences."""
     absent = []
     if nodes_are_here and config.needs_recordings:
-        absent = [where + told for where, data, _ in _data_sets(config) if (told := missing_folder(data))]
+        absent = [_of(keys, told) for keys, data, _ in _data_sets(config) if (told := missing_folder(data))]
     return list(dict.fromkeys([*absent, *_generators(config), *_adapters(config)]))
 
 
 def check_recordings(config: Config, may_lack: bool = False) -> list[str]:
     """Mistakes of the data sets; with ``may_lack``, of those whose folder is not there only what shows without it."""
     found = []
-    for where, data, nodes in _data_sets(config):
+    for keys, data, nodes in _data_sets(config):
         if may_lack and missing_folder(data):
-            found += [where + mistake for mistake in splits.settings_mistakes(data)]
+            found += [_of(keys, mistake) for mistake in splits.settings_mistakes(data)]
         else:
-            found += [where + mistake for mistake in splits.check(data, config.peers(nodes[0]), nodes)]
+            found += [_of(keys, mistake) for mistake in splits.check(data, config.peers(nodes[0]), nodes)]
     if not found and config.targets == "caption":
         found += _captions(config)
     return list(dict.fromkeys(found))
@@ -90,12 +91,17 @@ def _captions(config: Config) -> Iterator[str]:
 
 
 def _data_sets(config: Config) -> Iterator[tuple[str, DataConfig, list[str]]]:
-    """How to call it in a message, the settings, and the nodes that read it with just these settings."""
+    """Where its keys stand, the settings, and the nodes that read it with just these settings."""
     groups: dict[DataConfig, list[str]] = {}
     for node in config.nodes:
         groups.setdefault(config.data_of(node), []).append(node)
     for data, nodes in groups.items():
-        yield "" if data == config.data else f"nodes.{nodes[0]}.dataset: ", data, nodes
+        yield "data" if data == config.data else f"nodes.{nodes[0]}.dataset", data, nodes
+
+
+def _of(keys: str, mistake: str) -> str:
+    """A sentence about ``data.…`` that names the keys where they stand."""
+    return re.sub(rf"\bdata\.(?={'|'.join(DataConfig.model_fields)})", f"{keys}.", mistake)
 
 
 def adapter_files(config: Config, node: str) -> dict[str, Path]:
