@@ -10,7 +10,8 @@ from vegas_fl.tensorfiles import State
 
 
 def describe(node: Node) -> tuple[dict[str, Any], dict[str, State]]:
-    """Clip counts and the audio space; without recordings (pictures only), just the node's name."""
+    """Clip counts, which clips they are (hashed names) and the audio space; without recordings (pictures only), just
+    the node's name."""
     if not node.config.needs_recordings:
         return {"notes": []}, {}
     tokens, width = encoders.shape(node.config.encoder)
@@ -19,5 +20,6 @@ def describe(node: Node) -> tuple[dict[str, Any], dict[str, State]]:
         "val": {label: len(clips) for label, clips in node.clips.val.items()},
         "test": {label: len(clips) for label, clips in node.clips.test.items()},
         "notes": list(node.clips.notes),
+        "manifest": node.clips.manifest(),
         "audio": {"tokens": tokens, "width": width, "fingerprint": encoders.fingerprint(node.config.encoder)},
     }, {}

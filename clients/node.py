@@ -15,7 +15,7 @@ from flwr.app import Context
 from vegas_fl.adapters import Conditioning
 from vegas_fl.checkpoints import Spaces
 from vegas_fl.clips import Clip
-from vegas_fl.config import Config, NodeConfig
+from vegas_fl.config import Config, DataConfig, NodeConfig
 from vegas_fl.datasets import open_dataset
 from vegas_fl.devices import resolve_device
 from vegas_fl.embeddings import embed
@@ -24,13 +24,12 @@ from vegas_fl.splits import Split, node_clips
 from vegas_fl.tensorfiles import State
 
 OWN_SETTINGS = {
-    "data-root": ("data", "root"),
     "device": ("device",),
     "output-dir": ("images_output_dir",),
     "generators-dir": ("generator", "checkpoint_dir"),
     "cache-dir": ("paths", "cache"),
 }
-"""Keys of ``--node-config`` that win over what the server sends, and the keys they replace."""
+"""Keys of ``--node-config`` that win over what the server sends, and the keys they replace; beside ``data-root``."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,8 @@ class Node:
                 f"partition-id is {node}, but the configuration has the nodes {', '.join(config.nodes)}; "
                 "start the SuperNode with --node-config 'partition-id=…'"
             )
+        if "data-root" in context.node_config:
+            config = config.with_root(node, str(context.node_config["data-root"]))
         return cls(node, config, values, states)
 
     @property
@@ -68,10 +69,15 @@ class Node:
         """Where its networks run."""
         return resolve_device(self.config.device)
 
+    @property
+    def data(self) -> DataConfig:
+        """Where its recordings come from."""
+        return self.config.data_of(self.id)
+
     @functools.cached_property
     def clips(self) -> Split:
         """Its recordings, split."""
-        return node_clips(self.config.data, self.config.nodes, self.id, open_dataset(self.config.data))
+        return node_clips(self.data, self.config.peers(self.id), self.id, open_dataset(self.data))
 
     @property
     def spaces(self) -> Spaces:
@@ -91,7 +97,7 @@ class Node:
             everything,
             self.config.encoder,
             cache_dir=Path(self.config.paths.cache).expanduser() / "embeddings",
-            max_seconds=self.config.data.max_seconds,
+            max_seconds=self.data.max_seconds,
             device=self.device,
             progress=True,
         )

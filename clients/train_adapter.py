@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from clients.clip_targets import clip_targets
 from clients.node import Node
 from vegas_fl import seeds
 from vegas_fl.adapters import Adapter, Conditioning
@@ -24,8 +25,13 @@ def train_adapter(node: Node) -> tuple[dict[str, Any], dict[str, State]]:
     others, other_labels = replay(node)
     x, y = torch.cat([audio, *others]).to(node.device), torch.cat([labels, *other_labels]).to(node.device)
     targets = Conditioning(*(branch.to(node.device) for branch in node.targets))
+    own = clip_targets(node, labels)
+    if own is not None:  # samples of other classes have their class's
+        own = Conditioning(
+            *(torch.cat([mine.to(node.device), of[y[len(audio) :]]]) for mine, of in zip(own, targets, strict=True))
+        )
     with seeds.reproducible(config.seed, "adapter", node.id, node.values["round"], threads=config.threads):
-        history = train(adapter, x, y, targets, config.adapter, config.adapter.local_epochs)
+        history = train(adapter, x, y, targets, config.adapter, config.adapter.local_epochs, own)
     counts = {label: len(clips) for label, clips in node.clips.train.items()}
     return {"samples": counts, "clips": len(audio), "metrics": history}, {"adapter": adapter.cpu().state_dict()}
 

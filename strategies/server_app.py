@@ -14,7 +14,7 @@ from typing import Any
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from strategies import stages
+from strategies import manifests, stages
 from strategies.base import AdapterStrategy
 from strategies.fedavg import FedAvg
 from strategies.federation import Federation, Reply
@@ -73,6 +73,7 @@ def run(grid: Grid, config: Config) -> None:
             log.info("%s", note)
     record = Record(config)
     federation.record(record)
+    manifests.save(record, described)
     with record.to_the_end():
         _stages(federation, record, described)
     for line in record.results():

@@ -25,6 +25,7 @@ def data(**changes: Any) -> DataConfig:
         "test_ratio": 0.1,
         "partition": "even",
         "dirichlet_alpha": 1.0,
+        "classes_per_node": 2,
         "train_folds": None,
         "val_folds": None,
         "test_folds": None,
@@ -94,7 +95,7 @@ def test_a_csv_that_is_not_esc50s(tmp_path: Path) -> None:
         open_dataset(data(name="esc50", root=str(tmp_path)))
 
 
-@pytest.mark.parametrize("name", ["esc50", "folder"])
+@pytest.mark.parametrize("name", ["esc50", "folder", "vegas", "vggsound"])
 @pytest.mark.parametrize(("root", "seen"), [(None, "not set"), ("nowhere", "does not exist"), ("file", "not a folder")])
 def test_a_root_that_cannot_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, root: str | None, seen: str
@@ -105,7 +106,15 @@ def test_a_root_that_cannot_be(
         open_dataset(data(name=name, root=root))
 
 
-@pytest.mark.parametrize(("name", "seen"), [("esc50", "has no audio"), ("folder", "no folder with recordings")])
+@pytest.mark.parametrize(
+    ("name", "seen"),
+    [
+        ("esc50", "has no audio"),
+        ("folder", "no folder with recordings"),
+        ("vegas", "no <class>/audios/"),
+        ("vggsound", "has no vggsound.csv"),
+    ],
+)
 def test_a_root_of_another_layout(tmp_path: Path, name: str, seen: str) -> None:
     (tmp_path / "something").mkdir()
     with pytest.raises(VegasError, match=seen):

@@ -12,11 +12,12 @@ import pytest
 import soundfile
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 
-from tests.sounds import embed_files, sound, yamnet
+from tests.sounds import embed_files, embed_toy, sound, yamnet
 from vegas_fl.clips import Clip, FileClip
 from vegas_fl.datasets.toy import Toy
-from vegas_fl.embeddings import embed
+from vegas_fl.embeddings import Cache, embed
 from vegas_fl.errors import VegasError
 
 
@@ -45,6 +46,9 @@ class Unread(Clip):
 
     def read(self, rate: int, max_seconds: float) -> np.ndarray:
         raise AssertionError("read although it is in the cache")
+
+    def format(self) -> tuple[float, int]:
+        return self.original.format()
 
 
 def unread(clips: list[FileClip]) -> list[Unread]:
@@ -158,7 +162,88 @@ def test_two_processes_at_once_leave_one_sound_cache(tmp_path: Path) -> None:
         assert worker.exitcode == 0
     cached = embed(unread(clips), yamnet(), cache_dir=tmp_path / "cache", max_seconds=5.0)
     fresh = embed(clips, yamnet(), cache_dir=None, max_seconds=5.0)
-    torch.testing.assert_close(cached, fresh, atol=2e-3, rtol=2e-3)
+    assert torch.equal(cached, fresh)
+
+
+def contents(cache: Path) -> dict[str, torch.Tensor]:
+    """All a cache holds, whatever shards it is in."""
+    return {key: tensor for path in shards(cache) for key, tensor in load_file(path).items()}
+
+
+def test_what_is_embedded_together_changes_nothing(tmp_path: Path) -> None:
+    clips = write(tmp_path / "sounds", 5) + write(tmp_path / "long", 3, seconds=4.0)
+    together = embed(clips, yamnet(), cache_dir=None, max_seconds=5.0)
+    alone = [embed([clip], yamnet(batch_size=1), cache_dir=None, max_seconds=5.0) for clip in clips]
+    assert torch.equal(together, torch.cat(alone))
+
+
+def test_small_shards_are_merged(tmp_path: Path) -> None:
+    clips = write(tmp_path / "sounds", 10)
+    cache = tmp_path / "cache"
+    for clip in clips[:7]:
+        embed([clip], yamnet(), cache_dir=cache, max_seconds=5.0)
+    before = contents(cache)
+    assert len(shards(cache)) == 7
+    embed(clips, yamnet(), cache_dir=cache, max_seconds=5.0)
+    assert len(shards(cache)) == 1
+    after = contents(cache)
+    assert len(after) == 10
+    assert all(torch.equal(after[key], value) for key, value in before.items())
+
+
+def test_a_reader_finds_what_is_merged_under_its_hands(tmp_path: Path) -> None:
+    clips = write(tmp_path / "sounds", 9)
+    first, second = (Cache(tmp_path, "space", 5.0) for _ in range(2))
+    for clip in clips:
+        first.add(clip.content(), torch.ones(8, 1024).half())
+        first.flush()
+    part = second._part
+
+    def slowly(path: Path, wanted: set[str] | None) -> dict[str, torch.Tensor]:
+        first.merge()  # between the listing of shards and the reading of one
+        return part(path, wanted)
+
+    second._part = slowly  # type: ignore[method-assign]
+    assert len(second.read([clip.content() for clip in clips])) == 9
+
+
+@pytest.mark.slow
+def test_killed_at_five_random_moments_the_cache_ends_the_same(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    count, whole, killed = 150, tmp_path / "whole", tmp_path / "killed"
+    embed_toy(count, whole)
+    left = []
+    for kill in range(5):
+        worker = context.Process(target=embed_toy, args=(count, killed, 0.2))
+        worker.start()
+        while worker.is_alive() and len(contents(killed)) <= (left[-1] if left else 0):
+            time.sleep(0.05)
+        time.sleep(np.random.default_rng(kill).uniform(0, 0.5))
+        worker.kill()
+        worker.join()
+        left.append(len(contents(killed)))
+    assert 0 < left[0] < count
+    assert left == sorted(left)
+    embed_toy(count, killed)
+    one, other = contents(whole), contents(killed)
+    assert one.keys() == other.keys() and len(one) == count
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    assert len(shards(killed)) < 8
+
+
+@pytest.mark.slow
+def test_processes_that_embed_the_same_share_the_work(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=embed_toy, args=(120, tmp_path / "two", 0.2)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+        assert worker.exitcode == 0
+    embed_toy(120, tmp_path / "one")
+    one, two = contents(tmp_path / "one"), contents(tmp_path / "two")
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[key], two[key]) for key in one)
 
 
 def test_the_cache_is_fifty_times_faster(tmp_path: Path) -> None:

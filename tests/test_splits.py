@@ -245,3 +245,52 @@ def test_dirichlet_respects_folds_and_its_seed(folds: DataConfig) -> None:
 def test_impossible_dirichlet_shares_are_one_sentence() -> None:
     config = data(name="toy", clips_per_class=1, partition="dirichlet", dirichlet_alpha=0.1)
     assert ["use fewer nodes, or a larger alpha" in mistake for mistake in check(config, everyone(5))] == [True]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"partition": "dirichlet", "dirichlet_alpha": 0.3}, {"partition": "pathological", "classes_per_node": 2}],
+)
+@pytest.mark.parametrize("by_folds", [False, True])
+def test_every_clip_belongs_to_one_node_and_one_part(
+    folds: DataConfig, changes: dict[str, Any], by_folds: bool
+) -> None:
+    """Disjoint and complete, however it is dealt out."""
+    classes = ("dog", "rooster")
+    config = folds if by_folds else data(name="toy", clips_per_class=40)
+    config = config.model_copy(update=changes)
+    entries = nodes(*[Entry(classes if by_folds else ("dog", "drum", "chainsaw"))] * 4)
+    given = [split(config, entries, node) for node in entries]
+    held = [clip for result in given for part in (result.train, result.val, result.test) for clip in names(part)]
+    dataset = open_dataset(config)
+    everything = [clip.name for label in entries["0"].selected_classes for clip in dataset.clips(label)]
+    assert sorted(held) == sorted(everything)
+    assert all(result.train for result in given)
+
+
+def test_pathological_nodes_have_few_classes_and_classes_as_many_nodes() -> None:
+    config = data(name="toy", clips_per_class=30, partition="pathological", classes_per_node=2)
+    classes = open_dataset(config).classes
+    entries = nodes(*[Entry(classes)] * 10)
+    held = {node: set(split(config, entries, node).train) for node in entries}
+    assert {len(labels) for labels in held.values()} == {2}
+    assert {sum(label in labels for labels in held.values()) for label in classes} == {2}
+    other = config.model_copy(update={"split_seed": 1})
+    assert held != {node: set(split(other, entries, node).train) for node in entries}
+    assert check(config, entries) == []
+
+
+def test_pathological_shares_that_leave_a_class_to_nobody() -> None:
+    config = data(name="toy", clips_per_class=30, partition="pathological", classes_per_node=2)
+    mistakes = check(config, nodes(*[Entry(("dog", "drum", "printer"))]))
+    assert len(mistakes) == 1
+    assert "leave" in mistakes[0] and "to nobody" in mistakes[0]
+
+
+def test_a_manifest_proves_the_same_clips() -> None:
+    config = data(name="toy", clips_per_class=20)
+    entries = nodes(Entry(("dog",)))
+    first, again = split(config, entries).manifest(), split(config, entries).manifest()
+    other = split(config.model_copy(update={"split_seed": 7}), entries).manifest()
+    assert first == again != other
+    assert [len(first[part]["dog"]) for part in ("train", "val", "test")] == [16, 2, 2]

@@ -262,7 +262,7 @@ def find_generators(folder: Path) -> dict[str, Path]:
     """The shared generators in ``folder`` by class, each of its highest round."""
     found: dict[str, tuple[int, Path]] = {}
     for path in folder.glob(GENERATOR_FILES):
-        if match := re.fullmatch(r"(?:vae|gmm)_perclass_round_(\d+)_(.+)\.safetensors", path.name):
+        if match := re.fullmatch(r"(?:vae|gmm|mlp)_perclass_round_(\d+)_(.+)\.safetensors", path.name):
             round_, label = int(match[1]), match[2]
             found[label] = max(found.get(label, (0, path)), (round_, path))
     return {label: path for label, (_, path) in sorted(found.items())}

@@ -28,7 +28,10 @@ def _main(composed: DictConfig) -> None:
     job = HydraConfig.get()
     if job.mode is RunMode.MULTIRUN:
         # Each job a run of its own, so that jobs do not write to the same folders.
-        composed.run = f"{composed.run}-{job.job.num}"
+        run_, series = composed.run, composed.series
+        composed.run = f"{run_}-{job.job.num}"
+        if "generators" in composed.stages:
+            composed.series = f"{series}-{job.job.num}"
     try:
         run(checked(composed))
     except ConfigError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -33,11 +33,17 @@ class Clip(abc.ABC):
         What messages call it: a file's path, "toy dog 17".
     fold : int or None
         Its fold, in data sets that come divided.
+    caption : str or None
+        What is to be seen, in words, in data sets that say so.
+    source : str or None
+        The longer recording it was cut from, where that is known: clips of one source resemble each other.
     """
 
     label: str
     name: str
     fold: int | None
+    caption: str | None = field(default=None, kw_only=True)
+    source: str | None = field(default=None, kw_only=True)
 
     @abc.abstractmethod
     def content(self) -> str:
@@ -52,6 +58,21 @@ class Clip(abc.ABC):
         VegasError
             The recording is missing, unreadable, empty, silent or not finite.
         """
+
+    @abc.abstractmethod
+    def format(self) -> tuple[float, int]:
+        """Length in seconds and rate in Hz of the whole recording, without reading it.
+
+        Raises
+        ------
+        VegasError
+            The recording is missing or unreadable.
+        """
+
+    @property
+    def id(self) -> str:
+        """What manifests call it: a hash of its class and name that says nothing of folders or of its content."""
+        return hashlib.sha256(f"{self.label}/{Path(self.name).name}".encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -74,12 +95,7 @@ class FileClip(Clip):
                 native = file.samplerate
                 channels = file.read(math.ceil(max_seconds * native), dtype="float32", always_2d=True)
         except (soundfile.SoundFileError, OSError) as error:
-            if not self.path.is_file():
-                raise _bad(self, "does not exist", "restore it or take it out of the data set") from error
-            if self.path.stat().st_size == 0:
-                raise _bad(self, "is empty (0 bytes)", replace) from error
-            reason = str(error).removeprefix(f"Error opening {str(self.path)!r}: ").rstrip(".")
-            raise _bad(self, f"cannot be read as audio ({reason})", replace) from error
+            raise self._unreadable(error) from error
         if not len(channels):
             raise _bad(self, "is empty (no samples)", replace)
         if not np.isfinite(channels).all():
@@ -94,6 +110,31 @@ class FileClip(Clip):
             raise _bad(self, f"is silent (peak {peak:.1e} of 1 in the {heard:.1f} s that are read)", replace)
         # Float files may exceed full scale, and resampling overshoots: scaled, because clipping distorts.
         return (samples / max(peak, 1.0)).astype(np.float32)
+
+    def format(self) -> tuple[float, int]:
+        try:
+            about = soundfile.info(self.path)
+        except (soundfile.SoundFileError, OSError) as error:
+            raise self._unreadable(error) from error
+        return about.duration, about.samplerate
+
+    def _unreadable(self, error: Exception) -> VegasError:
+        if not self.path.is_file():
+            return _bad(self, "does not exist", "restore it or take it out of the data set")
+        replace = "replace the file or take it out of the data set"
+        if self.path.stat().st_size == 0:
+            return _bad(self, "is empty (0 bytes)", replace)
+        reason = str(error).removeprefix(f"Error opening {str(self.path)!r}: ").rstrip(".")
+        return _bad(self, f"cannot be read as audio ({reason})", replace)
+
+
+def recordings(folder: Path, label: str) -> list[FileClip]:
+    """The recordings in a folder, by name; hidden files (such as macOS's ``._x.wav``) are none."""
+    return [
+        FileClip(label, str(path), None, path)
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in AUDIO_FILES and not path.name.startswith(".")
+    ]
 
 
 def _bad(clip: Clip, seen: str, remedy: str) -> VegasError:

@@ -12,8 +12,8 @@ import json
 import re
 import threading
 import typing
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
@@ -29,12 +29,16 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    SerializerFunctionWrapHandler,
     ValidationError,
+    create_model,
+    model_serializer,
 )
 from pydantic_core import ErrorDetails
 
 from vegas_fl.errors import VegasError
 
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -45,19 +49,40 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
-    name: Literal["toy", "esc50", "folder"]
+    name: Literal["toy", "esc50", "folder", "vegas", "vggsound"]
     root: str | None
     max_seconds: PositiveFloat
     clips_per_class: PositiveInt
     train_ratio: Fraction
     val_ratio: Fraction
     test_ratio: Fraction
-    partition: Literal["even", "dirichlet"]
+    partition: Literal["even", "dirichlet", "pathological"]
     dirichlet_alpha: PositiveFloat
+    classes_per_node: PositiveInt
     train_folds: tuple[int, ...] | None
     val_folds: tuple[int, ...] | None
     test_folds: tuple[int, ...] | None
     split_seed: int
+
+
+class Changes(Section):
+    """Some keys of another section; only those that were set are there when it is written down."""
+
+    @model_serializer(mode="wrap")
+    def _what_was_set(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in write(self).items() if key in self.model_fields_set}
+
+
+if TYPE_CHECKING:
+    DatasetConfig = DataConfig
+else:
+    _kinds = typing.get_type_hints(DataConfig, include_extras=True)
+    DatasetConfig = create_model(
+        "DatasetConfig",
+        __base__=Changes,
+        __doc__="The keys of the data group that a node has otherwise than the others.",
+        **{key: (_kinds[key], None) for key in DataConfig.model_fields},
+    )
 
 
 class EncoderConfig(Section):
@@ -93,7 +118,16 @@ class GMMConfig(Section):
     covariance: Literal["diag", "spherical"]
 
 
-GeneratorConfig = Annotated[VAEConfig | GMMConfig, Field(discriminator="name")]
+class MLPConfig(Section):
+    """An imported generator; there is nothing to choose."""
+
+    name: Literal["mlp"]
+    checkpoint_dir: str
+    widths: Annotated[tuple[PositiveInt, ...], Field(min_length=2)]
+    activation: Literal["relu", "leaky_relu", "gelu", "silu", "tanh"]
+
+
+GeneratorConfig = Annotated[VAEConfig | GMMConfig | MLPConfig, Field(discriminator="name")]
 
 
 class AdapterConfig(Section):
@@ -167,6 +201,7 @@ class FlowerConfig(Section):
 class NodeConfig(Section):
     selected_classes: Annotated[tuple[str, ...], Field(min_length=1)]
     samples_per_node: PositiveInt
+    dataset: DatasetConfig | None = None
 
 
 Source = Literal["adapter", "text", "none"]
@@ -211,13 +246,16 @@ class PathsConfig(Section):
 
 
 class Config(Section):
-    run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    run: Name
+    series: Name
     seed: int
     stages: Annotated[tuple[Literal["generators", "adapters", "images"], ...], Field(min_length=1)]
     rounds: PositiveInt
     threads: PositiveInt
     device: str
     nodes: Annotated[dict[str, NodeConfig], Field(min_length=1)]
+    samples_per_node: PositiveInt
+    targets: Literal["class", "caption", "attributes"]
     images_output_dir: str
     conditioning: ConditioningConfig
     images: ImagesConfig
@@ -237,6 +275,28 @@ class Config(Section):
     def classes(self) -> tuple[str, ...]:
         """The federation's classes: those of all nodes, sorted. Position in it = class index everywhere."""
         return tuple(sorted({name for node in self.nodes.values() for name in node.selected_classes}))
+
+    def data_of(self, node: str) -> DataConfig:
+        """Where a node's recordings come from: ``data``, with what its ``dataset`` changes."""
+        own = self.nodes[node].dataset
+        return self.data.model_copy(update={key: getattr(own, key) for key in own.model_fields_set} if own else {})
+
+    def peers(self, node: str) -> dict[str, NodeConfig]:
+        """The nodes (this one among them) that read the same data set, and so share out the clips of a class."""
+        return {other: entry for other, entry in self.nodes.items() if self._source(other) == self._source(node)}
+
+    def with_root(self, node: str, root: str) -> Config:
+        """This configuration as ``node`` sees it, whose data set lies in a folder of its own. Who shares it with
+        whom stays as it is."""
+        nodes = dict(self.nodes)
+        for peer, entry in self.peers(node).items():
+            changes = entry.dataset.model_dump() if entry.dataset else {}
+            nodes[peer] = entry.model_copy(update={"dataset": DatasetConfig(**{**changes, "root": root})})
+        return self.model_copy(update={"nodes": nodes})
+
+    def _source(self, node: str) -> tuple[str, str | None]:
+        data = self.data_of(node)
+        return data.name, data.root
 
     @property
     def judge_classes(self) -> tuple[str, ...]:
@@ -285,10 +345,10 @@ def lenient(override: str) -> str:
     return f"++{override}" if "@" not in key and "/" not in key else override
 
 
-GROUPS = ("data", "encoder", "generator", "adapter", "aggregation", "renderer", "engine", "experiment")
+GROUPS = ("data", "encoder", "generator", "adapter", "aggregation", "renderer", "engine", "experiment", "nodes", "step")
 """The folders of ``conf/``: ``data=esc50`` chooses a file."""
 
-TAGS = ("vae", "gmm", "kd", "replay", "fedavg", "standalone", "inprocess", "flower")
+TAGS = ("vae", "gmm", "mlp", "kd", "replay", "fedavg", "standalone", "inprocess", "flower")
 """Names that choose between sections of different keys; pydantic puts them into the places of its errors."""
 
 _compose_lock = threading.Lock()
@@ -371,11 +431,12 @@ def _contradictions(config: Config) -> list[str]:
         if len(set(names)) < len(names):
             found.append(f"nodes.{node}.selected_classes: {list(names)} names a class twice; name each once")
         for name in names:
-            if not re.fullmatch(r"[\w][\w .-]*", name):
+            if not re.fullmatch(r"[\w][\w .,'-]*", name):
                 found.append(
                     f"nodes.{node}.selected_classes: {name!r} cannot be part of a file name; "
-                    "use letters, digits, blanks, '.', '_', '-'"
+                    "use letters, digits, blanks, '.', ',', '_', '-'"
                 )
+    found += _different_splits(config)
     order = [s for s in ("generators", "adapters", "images") if s in config.stages]
     if list(config.stages) != order:
         found.append(f"stages: {list(config.stages)} is not in the order of the work; use {order}")
@@ -398,6 +459,21 @@ def _contradictions(config: Config) -> list[str]:
     return found
 
 
+def _different_splits(config: Config) -> Iterator[str]:
+    """Nodes that share a class of one data set, but would not agree on who owns which clip."""
+    for node, entry in config.nodes.items():
+        ours = config.data_of(node).model_dump(exclude={"max_seconds"})
+        for other, peer in config.peers(node).items():
+            theirs = config.data_of(other).model_dump(exclude={"max_seconds"})
+            shared = [name for name in entry.selected_classes if name in peer.selected_classes]
+            differs = [key for key in ours if ours[key] != theirs[key]]
+            if node < other and shared and differs:
+                yield (
+                    f"nodes {node} and {other} share the class {shared[0]} of one data set, but not its "
+                    f"{', '.join(differs)}: clips of one could be the other's; give both the same in nodes.N.dataset"
+                )
+
+
 def _sentence(error: ErrorDetails, values: dict[str, Any]) -> str:
     """One pydantic error as: key, what was seen, what is needed."""
     loc = [str(part) for part in error["loc"] if part not in TAGS]
@@ -415,12 +491,14 @@ def _sentence(error: ErrorDetails, values: dict[str, Any]) -> str:
 def _known_keys(loc: Sequence[str]) -> list[str]:
     """The keys that exist at a place of the configuration."""
     model: Any = Config
-    for part in loc:
-        if model is NodeConfig:
-            break
+    parts = iter(loc)
+    for part in parts:
         annotation = model.model_fields[part].annotation
         if part == "nodes":
+            next(parts)  # the node's number
             model = NodeConfig
+        elif part == "dataset":
+            model = DataConfig
         elif typing.get_origin(annotation) is not None:
             return sorted({key for option in typing.get_args(annotation) for key in option.model_fields})
         else:

@@ -7,13 +7,17 @@ say, so there is no file that two processes could both want to change: each writ
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import logging
+import os
+import random
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +38,12 @@ log = logging.getLogger(__name__)
 SHARD_BYTES = 64 * 2**20
 SHARD_SECONDS = 60.0
 """A shard is written when it has this size or age: a killed run loses no more."""
+
+MERGE_FROM = 8
+"""Small shards that are worth merging."""
+
+READERS = min(8, os.cpu_count() or 1)
+"""Recordings that are read at once, while the network hears."""
 
 BAD_SHOWN = 20
 """Bad recordings that one message names."""
@@ -89,14 +99,19 @@ def embed(
     found = cache.read(wanted) if cache else {}
     missing = {key: wanted[key] for key in dict.fromkeys(keys) if key not in found and key not in problems}
     if missing:
+        random.Random(os.urandom(8)).shuffle(order := list(missing))
         try:
-            for key, embedding in _compute(missing, config, max_seconds, device, progress, problems):
+            for key, embedding in _compute(
+                {k: missing[k] for k in order}, found, config, max_seconds, device, progress, problems
+            ):
                 found[key] = embedding
-                if cache:
-                    cache.add(key, embedding)
+                if cache and cache.add(key, embedding):
+                    found |= cache.read(missing.keys() - found.keys())
         finally:
             if cache:
                 cache.flush()
+        if cache:
+            cache.merge()
     if problems:
         raise VegasError(_told(clips, keys, wanted, problems))
     embeddings = torch.empty(len(clips), *encoders.shape(config))
@@ -120,33 +135,34 @@ def _told(clips: Sequence[Clip], keys: Sequence[str], wanted: dict[str, Clip], p
 
 def _compute(
     clips: dict[str, Clip],
+    found: Mapping[str, torch.Tensor],
     config: EncoderConfig,
     max_seconds: float,
     device: str,
     progress: bool,
     problems: dict[str, str],
 ) -> Iterator[tuple[str, torch.Tensor]]:
-    """Embeddings (float16) of ``clips`` by key, batch by batch; what cannot be used goes to ``problems``."""
+    """Embeddings (float16) of ``clips`` by key, batch by batch, but of those that have been ``found`` by then; what
+    cannot be used goes to ``problems``."""
     encoder = load_encoder(config, device)
-
-    def read(batch: Sequence[tuple[str, Clip]]) -> dict[str, np.ndarray]:
-        waveforms = {}
-        for key, clip in batch:
-            try:
-                waveforms[key] = clip.read(encoder.rate, max_seconds)
-            except VegasError as error:
-                problems[key] = str(error)
-        return waveforms
-
-    items = list(clips.items())
-    batches = [items[start : start + config.batch_size] for start in range(0, len(items), config.batch_size)]
-    bar = tqdm(total=len(items), desc="listening", unit="clip", mininterval=1, disable=not progress)
-    with bar, ThreadPoolExecutor(max_workers=1) as reader:
-        ahead = reader.submit(read, batches[0])
-        for position, batch in enumerate(batches, start=1):
-            waveforms = ahead.result()
-            if position < len(batches):  # read while the network hears
-                ahead = reader.submit(read, batches[position])
+    waiting, ahead = deque(clips.items()), deque[list[tuple[str, Future[np.ndarray]]]]()
+    bar = tqdm(total=len(clips), desc="listening", unit="clip", mininterval=1, disable=not progress)
+    with bar, ThreadPoolExecutor(READERS) as readers:
+        while waiting or ahead:
+            while waiting and len(ahead) < 2:  # read while the network hears
+                ahead.append([])
+                while waiting and len(ahead[-1]) < config.batch_size:
+                    key, clip = waiting.popleft()
+                    if key in found:
+                        bar.update()
+                    else:
+                        ahead[-1].append((key, readers.submit(clip.read, encoder.rate, max_seconds)))
+            waveforms = {}
+            for key, reading in (batch := ahead.popleft()):
+                try:
+                    waveforms[key] = reading.result()
+                except VegasError as error:
+                    problems[key] = str(error)
             if waveforms:
                 yield from zip(waveforms, encoder.encode(list(waveforms.values())).half(), strict=True)
             bar.update(len(batch))
@@ -164,43 +180,84 @@ class Cache:
     def read(self, wanted: Iterable[str]) -> dict[str, torch.Tensor]:
         """Those of ``wanted`` that the cache has, ``[S, D]`` float16. A damaged shard is told and removed."""
         rest, found = set(wanted), dict[str, torch.Tensor]()
-        for path in sorted(self._folder.glob("*.safetensors")):
-            if not rest:
-                break
-            try:
-                part = _read_shard(path, rest)
-            except FileNotFoundError:
-                continue
-            except (SafetensorError, ValueError) as error:
-                log.warning("%s is damaged (%s): removed, its clips are embedded again", path, error)
-                path.unlink(missing_ok=True)
-                continue
-            found |= part
-            rest -= part.keys()
+        looked_at: set[Path] = set()
+        while rest and (shards := sorted(set(self._folder.glob("*.safetensors")) - looked_at)):
+            # Again, if another process merges shards meanwhile: what vanished is in new ones.
+            for path in shards:
+                part = self._part(path, rest)
+                found |= part
+                rest -= part.keys()
+            looked_at.update(shards)
         return found
 
-    def add(self, key: str, embedding: torch.Tensor) -> None:
-        """Keep an embedding; it is on disk after :meth:`flush` at the latest."""
+    def _part(self, path: Path, wanted: set[str] | None) -> dict[str, torch.Tensor]:
+        """What a shard has of ``wanted`` (None: everything)."""
+        try:
+            return _read_shard(path, wanted)
+        except FileNotFoundError:
+            return {}
+        except (SafetensorError, ValueError) as error:
+            log.warning("%s is damaged (%s): removed, its clips are embedded again", path, error)
+            path.unlink(missing_ok=True)
+            return {}
+
+    def add(self, key: str, embedding: torch.Tensor) -> bool:
+        """Keep an embedding; it is on disk after :meth:`flush` at the latest. Tells whether a shard was written."""
         self._pending[key] = embedding.clone()
         self._bytes += embedding.nbytes
-        if self._bytes >= SHARD_BYTES or time.monotonic() - self._since >= SHARD_SECONDS:
+        if full := self._bytes >= SHARD_BYTES or time.monotonic() - self._since >= SHARD_SECONDS:
             self.flush()
+        return full
 
-    def flush(self) -> None:
+    def flush(self) -> Path | None:
         """Write what is not on disk yet, as one shard named by what it holds."""
+        path = None
         if self._pending:
             name = hashlib.sha256("".join(sorted(self._pending)).encode()).hexdigest()[:16]
             sums = {key: _checksum(value) for key, value in self._pending.items()}
             data = to_bytes(self._pending, metadata={"crc32": json.dumps(sums)})
-            write_atomically(self._folder / f"{name}.safetensors", data)
+            path = self._folder / f"{name}.safetensors"
+            write_atomically(path, data)
         self._pending, self._bytes, self._since = {}, 0, time.monotonic()
+        return path
+
+    def merge(self) -> None:
+        """Make few large shards of many small ones, unless another process is at it."""
+        small = sorted(path for path in self._folder.glob("*.safetensors") if _size(path) < SHARD_BYTES / 2)
+        if len(small) < MERGE_FROM:
+            return
+        with open(self._folder / ".merging", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return
+            merged: list[Path] = []
+            for path in small:
+                merged.append(path)
+                self._pending |= self._part(path, None)
+                self._bytes = sum(value.nbytes for value in self._pending.values())
+                if self._bytes >= SHARD_BYTES or path is small[-1]:
+                    written = self.flush()
+                    for old in merged:
+                        if old != written:
+                            old.unlink(missing_ok=True)
+                    merged = []
 
 
-def _read_shard(path: Path, wanted: set[str]) -> dict[str, torch.Tensor]:
+def _size(path: Path) -> float:
+    """Bytes of a file; a file that has vanished is not small."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return float("inf")
+
+
+def _read_shard(path: Path, wanted: set[str] | None) -> dict[str, torch.Tensor]:
     """Those of ``wanted`` in a shard; ValueError if one of them is not what was written."""
     with safe_open(path, framework="pt") as shard:
         sums = json.loads((shard.metadata() or {}).get("crc32", "{}"))
-        part = {key: shard.get_tensor(key) for key in wanted.intersection(shard.keys())}
+        keys = set(shard.keys())
+        part = {key: shard.get_tensor(key) for key in (keys if wanted is None else keys & wanted)}
     for key, value in part.items():
         if sums.get(key) != _checksum(value):
             raise ValueError(f"the embedding {key[:12]}… has changed")

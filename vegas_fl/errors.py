@@ -1,5 +1,9 @@
 """The one exception a user is meant to read."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 
 class VegasError(Exception):
     """A mistake in the input, told in sentences: what was seen, what is needed, what to do.
@@ -7,3 +11,8 @@ class VegasError(Exception):
     The command line prints its text without a traceback and exits with 1; a node that raises it
     answers the server with the text instead of dying.
     """
+
+
+def some(names: Sequence[str], shown: int = 5) -> str:
+    """The first of many names, and how many more there are: "a, b and 7 more"."""
+    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")

@@ -5,17 +5,19 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from vegas_fl import encoders, judge, splits
 from vegas_fl.checkpoints import find_adapters, find_generators
-from vegas_fl.config import Config, StudentConfig
+from vegas_fl.config import Config, DataConfig, StudentConfig
+from vegas_fl.datasets import missing_folder, open_dataset
 from vegas_fl.errors import VegasError
 from vegas_fl.rendering import flux
 
 
-def check(config: Config, nodes_are_here: bool) -> list[str]:
+def check(config: Config, nodes_are_here: bool, may_lack: bool = False) -> list[str]:
     """Sentences about what the run needs and does not have. Loads no network, writes nothing.
 
     Parameters
@@ -23,13 +25,16 @@ def check(config: Config, nodes_are_here: bool) -> list[str]:
     config : Config
     nodes_are_here : bool
         Whether the nodes' recordings and folders are on this machine; elsewhere each node checks its own.
+    may_lack : bool
+        Leave out what can still be brought, :func:`lacking`: a plan needs no data.
     """
     mistakes: list[str] = []
     if nodes_are_here and config.needs_recordings:
-        mistakes += splits.check(config.data, config.nodes)
+        mistakes += check_recordings(config, may_lack)
         mistakes += _problem(lambda: encoders.fingerprint(config.encoder))
-    mistakes += _generators(config)
-    mistakes += _adapters(config)
+    if not may_lack:
+        mistakes += _generators(config)
+        mistakes += _adapters(config)
     mistakes += _problem(lambda: flux.location(config.renderer))
     if config.tracking.wandb and importlib.util.find_spec("wandb") is None:
         mistakes.append(
@@ -48,6 +53,55 @@ def check(config: Config, nodes_are_here: bool) -> list[str]:
     for key, folder in folders.items():
         mistakes += _unwritable(key, Path(folder))
     return mistakes
+
+
+def lacking(config: Config, nodes_are_here: bool) -> list[str]:
+    """Folders of data sets and checkpoints that the run would need and that are not there, as sentences."""
+    absent = []
+    if nodes_are_here and config.needs_recordings:
+        absent = [_of(keys, told) for keys, data, _ in _data_sets(config) if (told := missing_folder(data))]
+    return list(dict.fromkeys([*absent, *_generators(config), *_adapters(config)]))
+
+
+def check_recordings(config: Config, may_lack: bool = False) -> list[str]:
+    """Mistakes of the data sets; with ``may_lack``, of those whose folder is not there only what shows without it."""
+    found = []
+    for keys, data, nodes in _data_sets(config):
+        if may_lack and missing_folder(data):
+            found += [_of(keys, mistake) for mistake in splits.settings_mistakes(data)]
+        else:
+            found += [_of(keys, mistake) for mistake in splits.check(data, config.peers(nodes[0]), nodes)]
+    if not found and config.targets == "caption":
+        found += _captions(config)
+    return list(dict.fromkeys(found))
+
+
+def _captions(config: Config) -> Iterator[str]:
+    """Nodes whose clips have no captions to learn."""
+    for node, entry in config.nodes.items():
+        data = config.data_of(node)
+        if missing_folder(data):
+            continue
+        dataset = open_dataset(data)
+        if not any(clip.caption for label in entry.selected_classes for clip in dataset.clips(label)):
+            yield (
+                f"targets=caption, but no clip of node {node} has a caption (data={data.name}); add captions.json to "
+                "the classes' folders of VEGAS, or use targets=attributes"
+            )
+
+
+def _data_sets(config: Config) -> Iterator[tuple[str, DataConfig, list[str]]]:
+    """Where its keys stand, the settings, and the nodes that read it with just these settings."""
+    groups: dict[DataConfig, list[str]] = {}
+    for node in config.nodes:
+        groups.setdefault(config.data_of(node), []).append(node)
+    for data, nodes in groups.items():
+        yield "data" if data == config.data else f"nodes.{nodes[0]}.dataset", data, nodes
+
+
+def _of(keys: str, mistake: str) -> str:
+    """A sentence about ``data.…`` that names the keys where they stand."""
+    return re.sub(rf"\bdata\.(?={'|'.join(DataConfig.model_fields)})", f"{keys}.", mistake)
 
 
 def adapter_files(config: Config, node: str) -> dict[str, Path]:

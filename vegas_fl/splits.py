@@ -3,8 +3,9 @@
 Everything is drawn from ``data.split_seed`` and the class, so that every node computes its own part without
 asking the others: a class's clips are shuffled, dealt out to its owners (disjoint, complete), and each
 owner's share is split, class by class. With folds, they are dealt within each fold, and folds decide the rest.
-Shares are even, or drawn from a Dirichlet distribution (Hsu et al. 2019, "Measuring the effects of non-identical
-data distribution for federated visual classification").
+Shares are even, drawn from a Dirichlet distribution (Hsu et al. 2019, "Measuring the effects of non-identical
+data distribution for federated visual classification"), or even among few of the nodes ("pathological", McMahan et
+al. 2017).
 """
 
 from __future__ import annotations
@@ -49,6 +50,13 @@ class Split:
     test: Parts
     notes: list[str]
 
+    def manifest(self) -> dict[str, dict[str, list[str]]]:
+        """The ids of its clips by part and class, sorted: the same for the same clips."""
+        return {
+            part: {label: sorted(clip.id for clip in clips) for label, clips in getattr(self, part).items()}
+            for part in PARTS
+        }
+
 
 def split_evenly(total: int, classes: Sequence[str]) -> dict[str, int]:
     """Share ``total`` among ``classes``; what remains goes to the first ones: 5 of a, b, c are 2, 2, 1."""
@@ -67,7 +75,7 @@ def node_clips(config: DataConfig, nodes: Mapping[str, NodeEntry], node_id: str,
     VegasError
         What :func:`check` finds for this node.
     """
-    if mistakes := [*_settings(config), *_contents(config, nodes, [node_id], dataset)]:
+    if mistakes := [*settings_mistakes(config), *_contents(config, nodes, [node_id], dataset)]:
         raise VegasError("\n".join(mistakes))
     node = nodes[node_id]
     shares = _shares(config, nodes, dataset)
@@ -86,14 +94,23 @@ def node_clips(config: DataConfig, nodes: Mapping[str, NodeEntry], node_id: str,
     return split
 
 
-def check(config: DataConfig, nodes: Mapping[str, NodeEntry]) -> list[str]:
-    """Everything that is wrong with the data settings and with who owns what, as sentences. Reads no audio."""
-    mistakes = list(_settings(config))
+def check(config: DataConfig, nodes: Mapping[str, NodeEntry], ids: Sequence[str] | None = None) -> list[str]:
+    """Everything that is wrong with the data settings and with who owns what, as sentences. Reads no audio.
+
+    Parameters
+    ----------
+    config : DataConfig
+    nodes : mapping
+        All nodes that read this data set.
+    ids : sequence of str, optional
+        Those to check; default: all.
+    """
+    mistakes = list(settings_mistakes(config))
     try:
         dataset = open_dataset(config)
     except VegasError as error:
         return [*mistakes, str(error)]
-    mistakes += dict.fromkeys(_contents(config, nodes, list(nodes), dataset))
+    mistakes += dict.fromkeys(_contents(config, nodes, list(nodes) if ids is None else ids, dataset))
     if not mistakes:
         try:
             _shares(config, nodes, dataset)
@@ -102,7 +119,7 @@ def check(config: DataConfig, nodes: Mapping[str, NodeEntry]) -> list[str]:
     return mistakes
 
 
-def _settings(config: DataConfig) -> Iterator[str]:
+def settings_mistakes(config: DataConfig) -> Iterator[str]:
     """Mistakes that show without the data."""
     ratios = (config.train_ratio, config.val_ratio, config.test_ratio)
     if abs(sum(ratios) - 1) > 1e-6:
@@ -223,6 +240,8 @@ def _shares(config: DataConfig, nodes: Mapping[str, NodeEntry], dataset: Dataset
     labels = sorted({label for node in nodes.values() for label in node.selected_classes})
     if config.partition == "even":
         return dict.fromkeys(labels)
+    if config.partition == "pathological":
+        return _few_classes(config, nodes, labels)
     sizes = {label: len(_training(config, dataset.clips(label))) for label in labels}
     for attempt in range(DRAWS):
         random = np.random.default_rng(derive_seed(config.split_seed, "dirichlet", config.dirichlet_alpha, attempt))
@@ -239,6 +258,32 @@ def _shares(config: DataConfig, nodes: Mapping[str, NodeEntry], dataset: Dataset
         f"data.partition=dirichlet: with data.dirichlet_alpha={config.dirichlet_alpha:g}, {sum(sizes.values())} clips "
         f"left one of {len(nodes)} nodes without any in {DRAWS} draws; use fewer nodes, or a larger alpha"
     )
+
+
+def _few_classes(
+    config: DataConfig, nodes: Mapping[str, NodeEntry], labels: Sequence[str]
+) -> dict[str, np.ndarray | None]:
+    """Even shares for the nodes that a class is given to, nothing for the others that select it.
+
+    Raises
+    ------
+    VegasError
+        A class would be given to nobody.
+    """
+    random = np.random.default_rng(derive_seed(config.split_seed, "pathological", config.classes_per_node))
+    given: dict[str, list[str]] = {label: [] for label in labels}
+    for node in (sorted(nodes, key=int)[i] for i in random.permutation(len(nodes))):
+        wanted = [
+            sorted(nodes[node].selected_classes)[i] for i in random.permutation(len(nodes[node].selected_classes))
+        ]
+        for label in sorted(wanted, key=lambda label: len(given[label]))[: config.classes_per_node]:
+            given[label].append(node)
+    if orphans := [label for label in labels if not given[label]]:
+        raise VegasError(
+            f"data.partition=pathological: {len(nodes)} nodes of data.classes_per_node={config.classes_per_node} leave "
+            f"{', '.join(orphans)} to nobody; give them more classes, or use more nodes"
+        )
+    return {label: np.array([float(n in given[label]) for n in _owners(nodes, label)]) for label in labels}
 
 
 def _bounds(share: np.ndarray, count: int) -> np.ndarray:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from vegas_fl import tensorfiles
 from vegas_fl.adapters import Conditioning
@@ -14,9 +15,17 @@ from vegas_fl.classes import prompt
 from vegas_fl.config import RendererConfig
 from vegas_fl.rendering import flux
 
+PROMPTS_AT_ONCE = 64
+"""Prompts a pass of the text encoders."""
+
 
 def text_targets(classes: Sequence[str], config: RendererConfig, cache: Path, device: str) -> Conditioning:
-    """The embeddings of the prompts of K classes.
+    """The embeddings of the prompts of K classes: clip ``[K, P]``, t5 ``[K, T, C]``, float32, in their order."""
+    return prompt_targets([prompt(name) for name in classes], config, cache, device)
+
+
+def prompt_targets(prompts: Sequence[str], config: RendererConfig, cache: Path, device: str) -> Conditioning:
+    """The embeddings of N prompts.
 
     Kept in ``cache`` by encoder fingerprint and prompt, so the text encoders (9.8 GB of FLUX.1) are loaded
     only for prompts that were never seen, and freed at once.
@@ -24,21 +33,47 @@ def text_targets(classes: Sequence[str], config: RendererConfig, cache: Path, de
     Returns
     -------
     Conditioning
-        clip ``[K, P]``, t5 ``[K, T, C]``, float32, in the order of ``classes``.
+        clip ``[N, P]``, t5 ``[N, T, C]``, float32, in the order of ``prompts``.
     """
     fingerprint = flux.text_fingerprint(config)
-    paths = {name: cache / "targets" / fingerprint / f"{_key(prompt(name))}.safetensors" for name in classes}
-    if missing := [name for name, path in paths.items() if not path.exists()]:
+    paths = {text: cache / "targets" / fingerprint / f"{_key(text)}.safetensors" for text in prompts}
+    missing = [text for text, path in paths.items() if not path.exists()]
+    if missing:
         pipeline = flux.load_text_encoders(config, device)
-        with torch.no_grad():
-            t5, clip, _ = pipeline.encode_prompt(
-                [prompt(name) for name in missing], None, max_sequence_length=config.max_sequence_length
-            )
+        for start in range(0, len(missing), PROMPTS_AT_ONCE):
+            batch = missing[start : start + PROMPTS_AT_ONCE]
+            with torch.no_grad():
+                t5, clip, _ = pipeline.encode_prompt(batch, None, max_sequence_length=config.max_sequence_length)
+            for text, clip_target, t5_target in zip(batch, clip.float(), t5.float(), strict=True):
+                tensorfiles.save(paths[text], {"clip": clip_target, "t5": t5_target}, {"prompt": text})
         del pipeline
-        for name, clip_target, t5_target in zip(missing, clip.float(), t5.float(), strict=True):
-            tensorfiles.save(paths[name], {"clip": clip_target, "t5": t5_target}, {"prompt": prompt(name)})
-    loaded = [tensorfiles.load(paths[name], prompt=prompt(name)).tensors for name in classes]
-    return Conditioning(torch.stack([t["clip"] for t in loaded]), torch.stack([t["t5"] for t in loaded]))
+    loaded = {text: tensorfiles.load(path, prompt=text).tensors for text, path in paths.items()}
+    return Conditioning(*(torch.stack([loaded[text][branch] for text in prompts]) for branch in ("clip", "t5")))
+
+
+def spread(classes: Conditioning, labels: Tensor, own: Conditioning) -> Conditioning:
+    """Targets that differ within a class and are the class's on average.
+
+    A prompt of several adjectives may lie nearer to another class's prompt than to its own's. So only the differences
+    between the clips of a class are taken from their own prompts: target = class + own - mean of own over the class.
+
+    Parameters
+    ----------
+    classes : Conditioning
+        Targets of K classes.
+    labels : Tensor [N]
+        The class of each clip.
+    own : Conditioning
+        Embeddings of the clips' own prompts, N.
+    """
+    targets = []
+    for of_class, of_clip in zip(classes, own, strict=True):
+        moved = of_class[labels].clone()
+        for label in labels.unique():
+            mine = labels == label
+            moved[mine] += of_clip[mine] - of_clip[mine].mean(0)
+        targets.append(moved)
+    return Conditioning(*targets)
 
 
 def _key(text: str) -> str:

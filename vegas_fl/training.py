@@ -27,8 +27,9 @@ def train_adapter(
     targets: Conditioning,
     config: AdapterConfig,
     epochs: int,
+    clip_targets: Conditioning | None = None,
 ) -> dict[str, float]:
-    """Train both branches of ``adapter`` in place; every clip is pulled to the target of its own class.
+    """Train both branches of ``adapter`` in place; every clip is pulled to the target of its own class, or to its own.
 
     The branches share no weight, so each has its own AdamW and learning rate. The order of the clips
     comes from torch's global generator: call inside :func:`vegas_fl.seeds.reproducible`.
@@ -48,6 +49,8 @@ def train_adapter(
         Learning rates, weight decay, batch size.
     epochs : int
         Passes over the clips; 0 leaves the adapter as it is.
+    clip_targets : Conditioning, optional
+        A target for each clip instead: clip [N, P], t5 [N, T, C].
 
     Returns
     -------
@@ -78,7 +81,8 @@ def train_adapter(
     for _ in range(epochs):
         totals = torch.zeros(2)
         for batch in torch.randperm(len(x)).split(config.batch_size):
-            wanted = Conditioning(*(target[labels[batch]] for target in targets))
+            rows = labels[batch] if clip_targets is None else batch
+            wanted = Conditioning(*(target[rows] for target in (clip_targets or targets)))
             losses = branch_losses(adapter(x[batch]), wanted, scales)
             for optimizer in optimizers:
                 optimizer.zero_grad()

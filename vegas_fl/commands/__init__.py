@@ -29,11 +29,13 @@ def is_command(arguments: list[str]) -> bool:
 
 
 def main(arguments: list[str]) -> None:
-    """Run a tool; a mistake ends it with a sentence and code 1."""
-    from vegas_fl.commands import bench, compare, report  # noqa: F401 (they add themselves to app)
+    """Run a tool; a mistake ends it with a sentence and code 1, one of the configuration with 2."""
+    from vegas_fl.commands import bench, compare, data, import_checkpoint, import_config, report  # noqa: F401
 
     try:
         app(args=arguments, prog_name="vegas-fl")
     except VegasError as error:
+        from vegas_fl.config import ConfigError
+
         print(error, file=sys.stderr)
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, ConfigError) else 1)

@@ -53,3 +53,29 @@ def scale(
     from vegas_fl.benchmarks import scale as benchmark
 
     print(benchmark.table(tuple(nodes)))
+
+
+@bench.command()
+def embedding(
+    clips: Annotated[int, typer.Option(help="How many toy clips.")] = 10_000,
+    processes: Annotated[int, typer.Option(help="How many processes embed the same clips at the same time.")] = 2,
+    cache: Annotated[Path | None, typer.Option(help="Folder of the cache, kept; default: one that is removed.")] = None,
+) -> None:
+    """Embed toy clips, and again from the cache."""
+    import tempfile
+
+    from vegas_fl.benchmarks import embedding as benchmark
+
+    with tempfile.TemporaryDirectory() as folder:
+        print("\n".join(benchmark.bench(clips, processes, cache or Path(folder))))
+
+
+@bench.command()
+def targets(
+    root: Annotated[Path, typer.Argument(help="ESC-50, or a part of it with the classes of ESC-10.")],
+    seeds: Annotated[int, typer.Option(help="How many seeds.")] = 3,
+) -> None:
+    """Text targets of classes against targets of clips: accuracy, and how much outputs vary within a class."""
+    from vegas_fl.benchmarks import targets as benchmark
+
+    print(benchmark.bench(root, range(seeds)))

@@ -10,6 +10,8 @@ from vegas_fl.config import DataConfig
 from vegas_fl.datasets.esc50 import Esc50
 from vegas_fl.datasets.folder import ClassFolders
 from vegas_fl.datasets.toy import Toy
+from vegas_fl.datasets.vegas import Vegas
+from vegas_fl.datasets.vggsound import VggSound
 from vegas_fl.errors import VegasError
 
 
@@ -30,6 +32,15 @@ class Dataset(Protocol):
         """
 
 
+LAYOUTS: dict[str, type[Esc50] | type[ClassFolders] | type[Vegas] | type[VggSound]] = {
+    "esc50": Esc50,
+    "folder": ClassFolders,
+    "vegas": Vegas,
+    "vggsound": VggSound,
+}
+"""The data sets that lie in a folder: ``data.name`` → reader."""
+
+
 def open_dataset(config: DataConfig) -> Dataset:
     """Open the data set ``config`` names. Reads lists of files, no audio.
 
@@ -40,12 +51,21 @@ def open_dataset(config: DataConfig) -> Dataset:
     """
     if config.name == "toy":
         return Toy(config.clips_per_class)
-    layouts: dict[str, type[Esc50] | type[ClassFolders]] = {"esc50": Esc50, "folder": ClassFolders}
-    layout = layouts[config.name]
+    if absent := missing_folder(config):
+        raise VegasError(absent)
+    assert config.root is not None
+    return LAYOUTS[config.name](Path(config.root).expanduser())
+
+
+def missing_folder(config: DataConfig) -> str | None:
+    """Which folder the data set would need and does not have, as a sentence; None if it is there or none is needed."""
+    if config.name == "toy":
+        return None
+    needs = f"data={config.name} needs {LAYOUTS[config.name].NEEDS}"
     if not config.root:
-        raise VegasError(f"data.root is not set, and data={config.name} needs {layout.NEEDS}; add data.root=FOLDER")
+        return f"data.root is not set, and {needs}; add data.root=FOLDER"
     root = Path(config.root).expanduser()
     if not root.is_dir():
         seen = "is not a folder" if root.exists() else "does not exist"
-        raise VegasError(f"data.root={config.root} {seen}; data={config.name} needs {layout.NEEDS}")
-    return layout(root)
+        return f"data.root={config.root} {seen}; {needs}"
+    return None

@@ -10,7 +10,7 @@ import csv
 from pathlib import Path
 
 from vegas_fl.clips import Clip, FileClip
-from vegas_fl.errors import VegasError
+from vegas_fl.errors import VegasError, some
 
 COLUMNS = ("filename", "fold", "category")
 
@@ -43,7 +43,8 @@ class Esc50:
         if not name or not label or not fold.isdecimal():
             raise VegasError(f"{place}: filename {name!r}, fold {fold!r}, category {label!r}; a clip needs all three")
         path = self._audio / name
-        self._clips.setdefault(label, []).append(FileClip(label, str(path), int(fold), path))
+        clip = FileClip(label, str(path), int(fold), path, source=row.get("src_file") or None)
+        self._clips.setdefault(label, []).append(clip)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -52,9 +53,8 @@ class Esc50:
     def clips(self, label: str) -> list[Clip]:
         clips = self._clips.get(label, [])
         if absent := [clip.name for clip in clips if not Path(clip.name).is_file()]:
-            shown = ", ".join(absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
             raise VegasError(
-                f"{len(absent)} of {len(clips)} files that meta/esc50.csv lists for {label} are missing: {shown}; "
-                "restore them or take them out of the csv"
+                f"{len(absent)} of {len(clips)} files that meta/esc50.csv lists for {label} are missing: "
+                f"{some(absent)}; restore them or take them out of the csv"
             )
         return list(clips)

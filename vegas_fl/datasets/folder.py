@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vegas_fl.clips import AUDIO_FILES, Clip, FileClip
+from vegas_fl.clips import AUDIO_FILES, Clip, FileClip, recordings
 from vegas_fl.errors import VegasError
 
 
@@ -14,10 +14,10 @@ class ClassFolders:
     NEEDS = "a folder that holds a folder of recordings per class"
 
     def __init__(self, root: Path) -> None:
-        self._clips = {
+        self._clips: dict[str, list[FileClip]] = {
             folder.name: clips
             for folder in sorted(root.iterdir())
-            if folder.is_dir() and not folder.name.startswith(".") and (clips := _recordings(folder))
+            if folder.is_dir() and not folder.name.startswith(".") and (clips := recordings(folder, folder.name))
         }
         if not self._clips:
             raise VegasError(
@@ -31,12 +31,3 @@ class ClassFolders:
 
     def clips(self, label: str) -> list[Clip]:
         return list(self._clips.get(label, []))
-
-
-def _recordings(folder: Path) -> list[Clip]:
-    """Its recordings, by name; hidden files (such as macOS's ``._x.wav``) are none."""
-    return [
-        FileClip(folder.name, str(path), None, path)
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in AUDIO_FILES and not path.name.startswith(".")
-    ]

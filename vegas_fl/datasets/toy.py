@@ -96,6 +96,9 @@ class ToyClip(Clip):
             sound = np.clip(soxr.resample(sound, synthesis.RATE, rate), -1.0, 1.0).astype(np.float32)
         return sound[: round(max_seconds * rate)]
 
+    def format(self) -> tuple[float, int]:
+        return float(synthesis.SECONDS), synthesis.RATE
+
 
 def report(clips_per_class: int = 50, classes: Sequence[str] | None = None) -> dict[str, Any]:
     """What YAMNet makes of the toy clips.

@@ -22,7 +22,7 @@ def load_encoder(config: EncoderConfig, device: str = "cpu") -> AudioEncoder:
         return yamnet.YamNetEncoder(yamnet.locate(config.model), config.tokens, device)
     from vegas_fl.encoders import ast
 
-    return ast.AstEncoder(ast.locate(config.model, config.revision), config.tokens, device)
+    return ast.AstEncoder(ast.locate(config.model, config.revision), config.tokens, device, config.batch_size)
 
 
 def fingerprint(config: EncoderConfig) -> str:

@@ -17,7 +17,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
 
-from vegas_fl.encoders.base import AudioEncoder, hash_files, pool_time
+from vegas_fl.encoders.base import AudioEncoder, hash_files, in_equal_batches, pool_time
 from vegas_fl.errors import VegasError
 
 FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
@@ -69,7 +69,8 @@ class AstEncoder(AudioEncoder):
     reaches (not the padding) over time.
     """
 
-    def __init__(self, folder: Path, tokens: int, device: str = "cpu") -> None:
+    def __init__(self, folder: Path, tokens: int, device: str = "cpu", batch_size: int = 1) -> None:
+        self._batch_size = batch_size
         self._network = ASTModel.from_pretrained(folder, local_files_only=True).eval().to(device)  # type: ignore[arg-type]
         self._network.requires_grad_(False)
         self._extractor = ASTFeatureExtractor.from_pretrained(folder, local_files_only=True)
@@ -86,7 +87,10 @@ class AstEncoder(AudioEncoder):
     @torch.inference_mode()
     def encode(self, waveforms: Sequence[np.ndarray]) -> torch.Tensor:
         features = self._extractor(list(waveforms), sampling_rate=self.rate, return_tensors="pt").input_values
-        hidden = self._network(features.to(self._device)).last_hidden_state.float().cpu()
+        hidden = in_equal_batches(
+            lambda part: self._network(part).last_hidden_state, features.to(self._device), self._batch_size
+        )
+        hidden = hidden.float().cpu()
         if self.tokens == 1:
             return hidden[:, :1].clone()
         if self.tokens == self._grid.all:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import functools
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +53,18 @@ class AudioEncoder(abc.ABC):
 def pool_time(frames: torch.Tensor, tokens: int) -> torch.Tensor:
     """Average ``[F, D]`` over time to ``[tokens, D]``; fewer frames than tokens are repeated."""
     return F.adaptive_avg_pool1d(frames.T[None], tokens)[0].T
+
+
+def in_equal_batches(network: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tensor, size: int) -> torch.Tensor:
+    """``network`` of ``inputs`` ``[N, ...]``, always ``size`` at a time; zeros fill the last batch.
+
+    Kernels round differently for other batch sizes: so what is embedded does not depend on what else is.
+    """
+    outputs = []
+    for part in inputs.split(size):
+        filled = torch.cat([part, part.new_zeros(size - len(part), *part.shape[1:])]) if len(part) < size else part
+        outputs.append(network(filled)[: len(part)])
+    return torch.cat(outputs)
 
 
 def hash_files(files: Iterable[Path], *settings: object) -> str:

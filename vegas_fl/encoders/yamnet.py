@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import vegas_tiny
-from vegas_fl.encoders.base import AudioEncoder, hash_files, pool_time
+from vegas_fl.encoders.base import AudioEncoder, hash_files, in_equal_batches, pool_time
 from vegas_fl.errors import VegasError
 from vegas_fl.tensorfiles import misfit
 
@@ -62,8 +62,8 @@ class YamNetEncoder(AudioEncoder):
     def features(self, waveforms: Sequence[np.ndarray]) -> list[torch.Tensor]:
         """Per clip, its patches' features ``[F_i, 1024]``; patches of all clips go through together."""
         patches = [self._network.patches(torch.as_tensor(w, device=self._device)) for w in waveforms]
-        features = [self._network.features(part) for part in torch.cat(patches).split(PATCHES_AT_ONCE)]
-        return list(torch.cat(features).cpu().split([len(p) for p in patches]))
+        features = in_equal_batches(self._network.features, torch.cat(patches), PATCHES_AT_ONCE)
+        return list(features.cpu().split([len(p) for p in patches]))
 
     @torch.inference_mode()
     def classify(self, frames: torch.Tensor) -> torch.Tensor:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from vegas_fl.config import GeneratorConfig, GMMConfig
+from vegas_fl.config import GeneratorConfig, GMMConfig, MLPConfig
+from vegas_fl.errors import VegasError
 from vegas_fl.generators.base import Sampler
 from vegas_fl.generators.gmm import GMM, GMMSampler, fit_gmm
+from vegas_fl.generators.mlp import MLPSampler
 from vegas_fl.generators.vae import VAE, VAESampler, train_vae
 
 __all__ = ["Sampler", "build_sampler", "train_generator"]
@@ -20,6 +22,8 @@ def build_sampler(tokens: int, width: int, config: GeneratorConfig) -> Sampler:
     """An untrained sampler of ``[S, D]`` embeddings: what a state dict is checked against and loaded into."""
     if isinstance(config, GMMConfig):
         return GMMSampler(tokens, width, config)
+    if isinstance(config, MLPConfig):
+        return MLPSampler(tokens, width, config)
     return VAESampler(tokens, width, config)
 
 
@@ -30,4 +34,6 @@ def train_generator(x: Tensor, config: GeneratorConfig) -> tuple[VAE | GMM, dict
     """
     if isinstance(config, GMMConfig):
         return fit_gmm(x, config)
+    if isinstance(config, MLPConfig):
+        raise VegasError("generator.name=mlp is for imported generators, it is never trained; use generator=vae or gmm")
     return train_vae(x, config)

@@ -1,0 +1,60 @@
+"""Text targets of a node's own clips (``targets=caption`` or ``attributes``). Made on the node: captions and what is
+measured of recordings do not leave it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+
+from clients.node import Node
+from vegas_fl import attributes
+from vegas_fl.adapters import Conditioning
+from vegas_fl.classes import words
+from vegas_fl.clips import Clip
+from vegas_fl.embeddings import READERS
+from vegas_fl.targets import prompt_targets, spread
+from vegas_fl.tensorfiles import write_atomically
+
+RATE = 16_000
+"""Hz at which attributes are measured."""
+
+
+def clip_targets(node: Node, labels: torch.Tensor) -> Conditioning | None:
+    """Targets of the node's training clips, in the order of :meth:`Node.embeddings`; None: those of their classes.
+
+    Parameters
+    ----------
+    node : Node
+    labels : Tensor [N]
+        Class index of each clip.
+    """
+    if node.config.targets == "class":
+        return None
+    clips = [clip for clips in node.clips.train.values() for clip in clips]
+    if node.config.targets == "caption":
+        texts = [clip.caption or words(clip.label) for clip in clips]
+    else:
+        found = _attributes(clips, node.data.max_seconds, Path(node.config.paths.cache).expanduser())
+        texts = [attributes.described(clip.label, mine) for clip, mine in zip(clips, found, strict=True)]
+    cache = Path(node.config.paths.cache).expanduser()
+    own = prompt_targets([f"a photo of {text}" for text in texts], node.config.renderer, cache, node.device)
+    return spread(node.targets, labels, own)
+
+
+def _attributes(clips: Sequence[Clip], max_seconds: float, cache: Path) -> list[list[str]]:
+    """The words for each clip; kept for the next round."""
+    name = hashlib.sha256("".join([clip.content() for clip in clips]).encode()).hexdigest()[:16]
+    path = cache / "attributes" / f"{name}-{max_seconds:g}s.json"
+    if path.exists():
+        kept: list[list[str]] = json.loads(path.read_text("utf8"))
+        return kept
+    with ThreadPoolExecutor(READERS) as readers:
+        measured = readers.map(lambda clip: attributes.measure(clip.read(RATE, max_seconds), RATE), clips)
+        found = [each.words for each in measured]
+    write_atomically(path, json.dumps(found).encode())
+    return found

@@ -1,0 +1,211 @@
+"""JSON configurations of the replaced system, as its guide shows them, become experiments."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.command import vegas
+from vegas_fl.config import Config
+from vegas_fl.errors import VegasError
+from vegas_fl.importing import commented_json, experiment
+from vegas_fl.importing.keys import KEYS, NODE_KEYS, tables
+from vegas_fl.importing.settings import Import, translate
+
+PAGE = Path(__file__).parents[1] / "conf" / "coming-from-json.md"
+
+GUIDE = """{
+  // Step 3 of the guide
+  "use_generator": true,
+  "use_pretrained_generators": true,
+  "generator_load_checkpoint": true,
+  "generator_checkpoint_dir": "checkpoints/generators/vegas-2n-2c-200s",  // "not" a comment: //
+  "generator_training_mode": false,  /* NO training! */
+  "adapter_load_checkpoint": true,
+  "adapter_checkpoint_dir": "checkpoints/adapters/vegas-2n-2c-200s",
+  "global_model_train": false,
+  "generate_nodes_images_frequency": 1,
+  "generate_from_clip_text_embeddings": true,
+  "generate_from_t5_text_embeddings": false,
+  "images_output_dir": "output_images/vegas-2n-2c-200s-generate",
+  "num_clients": 3,
+  "nodes": {
+    "0": {"selected_classes": ["dog"], "samples_per_node": 200},
+    "1": {"selected_classes": ["chainsaw"], "samples_per_node": 200,},  # two nodes
+  },
+  "global_rounds": 1,
+  "local_epochs": 1,
+}"""
+
+
+def imported(old: dict[str, Any], run: str = "vegas-2n-2c-200s", **options: Any) -> tuple[Import, Config]:
+    new = translate(old, run, **{"size": "tiny", **options})
+    return new, experiment.tried(experiment.text(new, "old.json"))
+
+
+def node(*classes: str, **more: Any) -> dict[str, Any]:
+    return {"selected_classes": list(classes), "samples_per_node": 200, **more}
+
+
+def two(**more: Any) -> dict[str, Any]:
+    return {"nodes": {"0": node("dog"), "1": node("chainsaw")}, **more}
+
+
+def test_the_guides_generation_step(tmp_path: Path) -> None:
+    (tmp_path / "a2v_vegas_2n_2c_200s_generate.json").write_text(GUIDE)
+    done = vegas(tmp_path, "import-config", "a2v_vegas_2n_2c_200s_generate.json")
+    assert "num_clients is 3, but nodes has 2" in done.stdout
+    assert "generator_load_checkpoint: checkpoints are always saved" in done.stdout
+    shown = vegas(
+        tmp_path, "--config-dir", ".", "experiment=a2v_vegas_2n_2c_200s_generate_imported", "--cfg", "job"
+    ).stdout
+    for line in (
+        "run: vegas-2n-2c-200s-generate",
+        "images_output_dir: output_images/vegas-2n-2c-200s-generate",
+        "checkpoint_dir: checkpoints/generators/vegas-2n-2c-200s",
+        "checkpoint_dir: checkpoints/adapters/vegas-2n-2c-200s",
+        "name: vegas",
+        "model: black-forest-labs/FLUX.1-schnell",
+    ):
+        assert line in shown
+    assert "clip: adapter\n  t5: none" in shown
+    again = vegas(tmp_path, "import-config", "a2v_vegas_2n_2c_200s_generate.json", code=1)
+    assert "--overwrite" in again.stderr
+    same = vegas(tmp_path, "import-config", "a2v_vegas_2n_2c_200s_generate.json", "--output", "esc10_10n.yaml", code=1)
+    assert "choose another name" in same.stderr
+
+
+def test_it_is_the_experiment_of_that_name() -> None:
+    old = commented_json.json.loads(json.dumps(two(generator_training_mode=True)))
+    _, config = imported(old)
+    assert config.stages == ("generators",)
+    assert {n: e.selected_classes for n, e in config.nodes.items()} == {"0": ("dog",), "1": ("chainsaw",)}
+
+
+@pytest.mark.parametrize(
+    ("more", "name", "stages"),
+    [
+        ({"adapter_aggregation_mode": "none"}, "standalone", ("adapters",)),
+        ({"adapter_aggregation_mode": "avg"}, "fedavg", ("adapters",)),
+        ({"adapter_aggregation_mode": "kd", "kd_training_epochs": 10}, "kd", ("adapters",)),
+        ({"global_model_train_from_generator": True, "adapter_aggregation_mode": "avg"}, "replay", ("adapters",)),
+        ({"adapter_aggregation_mode": "kd", "generate_nodes_images_frequency": 5}, "kd", ("adapters", "images")),
+        (
+            {"adapter_aggregation_mode": "none", "generate_nodes_images_frequency": 1},
+            "standalone",
+            ("adapters", "images"),
+        ),
+        ({"generator_training_mode": True, "generate_nodes_images_frequency": 1}, "standalone", ("generators",)),
+    ],
+)
+def test_modes(more: dict[str, Any], name: str, stages: tuple[str, ...]) -> None:
+    _, config = imported(two(**more))
+    assert (config.aggregation.name, config.stages) == (name, stages)
+
+
+def test_values_are_taken_over_whatever_section_they_stand_in() -> None:
+    old = two(
+        general={"global_rounds": 7, "seed": 3},
+        feda2v={"kd_learning_rate": 0.002, "kd_samples_per_class": 50, "adapter_aggregation_mode": "kd"},
+        eval_gap=2,
+        local_epochs=4,
+        batch_size=8,
+        generate_low_memomy_footprint=False,
+    )
+    _, config = imported(old)
+    assert (config.rounds, config.seed, config.evaluation.every, config.adapter.local_epochs) == (7, 3, 2, 4)
+    assert config.aggregation.model_dump(include={"learning_rate", "samples_per_class"}) == {
+        "learning_rate": 0.002,
+        "samples_per_class": 50,
+    }
+    assert (config.adapter.batch_size, config.renderer.low_memory) == (8, False)
+
+
+def test_text_flags_mean_what_is_asked_for() -> None:
+    old = two(generate_from_clip_text_embeddings=True, generate_from_t5_text_embeddings=False)
+    assert imported(old)[1].conditioning.model_dump() == {"clip": "adapter", "t5": "none"}
+    assert imported(old, text_flags="code")[1].conditioning.model_dump() == {"clip": "text", "t5": "adapter"}
+
+
+def test_data_sets_classes_and_samples() -> None:
+    nodes = {
+        "0": {"dataset": "ESC50", "selected_classes": ["rooster"], "train_folds": [1, 2], "test_folds": [4]},
+        "1": {"dataset": "VEGAS", "excluded_classes": ["dog"], "num_samples_per_class": 20, "node_split_seed": 7},
+        "2": {"dataset": "VEGAS", "selected_classes": ["dog"], "samples_per_node": 30},
+    }
+    _, config = imported({"nodes": nodes})
+    assert config.data.name == "vegas"
+    first = config.data_of("0")
+    assert (first.name, first.train_folds, first.test_folds) == ("esc50", (1, 2), (4,))
+    assert len(config.nodes["1"].selected_classes) == 9
+    assert [config.nodes[i].samples_per_node for i in "012"] == [200, 180, 30]
+    assert config.data.split_seed == 7
+
+
+@pytest.mark.parametrize(
+    ("old", "seen"),
+    [
+        (two(num_clients=3), "num_clients is 3, but nodes has 2"),
+        (two(generator_checkpoint_dir="checkpoints/generators/vegas-10n-10c-400s"), "another run's checkpoints"),
+        ({"nodes": {"0": node("dgo")}}, "there is no 'dgo'; did you mean dog?"),
+        ({"nodes": {"0": node("dog"), "1": node("dog")}}, "all hold all of dog there"),
+        ({"nodes": {"0": node("dog", num_nodes=4, node_split_id=0)}}, "num_nodes is 4, but 1 nodes hold dog"),
+        (
+            {"nodes": {str(i): node("dog", num_nodes=2, node_split_id=0) for i in range(2)}},
+            "the same share of dog (node_split_id): overlapping",
+        ),
+        (two(adapter_aggregation_mode="mean"), "none of none, avg, kd"),
+        ({"nodes": {"0": node("dog", dataset="AudioSet")}}, "taken for a folder per class"),
+        ({"nodes": {str(i): node("dog", node_split_seed=i) for i in range(2)}}, "differ (0, 1)"),
+    ],
+)
+def test_known_mistakes_are_pointed_out(old: dict[str, Any], seen: str) -> None:
+    assert any(seen in sentence for sentence in imported(old)[0].suspicious)
+
+
+def test_a_typo_is_told_and_so_is_what_it_meant() -> None:
+    new, _ = imported(two(gloabl_rounds=3, favourite_colour="blue"))
+    assert "gloabl_rounds: did you mean global_rounds? It was ignored there" in new.unsupported
+    assert "favourite_colour: not a key that is known here" in new.unsupported
+
+
+def test_every_key_has_its_fate() -> None:
+    """No key passes silently: each is taken over, a note, or unsupported."""
+    values: dict[str, Any] = {"train_folds": [1], "test_folds": [2], "dataset": "VEGAS", "device": "cpu"}
+    texts = ("dir", "name", "project", "mode", "granularity")
+    split = {"train_ratio": 0.5, "val_ratio": 0.25, "test_ratio": 0.25}
+    flat = {k: values.get(k, split.get(k, "per_class" if k.endswith(texts) else 1)) for k in KEYS if k != "nodes"}
+    flat |= {"adapter_aggregation_mode": "kd", "generator_training_mode": False}
+    new = translate({**flat, "nodes": {"0": node("dog", train_folds=[1], num_nodes=1)}}, "x")
+    told = "\n".join([*new.taken, *new.notes, *new.unsupported, *new.suspicious])
+    aside = {"nodes", "selected_classes", "excluded_classes", "samples_per_node", "num_samples_per_class"}
+    silent = [k for k in KEYS if k not in told and k not in aside]
+    assert silent == []
+
+
+def test_the_page_has_every_key() -> None:
+    page = PAGE.read_text("utf8")
+    assert tables() in page
+    assert all(f"`{key}`" in page for key in {**KEYS, **NODE_KEYS})
+
+
+@pytest.mark.parametrize(
+    ("content", "seen"),
+    [
+        ('{"a": 1, "a": 2}', "'a' is there twice"),
+        ("[1]", "no JSON object"),
+        ('{"a": }', "is no JSON: .*line 1 column 7"),
+    ],
+)
+def test_files_that_are_no_configuration(tmp_path: Path, content: str, seen: str) -> None:
+    (tmp_path / "x.json").write_text(content)
+    with pytest.raises(VegasError, match=seen):
+        commented_json.read(tmp_path / "x.json")
+
+
+def test_texts_keep_what_looks_like_a_comment(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text('{"a": "http://x, }", /* b */ "c": ["#1",], // d\n}')
+    assert commented_json.read(tmp_path / "x.json") == {"a": "http://x, }", "c": ["#1"]}

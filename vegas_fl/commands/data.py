@@ -1,0 +1,68 @@
+"""`vegas-fl data`: what the nodes of a configuration hold, and whether it is sound."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vegas_fl.commands import app
+
+if TYPE_CHECKING:
+    from vegas_fl.config import Config
+
+data = typer.Typer(help="Look at the recordings of a configuration.", no_args_is_help=True)
+app.add_typer(data, name="data")
+
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, as of a run: experiment=… data.root=…")
+]
+PictureFile = Annotated[
+    Path | None, typer.Option("--picture", help="PNG of clips by class and node, and of their lengths.")
+]
+
+
+@data.command()
+def stats(overrides: Overrides = None, picture: PictureFile = None) -> None:
+    """Clips of each class on each node, how long they are and their rates, from the files' headers."""
+    from vegas_fl.datasets import survey
+
+    findings = survey.survey(_composed(overrides), listen=False, progress=True)
+    print(survey.table(survey.rows(findings)))
+    _draw(findings, picture)
+
+
+@data.command()
+def check(overrides: Overrides = None, picture: PictureFile = None) -> None:
+    """Read every recording: what cannot be used, copies across nodes and parts, clips of one source on both sides of a
+    test. Ends with 1 if there is any."""
+    from vegas_fl.datasets import survey
+
+    findings = survey.survey(_composed(overrides), listen=True, progress=True)
+    print(survey.table(survey.rows(findings)))
+    _draw(findings, picture)
+    problems = survey.problems(findings)
+    print("\n".join(f"- {problem}" for problem in problems) or "no problem found")
+    if problems:
+        sys.exit(1)
+
+
+def _composed(overrides: list[str] | None) -> Config:
+    """The configuration, its data settings checked."""
+    from vegas_fl import preflight
+    from vegas_fl.config import ConfigError, compose
+
+    config = compose(overrides or ())
+    if mistakes := preflight.check_recordings(config):
+        raise ConfigError(mistakes)
+    return config
+
+
+def _draw(findings: list, picture: Path | None) -> None:
+    if picture:
+        from vegas_fl.datasets import survey
+
+        survey.picture(findings, picture)
+        print(f"picture: {picture}")

@@ -1,0 +1,69 @@
+"""VGGSound: ``vggsound.csv`` (YouTube id, start in seconds, label, train or test; no header) and ``audio/``.
+
+H. Chen, W. Xie, A. Vedaldi, A. Zisserman, "VGGSound: A Large-scale Audio-Visual Dataset", 2020. A recording is
+``audio/<id>_<start>.wav`` with the start as six digits or as it is, or ``audio/<id>.wav`` (also flac, ogg, mp3).
+Many of the videos are gone from YouTube: rows without a recording are passed over.
+
+The csv's own division is told as folds: 1 is "train", 2 is "test".
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from vegas_fl.clips import AUDIO_FILES, Clip, FileClip
+from vegas_fl.errors import VegasError
+
+FOLDS = {"train": 1, "test": 2}
+
+
+class VggSound:
+    """The clips that ``vggsound.csv`` lists and that are there."""
+
+    NEEDS = "a folder with vggsound.csv and audio/<id>_<start>.wav"
+
+    def __init__(self, root: Path) -> None:
+        table, audio = root / "vggsound.csv", root / "audio"
+        for path in (table, audio):
+            if not path.exists():
+                raise VegasError(f"data.root={root} has no {path.name}; data=vggsound needs {self.NEEDS}")
+        there = {path.stem: path for path in sorted(audio.iterdir()) if path.suffix.lower() in AUDIO_FILES}
+        self._clips: dict[str, list[FileClip]] = {}
+        listed = 0
+        with open(table, encoding="utf-8-sig", newline="") as file:
+            rows = csv.reader(file)
+            for row in rows:
+                if not row or row[0].startswith("#"):
+                    continue
+                listed += 1
+                if clip := _clip(row, there, f"{table}, line {rows.line_num}"):
+                    self._clips.setdefault(clip.label, []).append(clip)
+        if not self._clips:
+            raise VegasError(
+                f"none of the {listed} clips that {table} lists is in {audio}; data=vggsound needs {self.NEEDS}"
+            )
+        for clips in self._clips.values():
+            clips.sort(key=lambda clip: clip.name)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(sorted(self._clips))
+
+    def clips(self, label: str) -> list[Clip]:
+        return list(self._clips.get(label, []))
+
+
+def _clip(row: list[str], there: dict[str, Path], place: str) -> FileClip | None:
+    """The clip of a row of the csv, if its recording is there."""
+    try:
+        video, start, label, part = (value.strip() for value in row)
+        seconds, fold = int(start), FOLDS[part]
+    except (ValueError, KeyError) as error:
+        raise VegasError(
+            f"{place}: {','.join(row)!r}; a row is a YouTube id, a start in seconds, a label and train or test"
+        ) from error
+    for name in (f"{video}_{seconds:06d}", f"{video}_{seconds}", video):
+        if path := there.get(name):
+            return FileClip(label, str(path), fold, path, source=video)
+    return None
