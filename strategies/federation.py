@@ -28,6 +28,12 @@ class Reply(NamedTuple):
 Check = Callable[[str, Reply], str | None]
 """Node and reply → what is wrong with it, or None."""
 
+Follow = Callable[[str, Reply], RecordDict | None]
+"""Node and reply → what it is sent next, or None if it is done."""
+
+POLL = 0.5
+"""Seconds between looks for replies, while there is none."""
+
 
 class Federation:
     """The nodes of a run, by their index in the configuration.
@@ -157,3 +163,52 @@ class Federation:
         messages = self.messages(message_type, contents)
         replies = self.grid.send_and_receive(messages, timeout=self.config.federation.timeout)
         return self.accept(replies, what, check)
+
+    def converse(
+        self, message_type: str, contents: Mapping[str, RecordDict], what: str, check: Check, follow: Follow
+    ) -> dict[str, Reply]:
+        """Like :meth:`ask`, but a node that is not done yet is sent a further message, until it is.
+
+        No node waits for another. What a node prints reaches nobody in a deployment: a long job answers in parts
+        to be heard.
+        """
+        end = time.monotonic() + self.config.federation.timeout
+        ids = {node: flower_id for flower_id, node in self.nodes.items()}
+        open_: dict[str, tuple[Message, str]] = {}
+        last: list[tuple[Message, str]] = []
+        replies: list[Message] = []
+
+        def send(messages: list[tuple[Message, str]]) -> None:
+            self.grid.push_messages([message for message, _ in messages])
+            open_.update({message.metadata.message_id: (message, node) for message, node in messages})
+
+        self.messages(message_type, contents)
+        send(self._sent)
+        while open_ and time.monotonic() < end:
+            arrived = list(self.grid.pull_messages(list(open_)))
+            if not arrived:
+                time.sleep(POLL)
+            for reply in arrived:
+                sent = open_.pop(reply.metadata.reply_to_message_id, None)
+                if sent is None:
+                    continue
+                node = sent[1]
+                content = self._next(node, reply, follow)
+                if content is None:
+                    last.append(sent)
+                    replies.append(reply)
+                else:
+                    group = message_type
+                    message = Message(content, dst_node_id=ids[node], message_type=message_type, group_id=group)
+                    send([(message, node)])
+        self._sent = [*last, *open_.values()]
+        return self.accept(replies, what, check)
+
+    @staticmethod
+    def _next(node: str, message: Message, follow: Follow) -> RecordDict | None:
+        """What follows a reply; nothing follows one that :meth:`accept` will drop."""
+        try:
+            reply = None if message.has_error() else Reply(*unpack(message.content))
+            return None if reply is None or reply.values.get("problem") else follow(node, reply)
+        except Exception:  # whatever a broken node can put into a message; accept tells it
+            return None

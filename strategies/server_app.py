@@ -14,7 +14,7 @@ from typing import Any
 from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
 
-from strategies import stages
+from strategies import pictures, stages
 from strategies.base import AdapterStrategy
 from strategies.fedavg import FedAvg
 from strategies.federation import Federation, Reply
@@ -87,7 +87,7 @@ def run(grid: Grid, config: Config) -> None:
             _train_adapters(federation, record, spaces, targets)
     if "images" in config.stages:
         with record.stage("images"):
-            stages.render(federation, record, targets)
+            pictures.render(federation, record, targets)
     log.info("run %s finished in %.0f s; metrics: %s", config.run, time.monotonic() - start, record.folder)
 
 

@@ -150,7 +150,10 @@ class RendererConfig(Section):
     max_sequence_length: PositiveInt
     batch_size: PositiveInt
     dtype: Literal["float32", "bfloat16", "float16"]
+    memory: Literal["auto", "full", "model_offload", "group_offload", "sequential"]
     low_memory: bool
+    quantization: Literal["none", "nf4", "int8", "fp8"]
+    compile: bool
     judge: str | None
 
 
@@ -178,8 +181,14 @@ class ConditioningConfig(Section):
 
 
 class ImagesConfig(Section):
+    source: Literal["generator", "recordings"]
+    output: Literal["pictures", "embeddings"]
+    where: Literal["nodes", "server", "both"]
+    server_samples: PositiveInt
     adapters: Literal["global", "local"]
     round: PositiveInt | None
+    every: PositiveInt | None
+    report_seconds: PositiveFloat
     overwrite: bool
     sheet_columns: NonNegativeInt
     judge_classes: tuple[str, ...]
@@ -243,7 +252,8 @@ class Config(Section):
     @property
     def needs_recordings(self) -> bool:
         """Whether any stage of the run reads recordings."""
-        return "generators" in self.stages or "adapters" in self.stages
+        draws = "images" in self.stages and self.images.source == "recordings"
+        return draws or "generators" in self.stages or "adapters" in self.stages
 
 
 class ConfigError(VegasError):
@@ -373,11 +383,41 @@ def _contradictions(config: Config) -> list[str]:
             "adapter.local_checkpoint_dir is adapter.checkpoint_dir, where this run's adapters go; "
             "give the run another name"
         )
+    found += _rendering(config)
     if config.aggregation.name == "standalone" and "images" in config.stages and config.images.adapters == "global":
         found.append(
             "aggregation=standalone makes no global adapter, but images.adapters=global draws with it; "
             "set images.adapters=local"
         )
+    return found
+
+
+def _rendering(config: Config) -> list[str]:
+    """What is wrong with how pictures are to be drawn."""
+    found = []
+    renderer, images = config.renderer, config.images
+    for side in ("height", "width"):
+        if (pixels := getattr(renderer, side)) % 16:
+            found.append(f"renderer.{side}: FLUX draws multiples of 16 pixels; use {max(16, round(pixels / 16) * 16)}")
+    if renderer.quantization != "none" and renderer.memory == "sequential":
+        found.append(
+            f"renderer.memory=sequential moves weights one by one, which renderer.quantization={renderer.quantization} "
+            "does not survive; use memory=group_offload, or quantization=none"
+        )
+    if images.where != "nodes":
+        if images.adapters == "local":
+            found.append(
+                f"images.where={images.where}: the server has no adapter of its own; set images.adapters=global"
+            )
+        if images.source == "recordings":
+            found.append(f"images.where={images.where}: the server has no recordings; set images.source=generator")
+        if images.server_samples < len(config.classes):
+            found.append(
+                f"images.server_samples={images.server_samples} is less than the {len(config.classes)} classes; "
+                "the server paints each at least once"
+            )
+    if images.every and images.round:
+        found.append("images.every draws many rounds, images.round draws one; set one of them to null")
     return found
 
 
