@@ -154,6 +154,7 @@ class RendererConfig(Section):
     low_memory: bool
     quantization: Literal["none", "nf4", "int8", "fp8"]
     compile: bool
+    threads: PositiveInt | None
     judge: str | None
 
 

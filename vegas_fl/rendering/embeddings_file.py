@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 import torch
 from safetensors import SafetensorError, safe_open
 
-from vegas_fl import tensorfiles
+from vegas_fl import devices, tensorfiles
 from vegas_fl.adapters import Conditioning
 from vegas_fl.config import Config
 from vegas_fl.errors import VegasError
 from vegas_fl.rendering.folder import Picture
 from vegas_fl.rendering.jobs import Job
-from vegas_fl.rendering.render import Drawn
+from vegas_fl.rendering.render import Drawn, drawing_threads
 
 KIND = "prompt embeddings"
 FILE_BYTES = 64 * 2**20
@@ -56,7 +56,8 @@ def write_embeddings(job: Job, config: Config, *, overwrite: bool = False) -> Dr
     new = 0
     for path, part in wanted.items():
         if path not in there:
-            tensorfiles.save(path, job.feed(part)._asdict(), headers[path])
+            with devices.threads(drawing_threads(config.renderer)):
+                tensorfiles.save(path, job.feed(part)._asdict(), headers[path])
             new += len(part)
     return Drawn(len(job.pictures), new, 0)
 

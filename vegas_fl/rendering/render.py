@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
+from vegas_fl import devices
 from vegas_fl.config import RendererConfig
 from vegas_fl.errors import VegasError
 from vegas_fl.rendering.folder import Picture, PictureFolder
@@ -76,7 +79,7 @@ def render(
     if pending:
         brush = painter(renderer, device)
         limit = None if seconds is None else max(seconds, PATIENCE * (time.monotonic() - begin))
-        with Writer(folder, brush, len(pending), progress) as writer:
+        with devices.threads(drawing_threads(renderer)), Writer(folder, brush, len(pending), progress) as writer:
             for start in range(0, len(pending), renderer.batch_size):
                 if start and limit is not None and time.monotonic() - begin > limit:
                     break
@@ -88,6 +91,11 @@ def render(
     if sheet_columns and not missing:
         contact_sheet(folder.path, job.pictures, sheet_columns, sheet_path(folder.path))
     return Drawn(len(job.pictures) - missing, done, missing)
+
+
+def drawing_threads(renderer: RendererConfig) -> int:
+    """CPU threads that draw."""
+    return renderer.threads or devices.cores()
 
 
 def sheet_path(folder: Path) -> Path:
@@ -119,7 +127,10 @@ class Writer:
 
     def add(self, pictures: Sequence[Picture], images: Sequence[Image]) -> None:
         """Take a batch; waits if too many do."""
-        drawn = {"batch": self._brush.batch, "memory": self._brush.mode, "device": self._brush.device}
+        brush = self._brush
+        drawn = {"batch": brush.batch, "memory": brush.mode, "device": brush.device}
+        if brush.device == "cpu":
+            drawn["threads"] = torch.get_num_threads()
         self._waiting.append(self._thread.submit(self._write, list(pictures), list(images), drawn))
         while len(self._waiting) > AHEAD or (self._waiting and self._waiting[0].done()):
             self._waiting.popleft().result()
