@@ -308,6 +308,33 @@ def compose(overrides: Sequence[str] = ()) -> Config:
     return validate(composed)
 
 
+def restored(stored: dict[str, Any], overrides: Sequence[str]) -> Config:
+    """A stored configuration, or part of one, with Hydra overrides over it and defaults for the rest.
+
+    Parameters
+    ----------
+    stored : dict
+        Resolved sections, as ``Config.model_dump(mode="json")`` gives them.
+    overrides : sequence of str
+        As on the command line; ``renderer=flux_schnell`` replaces the whole section.
+
+    Raises
+    ------
+    ConfigError
+        Listing every mistake.
+    """
+    fresh = compose(overrides).model_dump(mode="json")
+    values = copy.deepcopy(fresh | stored)
+    for override in overrides:
+        *above, last = override.partition("=")[0].lstrip("+~").split(".")
+        place, new = values, fresh
+        for part in above:
+            place, new = place[part], new[part]
+        if last in new:
+            place[last] = new[last]
+    return parse(values)
+
+
 def validate(composed: DictConfig) -> Config:
     """Turn a composed configuration into a :class:`Config`, or raise :class:`ConfigError` with every mistake."""
     try:

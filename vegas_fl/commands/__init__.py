@@ -3,6 +3,7 @@ the configuration always has one."""
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import typer
@@ -32,9 +33,22 @@ from vegas_fl.commands import bench  # noqa: E402, F401
 
 
 def main(arguments: list[str]) -> None:
-    """Run a tool; a mistake ends it with a sentence and code 1."""
+    """Run a tool; a mistake ends it with a sentence and code 1, one of the configuration with 2."""
     try:
         app(args=arguments, prog_name="vegas-fl")
     except VegasError as error:
+        from vegas_fl.config import ConfigError
+
         print(error, file=sys.stderr)
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, ConfigError) else 1)
+
+
+def show_log() -> None:
+    """Let a tool's messages and warnings be read."""
+    logger = logging.getLogger("vegas_fl")
+    if not logging.getLogger().handlers and not logger.handlers:
+        logger.addHandler(logging.StreamHandler(sys.stderr))
+        logger.setLevel(logging.INFO)
+
+
+from vegas_fl.commands import plan, render, verify  # noqa: E402, F401

@@ -158,7 +158,7 @@ class PictureFolder:
         if picture.clip:
             what["clip"] = picture.clip
         info = PngInfo()
-        info.add_text("vegas-fl", json.dumps({**what, **recipe, "versions": versions()}))
+        info.add_text("vegas-fl", json.dumps({**what, **recipe, "versions": versions()}, sort_keys=True))
         buffer = io.BytesIO()
         image.save(buffer, "PNG", pnginfo=info)
         data = buffer.getvalue()
