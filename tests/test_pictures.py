@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from PIL import Image
 
 from tests.command import vegas
+from tests.sounds import sound
 
 CLASSES = ["nodes.0.selected_classes=[dog]", "nodes.1.selected_classes=[chainsaw,dog]"]
 COUNTS = ["nodes.0.samples_per_node=6", "nodes.1.samples_per_node=4"]
@@ -228,3 +230,23 @@ def test_what_cannot_be_drawn_is_one_sentence(
     done = vegas(tmp_path, *base, *(c.format(tmp=tmp_path) for c in change), code=2)
     assert sentence in done.stderr and "1 mistake" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_any_recording_is_painted(trained: Path, tmp_path: Path, embedding_cache: Path) -> None:
+    for name, seed in (("bark", 1), ("saw", 2)):
+        soundfile.write(tmp_path / f"{name}.wav", sound(2.0, seed), 16_000)
+    places = [f"paths.checkpoints={trained / 'checkpoints'}", f"paths.runs={trained / 'runs'}"]
+    arguments = ["paint", "bark.wav", "saw.wav", "adapters=small", *places, f"paths.cache={embedding_cache}"]
+    done = vegas(tmp_path, *arguments)
+    assert re.search(r"bark.wav -> painted/bark.png; nearest: (a [\w ]+ \([\d.]+\)(, |\n)){3}", done.stdout)
+    first = (tmp_path / "painted" / "saw.png").read_bytes()
+    with Image.open(tmp_path / "painted" / "saw.png") as image:
+        assert image.size == (64, 64) and "clip_adapter" in image.text["vegas-fl"]  # type: ignore[attr-defined]
+    vegas(tmp_path, *arguments, "--output", "again")
+    assert (tmp_path / "again" / "saw.png").read_bytes() == first
+    # what cannot be painted
+    assert "cannot be opened (No such file" in vegas(tmp_path, "paint", "moo.wav", *arguments[3:], code=1).stderr
+    assert "no global adapter in" in vegas(tmp_path, "paint", "saw.wav", "adapters=none", *places, code=1).stderr
+    assert "no recording to paint" in vegas(tmp_path, "paint", "adapters=small", code=1).stderr
+    other = vegas(tmp_path, *arguments, "encoder.tokens=4", code=1).stderr
+    assert "trained with another encoder" in other and "add the encoder=" in other

@@ -51,4 +51,4 @@ def show_log() -> None:
         logger.setLevel(logging.INFO)
 
 
-from vegas_fl.commands import plan, render, verify  # noqa: E402, F401
+from vegas_fl.commands import paint, plan, render, verify  # noqa: E402, F401

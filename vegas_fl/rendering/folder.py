@@ -151,21 +151,34 @@ class PictureFolder:
         VegasError
             The disk is full, or the folder cannot be written to.
         """
-        from PIL.PngImagePlugin import PngInfo
-
         recipe = self.recipes[picture.label]
-        what = {"class": picture.label, "index": picture.index, "seed": picture.seed}
+        what: dict[str, Any] = {"class": picture.label, "index": picture.index, "seed": picture.seed}
         if picture.clip:
             what["clip"] = picture.clip
-        info = PngInfo()
-        info.add_text("vegas-fl", json.dumps({**what, **recipe, "versions": versions()}, sort_keys=True))
-        buffer = io.BytesIO()
-        image.save(buffer, "PNG", pnginfo=info)
-        data = buffer.getvalue()
-        write_atomically(self.path / picture.name, data)
+        data = self.write(self.path / picture.name, image, {**what, **recipe})
         line = {"file": picture.name, **what, "sha256": hashlib.sha256(data).hexdigest(), "recipe": recipe}
         self._append(json.dumps(line | {"versions": versions(), "drawn": drawn}))
         return len(data)
+
+    @staticmethod
+    def write(path: Path, image: Image, recipe: Recipe) -> bytes:
+        """Write a PNG whose text chunk "vegas-fl" tells ``recipe`` and versions; its bytes.
+
+        Raises
+        ------
+        VegasError
+            The disk is full, or the folder cannot be written to.
+        """
+        from PIL.PngImagePlugin import PngInfo
+
+        info = PngInfo()
+        # Keys in order, so that the bytes do not depend on where a recipe was kept.
+        info.add_text("vegas-fl", json.dumps({**recipe, "versions": versions()}, sort_keys=True))
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG", pnginfo=info)
+        data = buffer.getvalue()
+        write_atomically(path, data)
+        return data
 
     def _append(self, line: str) -> None:
         try:
