@@ -29,7 +29,15 @@ def is_command(arguments: list[str]) -> bool:
     return bool(arguments) and arguments[0][:1].isalpha() and "=" not in arguments[0]
 
 
-from vegas_fl.commands import bench  # noqa: E402, F401
+def show_log() -> None:
+    """Let a tool's messages and warnings be read."""
+    logger = logging.getLogger("vegas_fl")
+    if not logging.getLogger().handlers and not logger.handlers:
+        logger.addHandler(logging.StreamHandler(sys.stderr))
+        logger.setLevel(logging.INFO)
+
+
+from vegas_fl.commands import bench, paint, plan, render, verify  # noqa: E402, F401
 
 
 def main(arguments: list[str]) -> None:
@@ -41,14 +49,3 @@ def main(arguments: list[str]) -> None:
 
         print(error, file=sys.stderr)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
-
-
-def show_log() -> None:
-    """Let a tool's messages and warnings be read."""
-    logger = logging.getLogger("vegas_fl")
-    if not logging.getLogger().handlers and not logger.handlers:
-        logger.addHandler(logging.StreamHandler(sys.stderr))
-        logger.setLevel(logging.INFO)
-
-
-from vegas_fl.commands import paint, plan, render, verify  # noqa: E402, F401
