@@ -37,7 +37,7 @@ def show_log() -> None:
         logger.setLevel(logging.INFO)
 
 
-from vegas_fl.commands import bench, paint, plan, render, verify  # noqa: E402, F401
+from vegas_fl.commands import bench, gallery, paint, plan, render, verify  # noqa: E402, F401
 
 
 def main(arguments: list[str]) -> None:

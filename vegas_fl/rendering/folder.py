@@ -177,7 +177,8 @@ class PictureFolder:
         buffer = io.BytesIO()
         image.save(buffer, "PNG", pnginfo=info)
         data = buffer.getvalue()
-        write_atomically(path, data)
+        # Not forced to disk, which takes longer than drawing: what a power cut damages is found by its hash.
+        write_atomically(path, data, durable=False)
         return data
 
     def _append(self, line: str) -> None:
