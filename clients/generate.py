@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from clients.node import Node
-from vegas_fl import encoders
+from vegas_fl import encoders, tensorfiles
 from vegas_fl.adapters import Conditioning
 from vegas_fl.checkpoints import adapter_from, sampler_from
 from vegas_fl.clips import Clip
@@ -26,6 +29,9 @@ from vegas_fl.tensorfiles import State
 def generate(node: Node) -> tuple[dict[str, Any], dict[str, State]]:
     """Render what is missing, for a while; answer with the counts."""
     config, values = node.config, node.values
+    kept = job_path(config, node.id, values["subfolder"]) / ".request.safetensors"
+    if values["again"]:
+        node = dataclasses.replace(node, states=_recalled(kept))
     job = job_of(node)
     overwrite = config.images.overwrite and not values["again"]
     if config.images.output == "embeddings":
@@ -44,7 +50,10 @@ def generate(node: Node) -> tuple[dict[str, Any], dict[str, State]]:
         )
     answer = _answer(job, drawn)
     if drawn.missing:
+        if not values["again"]:
+            _keep(node.states, kept)
         return answer | {"judged": None, "notes": []}, {}
+    kept.unlink(missing_ok=True)
     notes: list[str] = []
     judged = None
     if config.renderer.judge:
@@ -109,6 +118,20 @@ def own_clips(node: Node) -> dict[str, list[Clip]]:
             "data.test_ratio or folds), or set images.source=generator"
         )
     return chosen
+
+
+def _keep(states: Mapping[str, State], path: Path) -> None:
+    """Keep the weights of a request until all is drawn: they travel once, however often the node is asked."""
+    flat = {f"{name}|{key}": tensor for name, state in states.items() for key, tensor in state.items()}
+    tensorfiles.save(path, flat, {"kind": "request"})
+
+
+def _recalled(path: Path) -> dict[str, State]:
+    states: dict[str, State] = {}
+    for name, tensor in tensorfiles.load(path, kind="request").tensors.items():
+        owner, _, key = name.partition("|")
+        states.setdefault(owner, {})[key] = tensor
+    return states
 
 
 def _answer(job: Job, drawn: Drawn) -> dict[str, Any]:

@@ -86,9 +86,10 @@ def _by_nodes(
     """Each node renders its pictures with its own generators and the chosen adapters."""
     rendered = dict.fromkeys(federation.nodes.values(), 0)
     since = time.monotonic()
-
-    def request(node: str, again: bool) -> RecordDict:
-        return _request(federation, config, node, subfolder, targets, again)
+    contents, values_of = {}, {}
+    for node in federation.nodes.values():
+        states, values_of[node] = _request(config, node, subfolder, targets)
+        contents[node] = federation.content(states, **values_of[node], again=False)
 
     def follow(node: str, reply: Reply) -> RecordDict | None:
         values = reply.values
@@ -96,17 +97,16 @@ def _by_nodes(
         if not values["missing"]:
             return None
         log.info("%s", progress_line(f"node {node}", values, rendered[node], time.monotonic() - since))
-        return request(node, True)
+        return federation.content(**values_of[node], again=True)  # it has kept the weights
 
-    contents = {node: request(node, False) for node in federation.nodes.values()}
     replies = federation.converse(GENERATE, contents, "pictures", lambda node, reply: None, follow)
     return {node: {**reply.values, "rendered": rendered[node]} for node, reply in replies.items()}
 
 
 def _request(
-    federation: Federation, config: Config, node: str, subfolder: str, targets: Conditioning | None, again: bool
-) -> RecordDict:
-    """What a node is asked for: checkpoints, whose they are, and whether it is asked again for the rest."""
+    config: Config, node: str, subfolder: str, targets: Conditioning | None
+) -> tuple[dict[str, State], dict[str, Any]]:
+    """What a node is asked for: checkpoints, and whose they are."""
     files = adapter_files(config, node)
     adapter = load_adapter(files)
     states: dict[str, State] = {"adapter": adapter.state}
@@ -119,16 +119,14 @@ def _request(
             headers[label], generators[label] = shared.header, str(paths[label])
     if targets is not None and "text" in config.conditioning.model_dump().values():
         states["targets"] = targets._asdict()
-    return federation.content(
-        states,
-        config=config.model_dump(mode="json"),
-        subfolder=subfolder,
-        again=again,
-        generators=headers,
-        adapter=adapter.header,
-        adapter_sha256={f"{branch}_adapter": sha256 for branch, sha256 in adapter.sha256.items()},
-        files={"adapter": {branch: str(path) for branch, path in files.items()}, "generators": generators},
-    )
+    return states, {
+        "config": config.model_dump(mode="json"),
+        "subfolder": subfolder,
+        "generators": headers,
+        "adapter": adapter.header,
+        "adapter_sha256": {f"{branch}_adapter": sha256 for branch, sha256 in adapter.sha256.items()},
+        "files": {"adapter": {branch: str(path) for branch, path in files.items()}, "generators": generators},
+    }
 
 
 def _by_server(config: Config, subfolder: str, targets: Conditioning | None) -> dict[str, Any]:
