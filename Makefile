@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := OMP_WAIT_POLICY=PASSIVE $(BIN)
 
-.PHONY: help setup demo test test-slow lint clean pack pack-report bench-quality bench-adapter bench-scale
+.PHONY: help setup demo test test-slow lint clean pack pack-report bench-quality bench-adapter bench-scale bench-render
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -28,6 +28,9 @@ lint: setup  ## check format, style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+bench-render: setup  ## measure pictures a second against plain loops, and peak memory
+	$(RUN)/vegas-fl bench render
 
 pack: setup  ## train the tiny pack anew from its sources (hours)
 	$(RUN)/python -m vegas_tiny.recipe build

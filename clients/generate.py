@@ -1,76 +1,147 @@
-"""Mode "generate": the node's pictures, from the checkpoints the server loaded. Trains nothing, hears nothing."""
+"""Mode "generate": the node's pictures, from the checkpoints the server loaded. Trains nothing; hears only where
+``images.source`` is recordings. A long job is answered in parts, so that the server can tell how far it is."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from clients.node import Node
+from vegas_fl import encoders, tensorfiles
 from vegas_fl.adapters import Conditioning
 from vegas_fl.checkpoints import adapter_from, sampler_from
+from vegas_fl.clips import Clip
 from vegas_fl.errors import VegasError
-from vegas_fl.judge import judge
-from vegas_fl.rendering import flux
-from vegas_fl.rendering.folder import PictureFolder, plan
-from vegas_fl.rendering.node import render_node
+from vegas_fl.rendering.embeddings_file import write_embeddings
+from vegas_fl.rendering.folder import plan, plan_clips
+from vegas_fl.rendering.jobs import AdapterFeed, Job, job_path, recipes, recorded, sampled
+from vegas_fl.rendering.judged import judge_job
+from vegas_fl.rendering.render import Drawn, render
+from vegas_fl.rendering.runfile import write_runfile
 from vegas_fl.splits import split_evenly
 from vegas_fl.tensorfiles import State
 
 
 def generate(node: Node) -> tuple[dict[str, Any], dict[str, State]]:
-    """Render what is missing; answer with the counts."""
+    """Render what is missing, for a while; answer with the counts."""
+    config, values = node.config, node.values
+    kept = job_path(config, node.id, values["subfolder"]) / ".request.safetensors"
+    if values["again"]:
+        node = dataclasses.replace(node, states=_recalled(kept))
+    job = job_of(node)
+    overwrite = config.images.overwrite and not values["again"]
+    if config.images.output == "embeddings":
+        written = write_embeddings(job, config, overwrite=overwrite)
+        return _answer(job, written) | {"judged": None, "notes": _notes(job)}, {}
+    write_runfile(job, config, values["files"])
+    with tqdm(total=len(job.pictures), desc=job.name, unit="picture", mininterval=1) as bar:
+        drawn = render(
+            job,
+            config.renderer,
+            node.device,
+            overwrite=overwrite,
+            sheet_columns=config.images.sheet_columns,
+            seconds=config.images.report_seconds,
+            progress=bar.update,
+        )
+    answer = _answer(job, drawn)
+    if drawn.missing:
+        if not values["again"]:
+            _keep(node.states, kept)
+        return answer | {"judged": None, "notes": []}, {}
+    kept.unlink(missing_ok=True)
+    judged, features, notes = judge_job(job, config, node.device)
+    states = {} if features is None else {"pictures": {"features": features}}
+    return answer | {"judged": judged, "notes": notes + _notes(job)}, states
+
+
+def job_of(node: Node) -> Job:
+    """What the node is to draw."""
     config, values = node.config, node.values
     classes = node.entry.selected_classes
-    pictures = plan(config.seed, node.id, classes, node.entry.samples_per_node)
-    samplers = {
-        label: sampler_from(values["generators"][label], node.states[f"generator.{label}"], f"{label}'s generator")
-        for label in classes
-    }
-    adapter = adapter_from(values["adapter"], node.states["adapter"], "the adapter the server sent")
     targets: dict[str, Conditioning] = {}
     if "targets" in node.states:
         targets = {
             label: Conditioning(*(branch[config.classes.index(label)] for branch in node.targets)) for label in classes
         }
-    look = {
-        "conditioning": config.conditioning.model_dump(),
-        "renderer": config.renderer.model,
-        "renderer_fingerprint": flux.picture_fingerprint(config.renderer),
-        "steps": config.renderer.steps,
-        "run_seed": config.seed,
-    }
-    recipes = {
-        label: {**look, "generator": values["generators"][label]["sha256"], **values["adapter_sha256"]}
-        for label in classes
-    }
-    path = Path(config.images_output_dir) / f"node_{node.id}"
-    with tqdm(total=len(pictures), desc=f"node {node.id}", unit="picture", mininterval=1) as bar:
-        rendered = render_node(
-            config,
-            node.id,
-            pictures,
-            PictureFolder(path, recipes),
-            samplers,
-            adapter,
-            targets,
-            node.device,
-            bar.update,
+    if config.images.source == "recordings":
+        clips = own_clips(node)
+        embeddings, _ = node.embeddings(clips)
+        contents = {label: [clip.content() for clip in clips[label]] for label in clips}
+        everything = [content for label in contents for content in contents[label]]
+        audio = recorded(dict(zip(everything, embeddings, strict=True)))
+        pictures = plan_clips(config.seed, node.id, contents)
+        source: dict[str, Any] = {"source": "recordings", "encoder": encoders.fingerprint(config.encoder)}
+    else:
+        audio = sampled(
+            {
+                label: sampler_from(
+                    values["generators"][label], node.states[f"generator.{label}"], f"{label}'s generator"
+                )
+                for label in classes
+            }
         )
-    notes: list[str] = []
-    judged, features = None, {}
-    if config.renderer.judge:
-        try:
-            made = [(path / picture.name, picture.label) for picture in pictures]
-            found = judge(made, config.judge_classes, config.renderer.judge, node.device)
-            judged = {"confusion": found.confusion.tolist(), "clip_score": found.clip_scores.double().sum().item()}
-            if config.evaluation.reference:
-                features = {"pictures": {"features": found.features}}
-        except VegasError as error:  # the pictures are there; only their figure is missing
-            notes.append(f"node {node.id}: its pictures were not judged: {error}")
-    if len(classes) > 1:
-        shares = ", ".join(f"{n} of {label}" for label, n in split_evenly(len(pictures), classes).items())
-        notes.append(f"node {node.id}: its {len(pictures)} pictures are {shares}")
-    counts = {"pictures": len(pictures), "rendered": rendered}
-    return {**counts, "folder": str(path), "judged": judged, "notes": notes}, features
+        pictures = plan(config.seed, node.id, classes, node.entry.samples_per_node)
+        source = {"generator": {label: values["generators"][label]["sha256"] for label in classes}}
+    adapter = adapter_from(values["adapter"], node.states["adapter"], "the adapter the server sent")
+    feed = AdapterFeed(audio, adapter, targets, config.conditioning, config.renderer.batch_size)
+    made_from = recipes(config, node.id, classes, values["adapter_sha256"], **source)
+    return Job(node.id, job_path(config, node.id, values["subfolder"]), pictures, feed, made_from)
+
+
+def own_clips(node: Node) -> dict[str, list[Clip]]:
+    """The node's validation and test clips by class, each content once, at most its share of samples_per_node.
+
+    Raises
+    ------
+    VegasError
+        There are none.
+    """
+    caps = split_evenly(node.entry.samples_per_node, node.entry.selected_classes)
+    chosen: dict[str, list[Clip]] = {}
+    for label in node.entry.selected_classes:
+        unseen = [*node.clips.val.get(label, []), *node.clips.test.get(label, [])]
+        chosen[label] = list({clip.content(): clip for clip in unseen}.values())[: caps[label]]
+    if not any(chosen.values()):
+        raise VegasError(
+            f"node {node.id} has no validation or test clip to draw from; give it some (data.val_ratio, "
+            "data.test_ratio or folds), or set images.source=generator"
+        )
+    return chosen
+
+
+def _keep(states: Mapping[str, State], path: Path) -> None:
+    """Keep the weights of a request until all is drawn: they travel once, however often the node is asked."""
+    flat = {f"{name}|{key}": tensor for name, state in states.items() for key, tensor in state.items()}
+    tensorfiles.save(path, flat, {"kind": "request"})
+
+
+def _recalled(path: Path) -> dict[str, State]:
+    states: dict[str, State] = {}
+    for name, tensor in tensorfiles.load(path, kind="request").tensors.items():
+        owner, _, key = name.partition("|")
+        states.setdefault(owner, {})[key] = tensor
+    return states
+
+
+def _answer(job: Job, drawn: Drawn) -> dict[str, Any]:
+    return {
+        "pictures": len(job.pictures),
+        "rendered": drawn.new,
+        "missing": drawn.missing,
+        "folder": str(job.path),
+    }
+
+
+def _notes(job: Job) -> list[str]:
+    counts: dict[str, int] = {}
+    for picture in job.pictures:
+        counts[picture.label] = counts.get(picture.label, 0) + 1
+    if len(counts) < 2:
+        return []
+    shares = ", ".join(f"{n} of {label}" for label, n in counts.items())
+    return [f"{job.name}: its {len(job.pictures)} pictures are {shares}"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
@@ -27,11 +28,12 @@ class Reply(NamedTuple):
 
 
 class Sent(NamedTuple):
-    """A message, the node it is for, and the bytes of its content."""
+    """A message, the node it is for, and how many bytes went there and came back before its answer."""
 
     message: Message
     node: str
     down: int
+    up: int = 0
 
 
 Check = Callable[[str, Reply], str | None]
@@ -42,6 +44,9 @@ Keep: TypeAlias = Callable[[str, Reply], T]
 
 FIRST_PAUSE, LAST_PAUSE = 0.05, 2.0
 """Seconds between two looks for answers: few while they keep coming, more when none does."""
+
+Follow = Callable[[str, Reply], RecordDict | None]
+"""Node and reply → what it is sent next, or None if it is done."""
 
 
 class Federation:
@@ -144,18 +149,18 @@ class Federation:
     def exchange(self, messages: Iterable[Message]) -> Iterator[Message]:
         """Send, and yield each answer when it comes, until all are there or ``federation.timeout`` has passed.
 
-        What is yielded may be dropped before the next one comes: memory need not grow with the nodes.
+        What is yielded may be dropped before the next one comes: memory need not grow with the nodes. To a deque,
+        further messages may be added meanwhile.
         """
         end, pause = time.monotonic() + self.config.federation.timeout, FIRST_PAUSE
+        queue = messages if isinstance(messages, deque) else deque(messages)
         waiting: set[str] = set()
-        for message in messages:
-            waiting.update(id_ for id_ in self.grid.push_messages([message]) if id_)
-            for reply in self.grid.pull_messages(waiting):
-                waiting.discard(reply.metadata.reply_to_message_id)
-                yield reply
-        while waiting and time.monotonic() < end:
-            time.sleep(pause)
-            pause = min(1.5 * pause, LAST_PAUSE)
+        while queue or (waiting and time.monotonic() < end):
+            if queue:
+                waiting.update(id_ for id_ in self.grid.push_messages([queue.popleft()]) if id_)
+            else:
+                time.sleep(pause)
+                pause = min(1.5 * pause, LAST_PAUSE)
             for reply in self.grid.pull_messages(waiting):
                 waiting.discard(reply.metadata.reply_to_message_id)
                 pause = FIRST_PAUSE
@@ -223,6 +228,49 @@ class Federation:
         replies = self.exchange(self.messages(message_type, contents, round_))
         return self.accept(replies, what, check, lambda node, reply: reply)
 
+    def converse(
+        self,
+        message_type: str,
+        contents: Mapping[str, RecordDict],
+        what: str,
+        check: Check,
+        follow: Follow,
+        round_: int | None = None,
+    ) -> dict[str, Reply]:
+        """Like :meth:`ask`, but a node that is not done yet is sent a further message, until it is.
+
+        No node waits for another. What a node prints reaches nobody in a deployment: a long job answers in parts
+        to be heard.
+        """
+        ids = {node: flower_id for flower_id, node in self.nodes.items()}
+        queue = deque(self.messages(message_type, contents, round_))
+        current = {sent.node: sent for sent in self._sent}
+        last: list[Message] = []
+        for reply in self.exchange(queue):
+            answered = {sent.message.metadata.message_id: sent for sent in current.values()}
+            sent = answered.get(reply.metadata.reply_to_message_id)
+            if sent is None:
+                continue
+            content = self._next(sent.node, reply, follow)
+            if content is None:
+                last.append(reply)
+                continue
+            message = Message(content, dst_node_id=ids[sent.node], message_type=message_type, group_id=message_type)
+            down, up = sent.down + size(content), sent.up + size(reply.content)
+            current[sent.node] = sent._replace(message=message, down=down, up=up)
+            queue.append(message)
+        self._sent = list(current.values())
+        return self.accept(last, what, check, lambda node, reply: reply)
+
+    @staticmethod
+    def _next(node: str, message: Message, follow: Follow) -> RecordDict | None:
+        """What follows a reply; nothing follows one that :meth:`accept` will drop."""
+        try:
+            reply = None if message.has_error() else Reply(*unpack(message.content))
+            return None if reply is None or reply.values.get("problem") else follow(node, reply)
+        except Exception:  # whatever a broken node can put into a message; accept tells it
+            return None
+
     def _measure(self, up: Mapping[str, int]) -> None:
         """Record an exchange: bytes of the contents to each node and (by message) from it, and how long it took."""
         seconds = round(time.monotonic() - self._sent_at, 3)
@@ -233,7 +281,7 @@ class Federation:
                 "round": self._round,
                 "node": sent.node,
                 "down": sent.down,
-                "up": up.get(sent.message.metadata.message_id, 0),
+                "up": sent.up + up.get(sent.message.metadata.message_id, 0),
                 "seconds": seconds,
             }
             for sent in self._sent

@@ -14,7 +14,7 @@ from typing import Any
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from strategies import manifests, stages
+from strategies import manifests, pictures, stages
 from strategies.base import AdapterStrategy
 from strategies.fedavg import FedAvg
 from strategies.federation import Federation, Reply
@@ -103,7 +103,7 @@ def _stages(federation: Federation, record: Record, described: dict[str, Reply])
             _train_adapters(federation, record, spaces, targets)
     if "images" in config.stages:
         with record.stage("images"):
-            stages.render(federation, record, targets)
+            pictures.render(federation, record, targets)
 
 
 def _spaces(config: Config, described: dict[str, Reply]) -> Spaces:

@@ -91,7 +91,8 @@ def test_provenance_is_in_the_picture_and_the_manifest(tmp_path: Path) -> None:
     with Image.open(tmp_path / "dog_0001.png") as made:
         chunk = json.loads(made.text["vegas-fl"])  # type: ignore[attr-defined]
     line = json.loads((tmp_path / "manifest.jsonl").read_text())
-    assert chunk == {"class": "dog", "index": 1, "seed": line["seed"], **RECIPE["dog"]}
+    assert chunk == {"class": "dog", "index": 1, "seed": line["seed"], **RECIPE["dog"], "versions": line["versions"]}
+    assert {"vegas-fl", "torch", "diffusers"} <= set(line["versions"])
     assert line["sha256"] == hashlib.sha256((tmp_path / "dog_0001.png").read_bytes()).hexdigest()
 
 

@@ -16,6 +16,9 @@ from vegas_fl.errors import VegasError
 
 def main() -> None:
     """Entry point of the console script."""
+    if "--dry-run" in sys.argv[1:]:
+        commands.main(["plan", *(word for word in sys.argv[1:] if word not in ("--dry-run", "--verbose"))])
+        return
     if commands.is_command(sys.argv[1:]):
         commands.main(sys.argv[1:])
         return

@@ -184,7 +184,11 @@ class RendererConfig(Section):
     max_sequence_length: PositiveInt
     batch_size: PositiveInt
     dtype: Literal["float32", "bfloat16", "float16"]
+    memory: Literal["auto", "full", "model_offload", "group_offload", "sequential"]
     low_memory: bool
+    quantization: Literal["none", "nf4", "int8", "fp8"]
+    compile: bool
+    threads: PositiveInt | None
     judge: str | None
 
 
@@ -213,8 +217,14 @@ class ConditioningConfig(Section):
 
 
 class ImagesConfig(Section):
+    source: Literal["generator", "recordings"]
+    output: Literal["pictures", "embeddings"]
+    where: Literal["nodes", "server", "both"]
+    server_samples: PositiveInt
     adapters: Literal["global", "local"]
     round: PositiveInt | None
+    every: PositiveInt | None
+    report_seconds: PositiveFloat
     overwrite: bool
     sheet_columns: NonNegativeInt
     judge_classes: tuple[str, ...]
@@ -311,7 +321,8 @@ class Config(Section):
     @property
     def needs_recordings(self) -> bool:
         """Whether any stage of the run reads recordings."""
-        return "generators" in self.stages or "adapters" in self.stages
+        draws = "images" in self.stages and self.images.source == "recordings"
+        return draws or "generators" in self.stages or "adapters" in self.stages
 
     @property
     def evaluates_generators(self) -> bool:
@@ -370,6 +381,33 @@ def compose(overrides: Sequence[str] = ()) -> Config:
         except HydraException as error:
             raise ConfigError([str(error)]) from error
     return validate(composed)
+
+
+def restored(stored: dict[str, Any], overrides: Sequence[str]) -> Config:
+    """A stored configuration, or part of one, with Hydra overrides over it and defaults for the rest.
+
+    Parameters
+    ----------
+    stored : dict
+        Resolved sections, as ``Config.model_dump(mode="json")`` gives them.
+    overrides : sequence of str
+        As on the command line; ``renderer=flux_schnell`` replaces the whole section.
+
+    Raises
+    ------
+    ConfigError
+        Listing every mistake.
+    """
+    fresh = compose(overrides).model_dump(mode="json")
+    values = copy.deepcopy(fresh | stored)
+    for override in overrides:
+        *above, last = override.partition("=")[0].lstrip("+~").split(".")
+        place, new = values, fresh
+        for part in above:
+            place, new = place[part], new[part]
+        if last in new:
+            place[last] = new[last]
+    return parse(values)
 
 
 def validate(composed: DictConfig) -> Config:
@@ -451,6 +489,7 @@ def _contradictions(config: Config) -> list[str]:
         )
     if config.evaluation.reference and not config.renderer.judge:
         found.append("evaluation.reference is compared by renderer.judge, which is null; set a judge, or no reference")
+    found += _rendering(config)
     if config.aggregation.name == "standalone" and "images" in config.stages and config.images.adapters == "global":
         found.append(
             "aggregation=standalone makes no global adapter, but images.adapters=global draws with it; "
@@ -472,6 +511,35 @@ def _different_splits(config: Config) -> Iterator[str]:
                     f"nodes {node} and {other} share the class {shared[0]} of one data set, but not its "
                     f"{', '.join(differs)}: clips of one could be the other's; give both the same in nodes.N.dataset"
                 )
+
+
+def _rendering(config: Config) -> list[str]:
+    """What is wrong with how pictures are to be drawn."""
+    found = []
+    renderer, images = config.renderer, config.images
+    for side in ("height", "width"):
+        if (pixels := getattr(renderer, side)) % 16:
+            found.append(f"renderer.{side}: FLUX draws multiples of 16 pixels; use {max(16, round(pixels / 16) * 16)}")
+    if renderer.quantization != "none" and renderer.memory == "sequential":
+        found.append(
+            f"renderer.memory=sequential moves weights one by one, which renderer.quantization={renderer.quantization} "
+            "does not survive; use memory=group_offload, or quantization=none"
+        )
+    if images.where != "nodes":
+        if images.adapters == "local":
+            found.append(
+                f"images.where={images.where}: the server has no adapter of its own; set images.adapters=global"
+            )
+        if images.source == "recordings":
+            found.append(f"images.where={images.where}: the server has no recordings; set images.source=generator")
+        if images.server_samples < len(config.classes):
+            found.append(
+                f"images.server_samples={images.server_samples} is less than the {len(config.classes)} classes; "
+                "the server paints each at least once"
+            )
+    if images.every and images.round:
+        found.append("images.every draws many rounds, images.round draws one; set one of them to null")
+    return found
 
 
 def _sentence(error: ErrorDetails, values: dict[str, Any]) -> str:

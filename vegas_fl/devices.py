@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
+
 import torch
 
 from vegas_fl.errors import VegasError
@@ -22,3 +26,20 @@ def resolve_device(name: str) -> str:
     if int(index or 0) >= count:
         raise VegasError(f"device={name} does not exist on this machine; use device=auto or device=cpu")
     return name
+
+
+def cores() -> int:
+    """CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let networks compute with ``count`` threads inside the block, whatever the process was started with: sums are
+    rounded in an order that depends on it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

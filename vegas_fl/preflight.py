@@ -14,7 +14,7 @@ from vegas_fl.checkpoints import find_adapters, find_generators
 from vegas_fl.config import Config, DataConfig, StudentConfig
 from vegas_fl.datasets import missing_folder, open_dataset
 from vegas_fl.errors import VegasError
-from vegas_fl.rendering import flux
+from vegas_fl.rendering import flux, memory
 
 
 def check(config: Config, nodes_are_here: bool, may_lack: bool = False) -> list[str]:
@@ -35,7 +35,7 @@ def check(config: Config, nodes_are_here: bool, may_lack: bool = False) -> list[
     if not may_lack:
         mistakes += _generators(config)
         mistakes += _adapters(config)
-    mistakes += _problem(lambda: flux.location(config.renderer))
+    mistakes += _renderer(config, nodes_are_here)
     if config.tracking.wandb and importlib.util.find_spec("wandb") is None:
         mistakes.append(
             f"tracking.wandb={config.tracking.wandb}: Weights & Biases is not installed; run pip install wandb, or "
@@ -132,7 +132,8 @@ def adapter_files(config: Config, node: str) -> dict[str, Path]:
 def _generators(config: Config) -> Iterator[str]:
     """Generators that are loaded, not trained, and are not there."""
     sampled = isinstance(config.aggregation, StudentConfig) or config.adapter.replay_samples
-    if "generators" in config.stages or not ("images" in config.stages or ("adapters" in config.stages and sampled)):
+    draws = "images" in config.stages and config.images.source == "generator"
+    if "generators" in config.stages or not (draws or ("adapters" in config.stages and sampled)):
         return
     folder = Path(config.generator.checkpoint_dir)
     found = find_generators(folder)
@@ -170,6 +171,17 @@ def _adapters(config: Config) -> Iterator[str]:
                     f"Checkpoint not found: no adapter of node {node} in {folder}; train adapters first, or set "
                     "adapter.local_checkpoint_dir"
                 )
+
+
+def _renderer(config: Config, nodes_are_here: bool) -> Iterator[str]:
+    """Why the renderer cannot be loaded; embeddings are written without it."""
+    if problems := _problem(lambda: flux.location(config.renderer)):
+        yield from problems
+        return
+    if not ("images" in config.stages and config.images.output == "pictures"):
+        return
+    if nodes_are_here or config.images.where != "nodes":
+        yield from filter(None, [flux.incomplete(config.renderer), memory.quantization_problem(config.renderer)])
 
 
 def _problem(attempt: Callable[[], object]) -> list[str]:

@@ -3,6 +3,7 @@ the configuration always has one."""
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import typer
@@ -28,9 +29,29 @@ def is_command(arguments: list[str]) -> bool:
     return bool(arguments) and arguments[0][:1].isalpha() and "=" not in arguments[0]
 
 
+def show_log() -> None:
+    """Let a tool's messages and warnings be read."""
+    logger = logging.getLogger("vegas_fl")
+    if not logging.getLogger().handlers and not logger.handlers:
+        logger.addHandler(logging.StreamHandler(sys.stderr))
+        logger.setLevel(logging.INFO)
+
+
 def main(arguments: list[str]) -> None:
     """Run a tool; a mistake ends it with a sentence and code 1, one of the configuration with 2."""
-    from vegas_fl.commands import bench, compare, data, import_checkpoint, import_config, report  # noqa: F401
+    from vegas_fl.commands import (  # noqa: F401
+        bench,
+        compare,
+        data,
+        gallery,
+        import_checkpoint,
+        import_config,
+        paint,
+        plan,
+        render,
+        report,
+        verify,
+    )
 
     try:
         app(args=arguments, prog_name="vegas-fl")

@@ -79,3 +79,22 @@ def targets(
     from vegas_fl.benchmarks import targets as benchmark
 
     print(benchmark.bench(root, range(seeds)))
+
+
+@bench.command()
+def render(
+    overrides: Annotated[list[str] | None, typer.Argument(help="KEY=VALUE …: renderer.*, device.")] = None,
+    pictures: Annotated[int, typer.Option(help="Pictures a measurement.")] = 60,
+    repeats: Annotated[int, typer.Option(help="Measurements of each way, in turns; the median counts.")] = 5,
+    memory: Annotated[bool, typer.Option(help="Measure the peak memory of 50 and of 2000 pictures too.")] = True,
+) -> None:
+    """Pictures a second against plain loops over FluxPipeline, and peak memory."""
+    from vegas_fl.benchmarks import rendering as benchmark
+    from vegas_fl.config import compose
+
+    config = compose(overrides or [])
+    for line in benchmark.speed(config, pictures, repeats):
+        print(line)
+    if memory:
+        for line in benchmark.peak_memory(overrides or []):
+            print(line)

@@ -1,22 +1,19 @@
-"""FLUX through diffusers: loading only the parts that are needed, shapes, and one batch of pictures."""
+"""FLUX through diffusers: where it is, its shapes and fingerprints, and loading only the parts that are needed."""
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
-from vegas_fl.adapters import Conditioning
 from vegas_fl.config import RendererConfig
 from vegas_fl.errors import VegasError
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from vegas_fl.rendering import memory
 
 TEXT_PARTS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
 PICTURE_PARTS = ("transformer", "vae")
@@ -73,6 +70,8 @@ def text_fingerprint(config: RendererConfig) -> str:
 def picture_fingerprint(config: RendererConfig) -> str:
     """Short hash that changes with what turns embeddings into pictures, and with how it is used."""
     how = f"{config.steps} {config.guidance_scale} {config.height}x{config.width} {config.dtype}"
+    if config.quantization != "none":
+        how += f" {config.quantization}"
     return _fingerprint(config, (*PICTURE_PARTS, "scheduler"), how)
 
 
@@ -100,59 +99,34 @@ def load_text_encoders(config: RendererConfig, device: str) -> Pipeline:
     return _load(config, without=PICTURE_PARTS).to(device)
 
 
-@functools.lru_cache(maxsize=1)
-def load_renderer(config: RendererConfig, device: str) -> Pipeline:
-    """The pipeline without its text encoders, ready to draw from embeddings."""
-    pipeline = _load(config, without=TEXT_PARTS)
+def load_pipeline(config: RendererConfig) -> Pipeline:
+    """The pipeline without its text encoders, its weights in main memory (quantised ones where they have to be)."""
+    pipeline = _load(config, without=TEXT_PARTS, quantization_config=memory.quantization(config))
     pipeline.set_progress_bar_config(disable=True)
-    if config.low_memory and device.startswith("cuda"):
-        pipeline.enable_model_cpu_offload(device=device)
-        pipeline.vae.enable_slicing()
-        return pipeline
-    return pipeline.to(device)
+    pipeline.vae.to(memory_format=torch.channels_last)  # how convolutions are quickest, on CPUs and GPUs
+    return pipeline
 
 
-def draw(pipeline: Pipeline, config: RendererConfig, conditioning: Conditioning, seeds: Sequence[int]) -> list[Image]:
-    """Render one batch.
-
-    Parameters
-    ----------
-    pipeline : FluxPipeline
-    config : RendererConfig
-    conditioning : Conditioning
-        clip ``[B, P]`` and t5 ``[B, T, C]``.
-    seeds : sequence of int
-        B seeds, one for each picture's initial noise.
-
-    Raises
-    ------
-    VegasError
-        An embedding is not finite (FLUX would draw it black), or memory ran out.
-    """
-    for branch, value in conditioning._asdict().items():
-        if not torch.isfinite(value).all():
-            raise VegasError(f"The {branch} embeddings hold values that are not finite; train the adapters again")
-    dtype = pipeline.transformer.dtype
-    device = pipeline._execution_device
-    try:
-        return pipeline(
-            prompt_embeds=conditioning.t5.to(device, dtype),
-            pooled_prompt_embeds=conditioning.clip.to(device, dtype),
-            height=config.height,
-            width=config.width,
-            num_inference_steps=config.steps,
-            guidance_scale=config.guidance_scale,
-            max_sequence_length=config.max_sequence_length,
-            generator=[torch.Generator().manual_seed(seed) for seed in seeds],
-        ).images
-    except torch.OutOfMemoryError as error:
-        raise VegasError(
-            f"Out of memory while drawing {len(seeds)} pictures at once; set a smaller renderer.batch_size"
-            + ("" if config.low_memory else ", or renderer.low_memory=true")
-        ) from error
+def incomplete(config: RendererConfig, parts: Sequence[str] = (*PICTURE_PARTS, "scheduler")) -> str | None:
+    """What a local model folder lacks of ``parts``, as a sentence; None if nothing, or if it is on the hub."""
+    folder = Path(location(config))
+    if not folder.is_dir():
+        return None
+    remedy = "copy the model again, or give another folder, a hub id or 'pack'"
+    if not (folder / "model_index.json").is_file():
+        return f"renderer.model={config.model}: {folder} has no model_index.json, so it is no diffusers model; {remedy}"
+    for part in parts:
+        if not (folder / part).is_dir():
+            return f"renderer.model={config.model}: {folder} lacks its component {part}; {remedy}"
+        weights = part in (*PICTURE_PARTS, "text_encoder", "text_encoder_2")
+        if weights and not any((folder / part).glob("*.safetensors")):
+            return f"renderer.model={config.model}: {folder / part} holds no weights (.safetensors); {remedy}"
+    return None
 
 
-def _load(config: RendererConfig, without: Sequence[str]) -> Pipeline:
+def _load(config: RendererConfig, without: Sequence[str], **options: Any) -> Pipeline:
+    if problem := incomplete(config, [p for p in (*TEXT_PARTS, *PICTURE_PARTS, "scheduler") if p not in without]):
+        raise VegasError(problem)
     import diffusers
     import transformers
 
@@ -165,14 +139,14 @@ def _load(config: RendererConfig, without: Sequence[str]) -> Pipeline:
             revision=config.revision,
             dtype=getattr(torch, config.dtype),
             **{part: None for part in without},
+            **options,
         )
-    except (OSError, ValueError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise _unavailable(config, error) from error
 
 
 def _unavailable(config: RendererConfig, error: Exception) -> VegasError:
-    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return VegasError(
-        f"renderer.model={config.model} cannot be opened ({first}); give a folder in diffusers' layout, "
-        "a hub id this machine can reach, or 'pack'"
+        f"renderer.model={config.model} cannot be opened ({memory.first_line(error)}); give a folder in diffusers' "
+        "layout, a hub id this machine can reach, or 'pack'"
     )

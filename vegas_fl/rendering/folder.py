@@ -1,18 +1,21 @@
 """A node's pictures on disk: planned by name, written one by one, and known by what made them.
 
 ``<images_output_dir>/node_<i>/<class>_0001.png …`` and ``manifest.jsonl`` with a line a picture. A picture
-counts as made when its manifest line names the same recipe and the hash of its file; everything else is made
-anew, so a run that was killed goes on where it stopped.
+counts as made when its manifest line names the same recipe and the hash of its file; everything else (cut short,
+changed, or without a line) is made anew, so a run that was killed goes on where it stopped.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import io
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,16 +32,28 @@ Recipe = dict[str, Any]
 
 @dataclass(frozen=True)
 class Picture:
-    """The ``index``-th (from 1) picture of class ``label`` on a node, and the seed of everything random in it."""
+    """A picture to be made, and the seed of everything random in it.
+
+    Attributes
+    ----------
+    label : str
+        Its class.
+    index : int
+        It is the class's ``index``-th picture on its node, from 1.
+    seed : int
+    clip : str or None
+        Hash of the recording it is drawn from; None: a sample of the generator.
+    """
 
     label: str
     index: int
     seed: int
+    clip: str | None = None
 
     @property
     def name(self) -> str:
-        """Its file's name: dog_0001.png."""
-        return f"{self.label}_{self.index:04d}.png"
+        """Its file's name: dog_0001.png; of a recording, dog_3f2a9c1b7d04.png."""
+        return f"{self.label}_{self.clip[:12] if self.clip else f'{self.index:04d}'}.png"
 
 
 def plan(run_seed: int, node: str, classes: Sequence[str], count: int) -> list[Picture]:
@@ -52,6 +67,27 @@ def plan(run_seed: int, node: str, classes: Sequence[str], count: int) -> list[P
         for label, share in split_evenly(count, classes).items()
         for index in range(1, share + 1)
     ]
+
+
+def plan_clips(run_seed: int, node: str, clips: Mapping[str, Sequence[str]]) -> list[Picture]:
+    """A picture for each of a node's recordings, given by class as hashes of their content."""
+    return [
+        Picture(label, index, derive_seed(run_seed, "picture", node, label, content), content)
+        for label, contents in clips.items()
+        for index, content in enumerate(contents, start=1)
+    ]
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Versions of what makes a picture."""
+    found = {}
+    for package in ("vegas-fl", "torch", "diffusers"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "unknown"
+    return found
 
 
 class PictureFolder:
@@ -77,7 +113,10 @@ class PictureFolder:
             The folder holds pictures this run would not make, or made from something else, and ``overwrite``
             is false.
         """
-        made = dict(self._manifest())
+        for rest in self.path.glob(".*.tmp"):  # of a run that was killed
+            with contextlib.suppress(OSError):
+                rest.unlink()
+        made = self.lines()
         present = {p.name for p in self.path.glob("*.png")}
         planned = {picture.name: picture for picture in pictures}
         strangers = sorted(present - set(planned))
@@ -101,34 +140,58 @@ class PictureFolder:
             raise VegasError(
                 f"{self.path} holds {len(others)} pictures made otherwise, {name} for one: {difference}; {remedy}"
             )
-        return [p for p in pictures if p.name not in made or not self._intact(p.name, made[p.name]["sha256"])]
+        return [p for p in pictures if p.name not in made or not self.intact(p.name, made[p.name]["sha256"])]
 
-    def save(self, picture: Picture, image: Image) -> None:
-        """Write a picture, with its recipe as a PNG text chunk, and its manifest line."""
+    def save(self, picture: Picture, image: Image, **drawn: Any) -> int:
+        """Write a picture, with its recipe as a PNG text chunk, and its manifest line, which tells in addition how
+        it was ``drawn`` (batch size, memory mode). Returns the size of its file in bytes.
+
+        Raises
+        ------
+        VegasError
+            The disk is full, or the folder cannot be written to.
+        """
+        recipe = self.recipes[picture.label]
+        what: dict[str, Any] = {"class": picture.label, "index": picture.index, "seed": picture.seed}
+        if picture.clip:
+            what["clip"] = picture.clip
+        data = self.write(self.path / picture.name, image, {**what, **recipe})
+        line = {"file": picture.name, **what, "sha256": hashlib.sha256(data).hexdigest(), "recipe": recipe}
+        self._append(json.dumps(line | {"versions": versions(), "drawn": drawn}))
+        return len(data)
+
+    @staticmethod
+    def write(path: Path, image: Image, recipe: Recipe) -> bytes:
+        """Write a PNG whose text chunk "vegas-fl" tells ``recipe`` and versions; its bytes.
+
+        Raises
+        ------
+        VegasError
+            The disk is full, or the folder cannot be written to.
+        """
         from PIL.PngImagePlugin import PngInfo
 
-        recipe = self.recipes[picture.label]
         info = PngInfo()
-        info.add_text(
-            "vegas-fl",
-            json.dumps({"class": picture.label, "index": picture.index, "seed": picture.seed, **recipe}),
-        )
+        # Keys in order, so that the bytes do not depend on where a recipe was kept.
+        info.add_text("vegas-fl", json.dumps({**recipe, "versions": versions()}, sort_keys=True))
         buffer = io.BytesIO()
         image.save(buffer, "PNG", pnginfo=info)
         data = buffer.getvalue()
-        write_atomically(self.path / picture.name, data)
-        line = {
-            "file": picture.name,
-            "class": picture.label,
-            "index": picture.index,
-            "seed": picture.seed,
-            "sha256": hashlib.sha256(data).hexdigest(),
-            "recipe": recipe,
-        }
-        with open(self.manifest, "a", encoding="utf8") as file:
-            if file.tell() and not self._ends_with_newline():
-                file.write("\n")
-            file.write(json.dumps(line) + "\n")
+        # Not forced to disk, which takes longer than drawing: what a power cut damages is found by its hash.
+        write_atomically(path, data, durable=False)
+        return data
+
+    def _append(self, line: str) -> None:
+        try:
+            with open(self.manifest, "a", encoding="utf8") as file:
+                if file.tell() and not self._ends_with_newline():
+                    file.write("\n")
+                file.write(line + "\n")
+        except OSError as error:
+            raise VegasError(
+                f"{self.manifest} cannot be written ({error.strerror}); free the disk or choose another "
+                "images_output_dir; pictures made so far are kept"
+            ) from error
 
     def _difference(self, made: Recipe, picture: Picture) -> str | None:
         wanted = self.recipes[picture.label]
@@ -137,22 +200,28 @@ class PictureFolder:
                 return f"{key} is {made.get(key)!r} there and {wanted.get(key)!r} here"
         return None
 
+    def lines(self) -> dict[str, dict[str, Any]]:
+        """File name → its last manifest line."""
+        return dict(self._manifest())
+
     def _manifest(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """File name → manifest line; a line cut short by a kill is passed over, its picture is made again."""
+        """A line cut short by a kill is passed over, its picture is made again."""
         if not self.manifest.exists():
             return
-        for line in self.manifest.read_text(encoding="utf8").splitlines():
+        for line in self.manifest.read_text(encoding="utf8", errors="replace").splitlines():
             try:
                 entry = json.loads(line)
-            except json.JSONDecodeError:
+                name = entry["file"]
+            except (json.JSONDecodeError, TypeError, KeyError):
                 continue
-            yield entry["file"], entry
+            yield name, entry
 
     def _ends_with_newline(self) -> bool:
         with open(self.manifest, "rb") as file:
             file.seek(-1, os.SEEK_END)
             return file.read(1) == b"\n"
 
-    def _intact(self, name: str, sha256: str) -> bool:
+    def intact(self, name: str, sha256: str) -> bool:
+        """Whether a picture is there as it was written."""
         path = self.path / name
         return path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256

@@ -13,21 +13,29 @@ from vegas_fl.tensorfiles import write_atomically
 
 TILE = 64
 """Side of a tile in pixels."""
+LIMIT = 400
+"""Pictures on a sheet at most: it is held in memory, which must not grow with the pictures."""
 TITLE = 18
 """Height of a class's title in pixels."""
 
 
 def contact_sheet(folder: Path, pictures: Sequence[Picture], columns: int, target: Path) -> None:
-    """Write a PNG with the pictures in ``folder`` as tiles, ``columns`` a row, a title above each class."""
-    by_class: dict[str, list[Picture]] = {}
+    """Write a PNG with the pictures in ``folder`` as tiles, ``columns`` a row, a title above each class.
+
+    Of many pictures, each class shows its first ones, in proportion."""
+    everything: dict[str, list[Picture]] = {}
     for picture in pictures:
-        by_class.setdefault(picture.label, []).append(picture)
+        everything.setdefault(picture.label, []).append(picture)
+    share = min(1.0, LIMIT / len(pictures))
+    by_class = {label: members[: max(1, round(share * len(members)))] for label, members in everything.items()}
     height = sum(TITLE + TILE * -(-len(members) // columns) for members in by_class.values())
     sheet = Image.new("RGB", (columns * TILE, height), "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=13)
     top = 0
     for label, members in by_class.items():
-        pen.text((4, top + 1), f"{label} ({len(members)})", fill="black", font=font)
+        total = len(everything[label])
+        shown = f"{label} ({total})" if len(members) == total else f"{label} (the first {len(members)} of {total})"
+        pen.text((4, top + 1), shown, fill="black", font=font)
         top += TITLE
         for position, picture in enumerate(members):
             row, column = divmod(position, columns)

@@ -1,0 +1,218 @@
+"""The stage after the adapters' strategy: pictures, drawn by the nodes, by the server, or by both."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from flwr.app import RecordDict
+
+from strategies.federation import Federation, Reply
+from strategies.record import Record
+from vegas_fl import metrics
+from vegas_fl.adapters import Conditioning
+from vegas_fl.checkpoints import adapter_from, find_adapters, find_generators, load_adapter, load_class_generator
+from vegas_fl.config import Config
+from vegas_fl.devices import resolve_device
+from vegas_fl.engines.messages import GENERATE
+from vegas_fl.errors import VegasError
+from vegas_fl.judge import fid, reference_features
+from vegas_fl.preflight import adapter_files
+from vegas_fl.rendering.embeddings_file import write_embeddings
+from vegas_fl.rendering.folder import plan
+from vegas_fl.rendering.jobs import SERVER, AdapterFeed, Job, job_path, recipes, sampled_from_owners
+from vegas_fl.rendering.judged import judge_job
+from vegas_fl.rendering.render import Drawn
+from vegas_fl.rendering.render import render as draw
+from vegas_fl.rendering.runfile import write_runfile
+from vegas_fl.tensorfiles import State
+
+log = logging.getLogger("vegas_fl.server")
+
+
+def render(federation: Federation, record: Record, targets: Conditioning | None) -> None:
+    """Pictures of the adapters chosen, and of the rounds before them that ``images.every`` asks for."""
+    for config, subfolder in _rounds(federation.config):
+        answers: dict[str, Reply] = {}
+        if config.images.where != "server":
+            answers |= _by_nodes(federation, config, subfolder, targets)
+        if config.images.where != "nodes":
+            answers[SERVER] = _by_server(config, subfolder, targets)
+        for node, reply in answers.items():
+            _report(node, reply.values, record, subfolder)
+        _record_judgement(config, record, subfolder, [reply for reply in answers.values() if reply.values["judged"]])
+
+
+def _record_judgement(config: Config, record: Record, subfolder: str, judged: list[Reply]) -> None:
+    """Add up what the judges counted; compare with real pictures if there are any."""
+    if not judged:
+        return
+    classes = config.judge_classes
+    counts = torch.stack([torch.tensor(reply.values["judged"]["confusion"]) for reply in judged]).sum(0)
+    figures = metrics.summary(counts, classes)
+    figures["clip_score"] = sum(reply.values["judged"]["clip_score"] for reply in judged) / int(counts.sum())
+    if config.evaluation.reference:
+        try:
+            real = reference_features(config)
+            figures["fid"] = fid([reply.states["pictures"]["features"] for reply in judged], real)
+        except VegasError as error:  # the pictures are there; only their figure is missing
+            log.warning("the pictures were not compared with real ones: %s", error)
+    record.add(stage="judge", **_of_round(subfolder), classes=classes, **figures, confusion=counts.tolist())
+    log.info(
+        "pictures%s judged right: %.3f of %d (zero-shot among %d classes); CLIP score %.1f%s",
+        f" of {subfolder}" if subfolder else "",
+        figures["accuracy"],
+        int(counts.sum()),
+        len(classes),
+        figures["clip_score"],
+        f", FID {figures['fid']:.3f} on the judge's features" if "fid" in figures else "",
+    )
+
+
+def _rounds(config: Config) -> Iterator[tuple[Config, str]]:
+    """The configuration of each round to be drawn, and the subfolder for it; the last one has none."""
+    if config.images.every:
+        local = config.images.adapters == "local"
+        rounds = find_adapters(Path(config.adapter.checkpoint_dir), min(config.nodes, key=int) if local else None)
+        for round_ in list(rounds)[:-1]:
+            if round_ % config.images.every == 0:
+                images = config.images.model_copy(update={"round": round_})
+                yield config.model_copy(update={"images": images}), f"round_{round_}"
+    yield config, ""
+
+
+def _of_round(subfolder: str) -> dict[str, Any]:
+    return {"round": int(subfolder.removeprefix("round_"))} if subfolder else {}
+
+
+def _by_nodes(federation: Federation, config: Config, subfolder: str, targets: Conditioning | None) -> dict[str, Reply]:
+    """Each node renders its pictures with its own generators and the chosen adapters."""
+    rendered = dict.fromkeys(federation.nodes.values(), 0)
+    since = time.monotonic()
+    contents, values_of = {}, {}
+    for node in federation.nodes.values():
+        states, values_of[node] = _request(config, node, subfolder, targets)
+        contents[node] = federation.content(states, **values_of[node], again=False)
+
+    def follow(node: str, reply: Reply) -> RecordDict | None:
+        values = reply.values
+        rendered[node] += values["rendered"]
+        if not values["missing"]:
+            return None
+        log.info("%s", progress_line(f"node {node}", values, rendered[node], time.monotonic() - since))
+        return federation.content(**values_of[node], again=True)  # it has kept the weights
+
+    replies = federation.converse(GENERATE, contents, "pictures", lambda node, reply: None, follow)
+    return {node: Reply({**reply.values, "rendered": rendered[node]}, reply.states) for node, reply in replies.items()}
+
+
+def _request(
+    config: Config, node: str, subfolder: str, targets: Conditioning | None
+) -> tuple[dict[str, State], dict[str, Any]]:
+    """What a node is asked for: checkpoints, and whose they are."""
+    files = adapter_files(config, node)
+    adapter = load_adapter(files)
+    states: dict[str, State] = {"adapter": adapter.state}
+    headers, generators = {}, {}
+    if config.images.source == "generator":
+        paths = find_generators(Path(config.generator.checkpoint_dir))
+        for label in config.nodes[node].selected_classes:
+            shared = load_class_generator(paths[label], adapter.header["spaces"]["audio"])
+            states[f"generator.{label}"] = shared.of(node).state_dict()
+            headers[label], generators[label] = shared.header, str(paths[label])
+    if targets is not None and "text" in config.conditioning.model_dump().values():
+        states["targets"] = targets._asdict()
+    return states, {
+        "config": config.model_dump(mode="json"),
+        "subfolder": subfolder,
+        "generators": headers,
+        "adapter": adapter.header,
+        "adapter_sha256": {f"{branch}_adapter": sha256 for branch, sha256 in adapter.sha256.items()},
+        "files": {"adapter": {branch: str(path) for branch, path in files.items()}, "generators": generators},
+    }
+
+
+def _by_server(config: Config, subfolder: str, targets: Conditioning | None) -> Reply:
+    """The server renders every class, from the shared generators with the global adapter."""
+    job, files = server_job(config, subfolder, targets)
+    device = resolve_device(config.device)
+    rendered, since, overwrite = 0, time.monotonic(), config.images.overwrite
+    if config.images.output == "embeddings":
+        drawn = write_embeddings(job, config, overwrite=overwrite)
+        return Reply(_values(job, drawn, drawn.new), {})
+    write_runfile(job, config, files)
+    while True:
+        drawn = draw(
+            job,
+            config.renderer,
+            device,
+            overwrite=overwrite,
+            sheet_columns=config.images.sheet_columns,
+            seconds=config.images.report_seconds,
+        )
+        rendered, overwrite = rendered + drawn.new, False
+        values = _values(job, drawn, rendered)
+        if not drawn.missing:
+            break
+        log.info("%s", progress_line(SERVER, values, rendered, time.monotonic() - since))
+    judged, features, notes = judge_job(job, config, device)
+    states = {} if features is None else {"pictures": {"features": features}}
+    return Reply({**values, "judged": judged, "notes": notes}, states)
+
+
+def server_job(config: Config, subfolder: str, targets: Conditioning | None) -> tuple[Job, dict[str, Any]]:
+    """What the server is to draw, and the files it draws from."""
+    files = adapter_files(config, SERVER)
+    saved = load_adapter(files)
+    paths = find_generators(Path(config.generator.checkpoint_dir))
+    generators = {
+        label: load_class_generator(paths[label], saved.header["spaces"]["audio"]) for label in config.classes
+    }
+    text = {}
+    if targets is not None:
+        text = {label: Conditioning(*(t[i] for t in targets)) for i, label in enumerate(config.classes)}
+    feed = AdapterFeed(
+        sampled_from_owners({label: (g.samplers, g.samples) for label, g in generators.items()}),
+        adapter_from(saved.header, saved.state, "the global adapter"),
+        text,
+        config.conditioning,
+        config.renderer.batch_size,
+    )
+    hashes = {f"{branch}_adapter": sha256 for branch, sha256 in saved.sha256.items()}
+    made_from = recipes(
+        config, SERVER, config.classes, hashes, generator={label: g.header["sha256"] for label, g in generators.items()}
+    )
+    pictures = plan(config.seed, SERVER, config.classes, config.images.server_samples)
+    job = Job(SERVER, job_path(config, SERVER, subfolder), pictures, feed, made_from)
+    return job, {
+        "adapter": {branch: str(path) for branch, path in files.items()},
+        "generators": {label: str(paths[label]) for label in config.classes},
+    }
+
+
+def _values(job: Job, drawn: Drawn, rendered: int) -> dict[str, Any]:
+    counts = {"pictures": len(job.pictures), "rendered": rendered, "missing": drawn.missing}
+    return {**counts, "folder": str(job.path), "judged": None, "notes": []}
+
+
+def _report(node: str, values: dict[str, Any], record: Record, subfolder: str) -> None:
+    for note in values["notes"]:
+        log.info("%s", note)
+    new = f", {values['rendered']} of them new" if values["rendered"] < values["pictures"] else ""
+    name = node if node == SERVER else f"node {node}"
+    log.info("%s: %d pictures in %s%s", name, values["pictures"], values["folder"], new)
+    counts = {key: values[key] for key in ("pictures", "rendered", "folder")}
+    record.add(stage="images", **_of_round(subfolder), node=node, **counts)
+
+
+def progress_line(name: str, values: dict[str, Any], new: int, seconds: float) -> str:
+    """How far a folder is, how fast it goes and how long it still takes."""
+    rate = new / seconds
+    left = values["missing"] / rate
+    minutes = f"{left / 60:.0f} min" if left > 90 else f"{left:.0f} s"
+    there = values["pictures"] - values["missing"]
+    return f"{name}: {there} of {values['pictures']} pictures, {rate:.2g} a second, about {minutes} left"

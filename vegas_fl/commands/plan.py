@@ -1,0 +1,63 @@
+"""`vegas-fl plan`, also `--dry-run`: what a run would draw, where, how long it takes and the disk it needs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from vegas_fl.commands import app
+
+
+@app.command()
+def plan(
+    overrides: Annotated[list[str] | None, typer.Argument(help="KEY=VALUE … as of the run itself.")] = None,
+    timing: Annotated[bool, typer.Option(help="Load FLUX and time a batch.")] = True,
+) -> None:
+    """Tell what a run would draw, without writing anything; refuse what the disk has no room for."""
+    from vegas_fl import preflight
+    from vegas_fl.commands import show_log
+    from vegas_fl.config import ConfigError, FlowerConfig, compose
+    from vegas_fl.devices import resolve_device
+    from vegas_fl.rendering import plan as planning
+
+    show_log()
+    config = compose(overrides or [])
+    elsewhere = isinstance(config.engine, FlowerConfig) and config.engine.connection is not None
+    if mistakes := preflight.check(config, nodes_are_here=not elsewhere):
+        raise ConfigError(mistakes)
+    if "images" not in config.stages:
+        print(f"stages={list(config.stages)}: this run draws no pictures")
+        return
+    if config.images.source == "recordings":
+        print("images.source=recordings: at most so many; as many as the node's validation and test clips")
+    planned = planning.rows(config)
+    for row in planned:
+        shares = ", ".join(f"{count} of {label}" for label, count in row.classes.items())
+        name = row.node if row.node == "server" else f"node {row.node}"
+        print(f"{name}: {row.pictures} pictures ({shares}) in {row.folder}, {row.there} are there")
+    if config.images.every:
+        print(f"images.every={config.images.every}: as many again for each of the earlier rounds")
+    missing = sum(row.missing for row in planned)
+    print(f"to be drawn: {missing}")
+    if config.images.output == "embeddings" or not (timing and missing):
+        return
+    device = resolve_device(config.device)
+    timed = planning.timing(config.renderer, device)
+    whole = timed.load + sum(timed.seconds(row.missing) for row in planned)
+    print(
+        f"renderer {config.renderer.model} on {device}, memory {timed.mode}: loaded in {timed.load:.1f} s, "
+        f"a batch of {timed.size} takes {timed.batch:.2f} s ({timed.size / timed.batch:.3g} pictures a second)"
+    )
+    here = " if every node were this machine" if elsewhere else ""
+    print(f"estimated time: {duration(whole)}{here}")
+    print(f"disk: about {missing * timed.bytes_each / 1e6:.1f} MB ({timed.bytes_each / 1e3:.0f} kB a picture)")
+    if short := planning.shortage(planned, timed.bytes_each):
+        raise ConfigError(short)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit they are read in."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

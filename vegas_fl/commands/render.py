@@ -1,0 +1,53 @@
+"""`vegas-fl render`: embeddings that a node wrote, drawn here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vegas_fl.commands import app
+
+
+@app.command()
+def render(
+    embeddings: Annotated[
+        Path, typer.Argument(help="Folder, or folder of folders, that images.output=embeddings wrote.")
+    ],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="KEY=VALUE … over what the embeddings say: renderer.*, device, images.*.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Where the pictures go; default: beside their embeddings.")
+    ] = None,
+) -> None:
+    """Draw the pictures of embeddings that were written elsewhere (images.output=embeddings)."""
+    from tqdm import tqdm
+
+    from vegas_fl.commands import show_log
+    from vegas_fl.config import restored
+    from vegas_fl.devices import resolve_device
+    from vegas_fl.rendering import embeddings_file
+    from vegas_fl.rendering.jobs import Job
+    from vegas_fl.rendering.render import render as draw
+    from vegas_fl.rendering.runfile import write_runfile
+
+    show_log()
+    found = embeddings_file.find_prompts(embeddings)
+    top = embeddings if embeddings.is_dir() else embeddings.parent
+    for folder, prompts in found.items():
+        config = restored({"renderer": prompts.renderer}, overrides or [])
+        path = output / folder.relative_to(top) if output else folder
+        job = Job(prompts.node, path, prompts.pictures, embeddings_file.FileFeed(prompts), prompts.recipes)
+        write_runfile(job, config, {"embeddings": [str(file) for file in prompts.files]})
+        with tqdm(total=len(job.pictures), desc=job.name, unit="picture", mininterval=1) as bar:
+            drawn = draw(
+                job,
+                config.renderer,
+                resolve_device(config.device),
+                overwrite=config.images.overwrite,
+                sheet_columns=config.images.sheet_columns,
+                progress=bar.update,
+            )
+        print(f"{job.name}: {drawn.there} pictures in {job.path}, {drawn.new} of them new")

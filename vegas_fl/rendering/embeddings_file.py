@@ -1,0 +1,152 @@
+"""``images.output=embeddings``: what FLUX would be fed with, as files, for a machine that can draw it.
+
+``node_<i>/embeddings_0001.safetensors …``, each with the embeddings of some pictures in float32, their names,
+seeds and recipes, and the renderer's settings. Drawn elsewhere at the same batch size, the pictures are the same
+to the byte.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from vegas_fl import devices, tensorfiles
+from vegas_fl.adapters import Conditioning
+from vegas_fl.config import Config
+from vegas_fl.errors import VegasError
+from vegas_fl.rendering.folder import Picture
+from vegas_fl.rendering.jobs import Job
+from vegas_fl.rendering.render import Drawn, drawing_threads
+
+KIND = "prompt embeddings"
+FILE_BYTES = 64 * 2**20
+"""About how large a file gets."""
+
+
+def write_embeddings(job: Job, config: Config, *, overwrite: bool = False) -> Drawn:
+    """Write the embeddings of a job's pictures; files that are there already stay.
+
+    Raises
+    ------
+    VegasError
+        The folder holds embeddings of other pictures or checkpoints, and ``overwrite`` is false.
+    """
+    one = job.feed(job.pictures[:1])
+    size = max(1, FILE_BYTES // (one.clip.nbytes + one.t5.nbytes))
+    parts = [job.pictures[start : start + size] for start in range(0, len(job.pictures), size)]
+    wanted = {job.path / f"embeddings_{i:04d}.safetensors": part for i, part in enumerate(parts, start=1)}
+    headers = {path: _header(job, config, part) for path, part in wanted.items()}
+    there = sorted(job.path.glob("embeddings_*.safetensors"))
+    if overwrite:
+        for path in there:
+            path.unlink()
+        there = []
+    for path in there:
+        if path not in wanted or (difference := _difference(path, headers[path])):
+            reason = "this run does not make it" if path not in wanted else difference
+            raise VegasError(
+                f"{path} holds other embeddings ({reason}); choose another images_output_dir, or set "
+                "images.overwrite=true to make all anew"
+            )
+    new = 0
+    for path, part in wanted.items():
+        if path not in there:
+            with devices.threads(drawing_threads(config.renderer)):
+                tensorfiles.save(path, job.feed(part)._asdict(), headers[path])
+            new += len(part)
+    return Drawn(len(job.pictures), new, 0)
+
+
+class Prompts(NamedTuple):
+    """The embeddings of one folder: pictures by file, and what the files' headers say alike."""
+
+    files: dict[Path, list[Picture]]
+    node: str
+    recipes: dict[str, dict[str, Any]]
+    renderer: dict[str, Any]
+
+    @property
+    def pictures(self) -> list[Picture]:
+        """All of them, in order."""
+        return [picture for part in self.files.values() for picture in part]
+
+
+def find_prompts(place: Path) -> dict[Path, Prompts]:
+    """Folders at or below ``place`` with embeddings, and what they hold; only headers are read.
+
+    Raises
+    ------
+    VegasError
+        There are none, or a file cannot be read.
+    """
+    paths = [place] if place.is_file() else sorted(place.rglob("embeddings_*.safetensors"))
+    if not paths:
+        raise VegasError(
+            f"{place} holds no embeddings (embeddings_0001.safetensors …); give a folder that a run with "
+            "images.output=embeddings wrote"
+        )
+    folders: dict[Path, dict[Path, dict[str, Any]]] = {}
+    for path in paths:
+        folders.setdefault(path.parent, {})[path] = _read_header(path)
+    found = {}
+    for folder, headers in folders.items():
+        first = next(iter(headers.values()))
+        for path, header in headers.items():
+            for key in ("node", "recipes", "renderer"):
+                if header[key] != first[key]:
+                    raise VegasError(f"{path} was written by another run than {next(iter(headers))} (other {key})")
+        files = {path: [Picture(*entry) for entry in header["pictures"]] for path, header in headers.items()}
+        found[folder] = Prompts(files, first["node"], first["recipes"], first["renderer"])
+    return found
+
+
+class FileFeed:
+    """Embeddings from files, of which the one in use is in memory."""
+
+    def __init__(self, prompts: Prompts) -> None:
+        self._where = {p.name: (path, row) for path, part in prompts.files.items() for row, p in enumerate(part)}
+        self._open: tuple[Path | None, dict[str, torch.Tensor]] = (None, {})
+
+    def __call__(self, pictures: Sequence[Picture]) -> Conditioning:
+        rows = [self._row(picture.name) for picture in pictures]
+        return Conditioning(*(torch.stack([row[name] for row in rows]) for name in Conditioning._fields))
+
+    def _row(self, name: str) -> dict[str, torch.Tensor]:
+        path, row = self._where[name]
+        if self._open[0] != path:
+            self._open = (path, tensorfiles.load(path, kind=KIND).tensors)
+        return {branch: tensor[row] for branch, tensor in self._open[1].items()}
+
+
+def _header(job: Job, config: Config, part: Sequence[Picture]) -> dict[str, Any]:
+    return {
+        "kind": KIND,
+        "node": job.node,
+        "pictures": [[p.label, p.index, p.seed, p.clip] for p in part],
+        "recipes": job.recipes,
+        "renderer": config.renderer.model_dump(mode="json"),
+    }
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            header: dict[str, Any] = json.loads((file.metadata() or {}).get("vegas_fl", "{}"))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise VegasError(f"{path} cannot be read ({error}); write the embeddings again") from error
+    if header.get("kind") != KIND:
+        raise VegasError(f"{path} holds no prompt embeddings; give a folder written with images.output=embeddings")
+    return header
+
+
+def _difference(path: Path, wanted: dict[str, Any]) -> str | None:
+    there = _read_header(path)
+    for key in ("node", "pictures", "recipes"):
+        if there.get(key) != wanted[key]:
+            return f"other {key}"
+    return None

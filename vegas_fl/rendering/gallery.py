@@ -1,0 +1,55 @@
+"""A page that shows all pictures of a run: thumbnails as one scrolls, by node and class, and where each comes from."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from vegas_fl.errors import VegasError
+from vegas_fl.rendering.folder import PictureFolder
+from vegas_fl.rendering.verify import find_folders
+from vegas_fl.tensorfiles import write_atomically
+
+NAME = "gallery.html"
+
+
+def write_gallery(place: Path) -> tuple[Path, int]:
+    """Write ``gallery.html`` into ``place``; its path and the number of pictures.
+
+    The page is one file beside the pictures, works without a server, and holds what the manifests say; a link may
+    choose: ``gallery.html#node=node_0&class=dog&picture=dog_0001.png``.
+
+    Raises
+    ------
+    VegasError
+        There are no pictures at or below ``place``.
+    """
+    folders: list[dict[str, str]] = []
+    pictures: list[list[Any]] = []
+    classes: dict[str, int] = {}
+    recipes: dict[str, int] = {}
+    for folder in find_folders(place):
+        lines = [line for name, line in PictureFolder(folder, {}).lines().items() if (folder / name).is_file()]
+        path = folder.relative_to(place).as_posix()
+        for line in sorted(lines, key=lambda line: (line["class"], line["file"])):
+            made_from = {**line["recipe"], "versions": line.get("versions"), "drawn": line.get("drawn")}
+            recipe = recipes.setdefault(json.dumps(made_from), len(recipes))
+            label = classes.setdefault(line["class"], len(classes))
+            pictures.append([len(folders), line["file"], label, str(line["seed"]), line["sha256"], recipe])
+        folders.append({"name": path if path != "." else folder.name, "path": "" if path == "." else path})
+    if not pictures:
+        raise VegasError(f"{place} holds no pictures yet; draw some first")
+    data: dict[str, Any] = {
+        "title": place.absolute().name,
+        "folders": folders,
+        "classes": list(classes),
+        "recipes": [json.loads(recipe) for recipe in recipes],
+        "pictures": pictures,
+    }
+    text = resources.files("vegas_fl.rendering").joinpath(NAME).read_text("utf8")
+    # "<" could end the element that the data lie in.
+    page = text.replace("__DATA__", json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"))
+    write_atomically(place / NAME, page.encode())
+    return place / NAME, len(pictures)

@@ -1,0 +1,157 @@
+"""What one node, or the server, is to draw: pictures by name, where their embeddings come from, and their recipes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vegas_fl import seeds
+from vegas_fl.adapters import Adapter, Conditioning
+from vegas_fl.config import ConditioningConfig, Config, RendererConfig, Source
+from vegas_fl.generators import Sampler
+from vegas_fl.rendering import flux
+from vegas_fl.rendering.folder import Picture, PictureFolder, Recipe
+
+SERVER = "server"
+"""Name of the server where nodes have a number."""
+
+Feed = Callable[[Sequence[Picture]], Conditioning]
+"""B pictures → what FLUX is fed with for them: clip ``[B, P]`` and t5 ``[B, T, C]``."""
+
+Audio = Callable[[Picture], torch.Tensor]
+"""A picture → the audio embedding ``[1, S, D]`` it is drawn from."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """The pictures of one folder.
+
+    Attributes
+    ----------
+    node : str
+        Node id, or "server".
+    path : Path
+    pictures : list of Picture
+        All the pictures the folder shall have.
+    feed : Feed
+    recipes : dict
+        Class → what its pictures are made from, without the renderer's part.
+    """
+
+    node: str
+    path: Path
+    pictures: list[Picture]
+    feed: Feed
+    recipes: dict[str, Recipe]
+
+    @property
+    def name(self) -> str:
+        """As messages call it."""
+        return self.node if self.node == SERVER else f"node {self.node}"
+
+    def folder(self, renderer: RendererConfig) -> PictureFolder:
+        """Its folder, for pictures drawn by ``renderer``."""
+        look = {
+            "renderer": renderer.model,
+            "renderer_fingerprint": flux.picture_fingerprint(renderer),
+            "steps": renderer.steps,
+        }
+        return PictureFolder(self.path, {label: {**recipe, **look} for label, recipe in self.recipes.items()})
+
+
+def job_path(config: Config, node: str, subfolder: str = "") -> Path:
+    """Folder of a node's pictures, or of the server's."""
+    return Path(config.images_output_dir) / subfolder / (node if node == SERVER else f"node_{node}")
+
+
+def recipes(config: Config, node: str, classes: Sequence[str], adapter: Mapping[str, str], **source: Any) -> dict:
+    """Class → what its pictures are made from.
+
+    Parameters
+    ----------
+    config : Config
+    node : str
+    classes : sequence of str
+    adapter : mapping
+        Branch ("clip_adapter", "t5_adapter") → hash of its checkpoint.
+    source
+        Further entries; of a mapping, each class gets its own value.
+    """
+    return {
+        label: {
+            "node": node,
+            "run_seed": config.seed,
+            "conditioning": config.conditioning.model_dump(),
+            **adapter,
+            **{key: value[label] if isinstance(value, Mapping) else value for key, value in source.items()},
+        }
+        for label in classes
+    }
+
+
+@dataclass(frozen=True)
+class AdapterFeed:
+    """Audio embeddings through the adapter, a branch each by its source.
+
+    Attributes
+    ----------
+    audio : Audio
+    adapter : Adapter
+    targets : mapping
+        Class → text target (clip ``[P]``, t5 ``[T, C]``), where a branch is conditioned on text.
+    sources : ConditioningConfig
+    batch : int
+        Embeddings adapted at once, the last batch padded: so that the values do not depend on how many there are.
+    """
+
+    audio: Audio
+    adapter: Adapter
+    targets: Mapping[str, Conditioning]
+    sources: ConditioningConfig
+    batch: int
+
+    @torch.no_grad()
+    def __call__(self, pictures: Sequence[Picture]) -> Conditioning:
+        audio = torch.cat([self.audio(picture) for picture in pictures])
+        parts = [self.adapter(_padded(part, self.batch)) for part in audio.split(self.batch)]
+        drawn = Conditioning(*(torch.cat(branch)[: len(pictures)] for branch in zip(*parts, strict=True)))
+
+        def branch(source: Source, name: str) -> torch.Tensor:
+            value: torch.Tensor = getattr(drawn, name)
+            if source == "text":
+                return torch.stack([getattr(self.targets[p.label], name) for p in pictures])
+            return value if source == "adapter" else torch.zeros_like(value)
+
+        return Conditioning(branch(self.sources.clip, "clip"), branch(self.sources.t5, "t5"))
+
+
+def _padded(rows: torch.Tensor, count: int) -> torch.Tensor:
+    return rows[[min(i, len(rows) - 1) for i in range(count)]]
+
+
+def sampled(samplers: Mapping[str, Sampler]) -> Audio:
+    """Samples of each class's generator; the picture's seed alone decides which."""
+    return lambda picture: samplers[picture.label].sample(1, generator=seeds.generator(picture.seed, "embedding"))
+
+
+def sampled_from_owners(generators: Mapping[str, tuple[Mapping[str, Sampler], Mapping[str, int]]]) -> Audio:
+    """Samples of the generators of all owners of a class (samplers and numbers of clips by node); each picture's
+    owner is drawn in proportion to its clips."""
+
+    def audio(picture: Picture) -> torch.Tensor:
+        samplers, clips = generators[picture.label]
+        generator = seeds.generator(picture.seed, "embedding")
+        shares = torch.tensor([float(clips[node]) for node in samplers])
+        owner = list(samplers)[int(torch.multinomial(shares, 1, generator=generator))]
+        return samplers[owner].sample(1, generator=generator)
+
+    return audio
+
+
+def recorded(embeddings: Mapping[str, torch.Tensor]) -> Audio:
+    """Embeddings ``[S, D]`` of recordings, by the hash of their content."""
+    return lambda picture: embeddings[str(picture.clip)][None]

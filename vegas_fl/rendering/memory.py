@@ -1,0 +1,168 @@
+"""Where FLUX's models lie while it draws: diffusers' offloading, chosen by what fits, and quantised weights."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from vegas_fl.config import RendererConfig
+from vegas_fl.errors import VegasError
+
+LADDER = ("full", "model_offload", "group_offload", "sequential")
+"""Memory modes, each with less on the GPU than the one before and slower."""
+
+PACKAGES = {"nf4": "bitsandbytes", "int8": "torchao", "fp8": "torchao"}
+"""What quantises the weights; an optional extra of the project is named like the package."""
+
+WORKING_BYTES = 2500
+"""Memory beside the weights, for each pixel of a batch and byte of a value: FLUX.1-dev peaks 4.7 GB above its
+weights for one picture of 1024x1024 in bfloat16 (diffusers' quantisation benchmark), rounded up."""
+
+GB = 1e9
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A memory mode and why it was taken."""
+
+    mode: str
+    reason: str
+
+
+def rungs(config: RendererConfig, device: str) -> tuple[str, ...]:
+    """The modes that this model and device can use, from the quickest to the smallest."""
+    # accelerate's sequential hooks do not work on a CPU, and lose quantised weights on any device.
+    sequential = not device.startswith("cpu") and config.quantization == "none"
+    return LADDER if sequential else LADDER[:-1]
+
+
+def free_bytes(device: str) -> int | None:
+    """Free memory of a device that has memory of its own; None: its memory is the machine's."""
+    if not device.startswith("cuda"):
+        return None
+    return torch.cuda.mem_get_info(torch.device(device))[0]
+
+
+def choose(config: RendererConfig, device: str, sizes: Mapping[str, int], free: int | None) -> Choice:
+    """The memory mode to start with.
+
+    Parameters
+    ----------
+    config : RendererConfig
+    device : str
+    sizes : mapping
+        Model → bytes of its weights.
+    free : int or None
+        Free bytes of the device; None if it has no memory of its own.
+
+    Raises
+    ------
+    VegasError
+        The mode asked for does not work here.
+    """
+    if config.memory != "auto":
+        if config.memory not in rungs(config, device):
+            raise VegasError(f"renderer.memory={config.memory} needs a GPU, the device is {device}; use memory=auto")
+        return Choice(config.memory, "asked for")
+    if free is None:
+        return Choice("full", f"the {device} works in the machine's own memory")
+    if not config.low_memory:
+        return Choice("full", "renderer.low_memory is false")
+    value = torch.finfo(getattr(torch, config.dtype)).bits // 8
+    working = config.batch_size * config.height * config.width * WORKING_BYTES * value
+    whole, largest = sum(sizes.values()) + working, max(sizes.values()) + working
+    have = f"{free / GB:.1f} GB are free"
+    if whole <= free:
+        return Choice("full", f"{have}, all models and a batch of {config.batch_size} take about {whole / GB:.1f} GB")
+    if largest <= free:
+        return Choice(
+            "model_offload",
+            f"{have}; all models would take about {whole / GB:.1f} GB, the largest alone {largest / GB:.1f} GB",
+        )
+    return Choice("group_offload", f"{have}; the largest model alone would take about {largest / GB:.1f} GB")
+
+
+def place(pipeline: Any, mode: str, device: str) -> None:
+    """Put a pipeline that was just loaded where ``mode`` wants it.
+
+    Raises
+    ------
+    VegasError
+        diffusers refuses.
+    """
+    try:
+        if mode == "full":
+            pipeline.to(device)
+            return
+        # Decoding a whole batch at once is the peak of a pipeline whose weights are elsewhere.
+        pipeline.vae.enable_slicing()
+        pipeline.vae.enable_tiling()
+        if mode == "model_offload":
+            pipeline.enable_model_cpu_offload(device=device)
+        elif mode == "group_offload":
+            pipeline.enable_group_offload(
+                onload_device=torch.device(device),
+                offload_type="leaf_level",
+                # The next layer is fetched while one computes; pinning as it goes spares a second copy of all.
+                use_stream=device.startswith("cuda"),
+                low_cpu_mem_usage=device.startswith("cuda"),
+            )
+        else:
+            pipeline.enable_sequential_cpu_offload(device=device)
+    except (ValueError, RuntimeError, ImportError, NotImplementedError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise VegasError(f"renderer.memory={mode} is not possible with this model ({first_line(error)})") from error
+
+
+def quantization_problem(config: RendererConfig) -> str | None:
+    """Why the weights cannot be quantised here, or None."""
+    package = PACKAGES.get(config.quantization)
+    if package and importlib.util.find_spec(package) is None:
+        return (
+            f"renderer.quantization={config.quantization} needs the package {package}; "
+            f"pip install 'vegas-fl[{package}]', or set renderer.quantization=none"
+        )
+    if config.quantization == "nf4" and not (torch.cuda.is_available() or torch.backends.mps.is_available()):
+        return "renderer.quantization=nf4 needs a GPU (bitsandbytes); on a CPU use int8, fp8 or none"
+    return None
+
+
+def quantization(config: RendererConfig) -> Any:
+    """What diffusers is told to quantise: the transformer's weights, or None.
+
+    Raises
+    ------
+    VegasError
+        The package or the device for it is missing.
+    """
+    if config.quantization == "none":
+        return None
+    if problem := quantization_problem(config):
+        raise VegasError(problem)
+    from diffusers import BitsAndBytesConfig, PipelineQuantizationConfig, TorchAoConfig
+
+    if config.quantization == "nf4":
+        how = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=getattr(torch, config.dtype)
+        )
+    else:
+        from torchao.quantization import Float8WeightOnlyConfig, Int8WeightOnlyConfig
+
+        how = TorchAoConfig(Int8WeightOnlyConfig() if config.quantization == "int8" else Float8WeightOnlyConfig())
+    return PipelineQuantizationConfig(quant_mapping={"transformer": how})
+
+
+def weights(pipeline: Any, parts: tuple[str, ...]) -> dict[str, int]:
+    """Bytes of each part's weights."""
+    return {part: sum(p.numel() * p.element_size() for p in getattr(pipeline, part).parameters()) for part in parts}
+
+
+def first_line(error: BaseException) -> str:
+    """What a library says went wrong, in one line."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,166 @@
+"""Any recording to a picture, with the adapters of a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vegas_fl import devices, encoders
+from vegas_fl.checkpoints import SavedAdapter, adapter_from, find_adapters, load_adapter
+from vegas_fl.classes import WORDS, prompt, words
+from vegas_fl.clips import FileClip
+from vegas_fl.config import Config
+from vegas_fl.embeddings import embed
+from vegas_fl.errors import VegasError
+from vegas_fl.rendering import flux
+from vegas_fl.rendering.folder import Picture, PictureFolder
+from vegas_fl.rendering.jobs import AdapterFeed, recorded
+from vegas_fl.rendering.painter import painter
+from vegas_fl.rendering.render import drawing_threads
+from vegas_fl.seeds import derive_seed
+from vegas_fl.targets import text_targets
+
+NEAREST = 3
+"""Classes that are named for a recording."""
+
+
+@dataclass(frozen=True)
+class Painted:
+    """A picture, and the classes whose text targets are nearest to what the adapter made of the recording.
+
+    Attributes
+    ----------
+    nearest : list of (class, distance)
+        Distance of the CLIP branch, in units of the mean distance between the classes.
+    """
+
+    sound: Path
+    picture: Path
+    nearest: list[tuple[str, float]]
+
+
+def paint(sounds: Sequence[Path], config: Config, output: Path) -> list[Painted]:
+    """Draw a picture for each recording.
+
+    Parameters
+    ----------
+    sounds : sequence of Path
+    config : Config
+        Its ``adapter.checkpoint_dir`` holds the adapters, ``images.round`` chooses among them.
+    output : Path
+        Folder of the pictures: <name of the recording>.png.
+
+    Raises
+    ------
+    VegasError
+        There is no adapter, it was trained for another encoder or renderer, or a recording cannot be used.
+    """
+    names = [sound.stem for sound in sounds]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise VegasError(
+            f"two recordings are called {twice[0]}, and their pictures would be too; paint them one by one"
+        )
+    saved = _adapter(config)
+    _check_spaces(config, saved)
+    device = devices.resolve_device(config.device)
+    cache = Path(config.paths.cache).expanduser()
+    clips = [FileClip(sound.stem, str(sound), None, sound) for sound in sounds]
+    audio = embed(
+        clips, config.encoder, cache_dir=cache / "embeddings", max_seconds=config.data.max_seconds, device=device
+    )
+    contents = [clip.content() for clip in clips]
+    labels = _classes(saved)
+    targets = text_targets(labels, config.renderer, cache, device)
+    adapter = adapter_from(saved.header, saved.state, "the adapter")
+    feed = AdapterFeed(
+        recorded(dict(zip(contents, audio, strict=True))), adapter, {}, config.conditioning, config.renderer.batch_size
+    )
+    pictures = [
+        Picture(c.label, 1, derive_seed(config.seed, "paint", k), k) for c, k in zip(clips, contents, strict=True)
+    ]
+    with devices.threads(drawing_threads(config.renderer)):
+        conditioning = feed(pictures)
+        images = painter(config.renderer, device).paint(conditioning, [picture.seed for picture in pictures])
+    recipe = _recipe(config, saved)
+    painted = []
+    for sound, picture, image, row in zip(sounds, pictures, images, adapter(audio).clip, strict=True):
+        path = output / f"{sound.stem}.png"
+        PictureFolder.write(path, image, {"clip": picture.clip, "seed": picture.seed, **recipe})
+        painted.append(Painted(sound, path, nearest(row.detach(), targets.clip, labels)))
+    return painted
+
+
+def nearest(output: torch.Tensor, targets: torch.Tensor, labels: Sequence[str]) -> list[tuple[str, float]]:
+    """The classes nearest to an adapter's output ``[P]`` among ``targets`` [K, P], and their distances, in units of
+    the mean distance between targets."""
+    distances = (targets - output).norm(dim=1) / torch.nn.functional.pdist(targets).mean()
+    order = distances.argsort()[:NEAREST]
+    return [(labels[int(i)], float(distances[i])) for i in order]
+
+
+def describe(painted: Painted) -> str:
+    """One line for the terminal."""
+    near = ", ".join(f"{words(label)} ({distance:.2f})" for label, distance in painted.nearest)
+    return f"{painted.sound} -> {painted.picture}; nearest: {near}"
+
+
+def _adapter(config: Config) -> SavedAdapter:
+    folder = Path(config.adapter.checkpoint_dir)
+    rounds = find_adapters(folder)
+    if not rounds:
+        raise VegasError(
+            f"Checkpoint not found: no global adapter in {folder}; name a run that trained one (adapters=RUN), or set "
+            "adapter.checkpoint_dir"
+        )
+    round_ = config.images.round or max(rounds)
+    if round_ not in rounds:
+        raise VegasError(f"images.round={round_}: {folder} has the rounds {', '.join(map(str, rounds))}; choose one")
+    return load_adapter(rounds[round_])
+
+
+def _check_spaces(config: Config, saved: SavedAdapter) -> None:
+    spaces: dict[str, Any] = saved.header["spaces"]
+    ours = {"audio": encoders.fingerprint(config.encoder), "text": flux.text_fingerprint(config.renderer)}
+    keys = {"audio": "encoder", "text": "renderer"}
+    for space, fingerprint in ours.items():
+        if spaces[space] != fingerprint:
+            raise VegasError(
+                f"these adapters were trained with another {keys[space]} ({spaces[space]}, not {fingerprint}); add "
+                f"the {keys[space]}=… of their run (runs/<run>/config.yaml)"
+            )
+
+
+def _classes(saved: SavedAdapter) -> list[str]:
+    """The classes the adapter was trained for; if they are few, others to compare with."""
+    trained = sorted(saved.header.get("samples", {}))
+    others = [name for name in WORDS if prompt(name) not in {prompt(label) for label in trained}]
+    unique = list({prompt(name): name for name in others}.values())
+    return trained + unique[: max(0, NEAREST - len(trained))]
+
+
+def _recipe(config: Config, saved: SavedAdapter) -> dict[str, Any]:
+    return {
+        "source": "recording",
+        "run_seed": config.seed,
+        "conditioning": config.conditioning.model_dump(),
+        **{f"{branch}_adapter": sha256 for branch, sha256 in saved.sha256.items()},
+        "renderer": config.renderer.model,
+        "renderer_fingerprint": flux.picture_fingerprint(config.renderer),
+        "steps": config.renderer.steps,
+    }
+
+
+def stored_sections(folder: Path) -> dict[str, Any]:
+    """What a run's folder (runs/<run>) says of encoder, data length and renderer; nothing if it is not there."""
+    from omegaconf import OmegaConf
+
+    path = folder / "config.yaml"
+    if not path.is_file():
+        return {}
+    values = json.loads(json.dumps(OmegaConf.to_container(OmegaConf.load(path))))
+    return {key: values[key] for key in ("encoder", "renderer", "data") if key in values}

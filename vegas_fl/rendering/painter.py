@@ -1,0 +1,169 @@
+"""The painter: FLUX in memory, drawing batches of one size, and making do when memory runs out."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from vegas_fl.adapters import Conditioning
+from vegas_fl.config import RendererConfig
+from vegas_fl.errors import VegasError
+from vegas_fl.rendering import flux, memory
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+log = logging.getLogger("vegas_fl.node")
+
+
+class Painter:
+    """A FluxPipeline without its text encoders.
+
+    Every call of the pipeline gets a batch of :attr:`batch` pictures, the last one padded: kernels may round
+    otherwise for another size, so that at one batch size a picture does not depend on its company.
+
+    Parameters
+    ----------
+    config : RendererConfig
+    device : str
+
+    Attributes
+    ----------
+    batch : int
+        Pictures drawn at once; halved when memory runs out.
+    mode : str
+        Memory mode; a smaller one is taken when a single picture runs out of memory.
+    """
+
+    def __init__(self, config: RendererConfig, device: str) -> None:
+        self.config, self.device = config, device
+        self.batch = config.batch_size
+        self.pipeline: Any = flux.load_pipeline(config)
+        choice = memory.choose(
+            config, device, memory.weights(self.pipeline, flux.PICTURE_PARTS), memory.free_bytes(device)
+        )
+        self.mode = choice.mode
+        if not device.startswith("cpu") or choice.mode != "full":
+            log.info("renderer.memory=%s: %s", choice.mode, choice.reason)
+        self._place()
+
+    def paint(self, conditioning: Conditioning, seeds: Sequence[int]) -> list[Image]:
+        """Draw N pictures.
+
+        Parameters
+        ----------
+        conditioning : Conditioning
+            clip ``[N, P]`` and t5 ``[N, T, C]``.
+        seeds : sequence of int
+            N seeds, one for each picture's initial noise.
+
+        Raises
+        ------
+        VegasError
+            An embedding is not finite (FLUX would draw it black) or of another width, or one picture does not
+            fit into memory in any mode.
+        """
+        self._check(conditioning, seeds)
+        images: list[Image] = []
+        while len(images) < len(seeds):
+            start, count = len(images), min(self.batch, len(seeds) - len(images))
+            rows = [min(start + i, start + count - 1) for i in range(self.batch)]
+            part = Conditioning(*(branch[rows] for branch in conditioning))
+            drawn = self._attempt(part, [seeds[row] for row in rows])
+            if drawn is None:
+                self._retreat()
+            else:
+                images += drawn[:count]
+        return images
+
+    def _attempt(self, conditioning: Conditioning, seeds: Sequence[int]) -> list[Image] | None:
+        """One call of the pipeline; None if memory ran out."""
+        config, dtype, device = self.config, self.pipeline.transformer.dtype, self.pipeline._execution_device
+        try:
+            images: list[Image] = self.pipeline(
+                prompt_embeds=conditioning.t5.to(device, dtype),
+                pooled_prompt_embeds=conditioning.clip.to(device, dtype),
+                height=config.height,
+                width=config.width,
+                num_inference_steps=config.steps,
+                guidance_scale=config.guidance_scale,
+                max_sequence_length=config.max_sequence_length,
+                generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+            ).images
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            return None
+        return images
+
+    def _retreat(self) -> None:
+        """Draw fewer at once; if it was one, keep less in memory; else give up."""
+        gc.collect()
+        if self.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+        if self.batch > 1:
+            before, self.batch = self.batch, -(-self.batch // 2)
+            log.warning("out of memory with %d pictures at once: going on with %d", before, self.batch)
+            return
+        self._step_down("one picture")
+
+    def _step_down(self, what: str) -> None:
+        """Take the next memory mode."""
+        rungs = memory.rungs(self.config, self.device)
+        below = rungs[rungs.index(self.mode) + 1 :]
+        if not below:
+            less = "" if self.config.quantization != "none" else ", renderer.quantization=nf4 (or int8)"
+            raise VegasError(
+                f"Out of memory with {what} of {self.config.width}x{self.config.height} and "
+                f"renderer.memory={self.mode}; set a smaller renderer.height and renderer.width{less}, "
+                "or free memory that other programs hold"
+            )
+        log.warning("out of memory with %s and renderer.memory=%s: going on with %s", what, self.mode, below[0])
+        self.mode = below[0]
+        # Loaded anew, because not every way of offloading can be undone.
+        self.pipeline = None
+        gc.collect()
+        self.pipeline = flux.load_pipeline(self.config)
+        self._place()
+
+    def _place(self) -> None:
+        try:
+            memory.place(self.pipeline, self.mode, self.device)
+            fits = True
+        except torch.OutOfMemoryError:
+            fits = False
+        if not fits:  # outside of the handler, whose traceback would hold what is to be freed
+            self._step_down("the weights for pictures")
+        elif self.config.compile:
+            self.pipeline.transformer.compile_repeated_blocks()
+
+    def _check(self, conditioning: Conditioning, seeds: Sequence[int]) -> None:
+        shape = self.pipeline.transformer.config
+        widths = {"clip": (shape.pooled_projection_dim,), "t5": (None, shape.joint_attention_dim)}
+        for branch, value in conditioning._asdict().items():
+            wanted = (len(seeds), *widths[branch])
+            fits = value.ndim == len(wanted) and all(w in (None, s) for w, s in zip(wanted, value.shape, strict=True))
+            if not fits:
+                shown = " x ".join("T" if w is None else str(w) for w in wanted)
+                raise VegasError(
+                    f"The {branch} embeddings are {' x '.join(map(str, value.shape))}, renderer.model="
+                    f"{self.config.model} takes {shown}; use the renderer the adapters were trained for"
+                )
+            if not torch.isfinite(value).all():
+                raise VegasError(f"The {branch} embeddings hold values that are not finite; train the adapters again")
+
+
+@functools.lru_cache(maxsize=1)
+def painter(config: RendererConfig, device: str) -> Painter:
+    """The painter of this process: loaded once, however many nodes and requests it draws for."""
+    return Painter(config, device)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, of a GPU or of the machine."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

@@ -1,0 +1,179 @@
+"""The loop that draws a folder: batches of mixed classes, encoded and written while the next one is drawn."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from vegas_fl import devices
+from vegas_fl.config import RendererConfig
+from vegas_fl.errors import VegasError
+from vegas_fl.rendering.folder import Picture, PictureFolder
+from vegas_fl.rendering.jobs import Job
+from vegas_fl.rendering.painter import Painter, painter
+from vegas_fl.rendering.sheets import contact_sheet
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+AHEAD = 2
+"""Batches that may wait to be written: what keeps memory flat when the disk is slower than FLUX."""
+PATIENCE = 3
+"""A request with a time limit goes on for at least so many times as loading the models took."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """How far a folder is: pictures there, pictures made just now, and pictures still missing."""
+
+    there: int
+    new: int
+    missing: int
+
+
+def render(
+    job: Job,
+    renderer: RendererConfig,
+    device: str,
+    *,
+    overwrite: bool = False,
+    sheet_columns: int = 0,
+    seconds: float | None = None,
+    progress: Callable[[int], object] = lambda count: None,
+) -> Drawn:
+    """Draw what is missing of a job's pictures, and their contact sheet once none is.
+
+    Parameters
+    ----------
+    job : Job
+    renderer : RendererConfig
+    device : str
+    overwrite : bool
+        Make all anew.
+    sheet_columns : int
+        Columns of the contact sheet; 0: none.
+    seconds : float, optional
+        Start no batch after so many seconds; at least one is drawn.
+    progress : callable
+        Called with the number of pictures just written.
+
+    Raises
+    ------
+    VegasError
+        The folder holds other pictures, memory or disk do not suffice, or an embedding cannot be used. What was
+        drawn before stays.
+    """
+    begin = time.monotonic()
+    folder = job.folder(renderer)
+    pending = folder.pending(job.pictures, overwrite)
+    done = 0
+    progress(len(job.pictures) - len(pending))
+    if pending:
+        brush = painter(renderer, device)
+        limit = None if seconds is None else max(seconds, PATIENCE * (time.monotonic() - begin))
+        with devices.threads(drawing_threads(renderer)), Writer(folder, brush, len(pending), progress) as writer:
+            for start in range(0, len(pending), renderer.batch_size):
+                if start and limit is not None and time.monotonic() - begin > limit:
+                    break
+                batch = pending[start : start + renderer.batch_size]
+                images = brush.paint(job.feed(batch), [picture.seed for picture in batch])
+                writer.add(batch, images)
+                done += len(batch)
+    missing = len(pending) - done
+    if sheet_columns and not missing:
+        contact_sheet(folder.path, job.pictures, sheet_columns, sheet_path(folder.path))
+    return Drawn(len(job.pictures) - missing, done, missing)
+
+
+def drawing_threads(renderer: RendererConfig) -> int:
+    """CPU threads that draw."""
+    return renderer.threads or devices.cores()
+
+
+def sheet_path(folder: Path) -> Path:
+    """Where a node's contact sheet lies: beside its folder, so that the folder holds its pictures alone."""
+    return folder.with_name(f"{folder.name}_sheet.png")
+
+
+class Writer:
+    """Encodes and writes batches on a thread of its own, in order; leaving the block waits for them.
+
+    Parameters
+    ----------
+    folder : PictureFolder
+    brush : Painter
+        Whose batch size and memory mode the manifest tells.
+    total : int
+        Pictures that will come: whether the disk has room for them is asked after the first batch.
+    progress : callable
+    """
+
+    def __init__(self, folder: PictureFolder, brush: Painter, total: int, progress: Callable[[int], object]) -> None:
+        self._folder, self._brush, self._total, self._progress = folder, brush, total, progress
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pictures")
+        self._waiting: deque[Future[None]] = deque()
+        self._bytes = self._written = 0
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def add(self, pictures: Sequence[Picture], images: Sequence[Image]) -> None:
+        """Take a batch; waits if too many do."""
+        brush = self._brush
+        drawn = {"batch": brush.batch, "memory": brush.mode, "device": brush.device}
+        if brush.device == "cpu":
+            drawn["threads"] = torch.get_num_threads()
+        self._waiting.append(self._thread.submit(self._write, list(pictures), list(images), drawn))
+        while len(self._waiting) > AHEAD or (self._waiting and self._waiting[0].done()):
+            self._waiting.popleft().result()
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        try:
+            while self._waiting:
+                self._waiting.popleft().result()
+        except VegasError:
+            if error is None:  # else what stopped the drawing is told
+                raise
+        finally:
+            self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def _write(self, pictures: list[Picture], images: list[Image], drawn: dict[str, object]) -> None:
+        first = not self._written
+        for picture, image in zip(pictures, images, strict=True):
+            self._bytes += self._folder.save(picture, image, **drawn)
+            self._written += 1
+            self._progress(1)
+        if first:
+            check_room(self._folder.path, self._total - self._written, self._bytes / self._written)
+
+
+def check_room(folder: Path, pictures: int, bytes_each: float) -> None:
+    """Refuse what the disk has no room for.
+
+    Raises
+    ------
+    VegasError
+        ``pictures`` of ``bytes_each`` do not fit into what is free where ``folder`` is.
+    """
+    needed, free = pictures * bytes_each, shutil.disk_usage(existing(folder)).free
+    if needed > free:
+        raise VegasError(
+            f"{folder}: {pictures} pictures more need about {needed / 1e6:.0f} MB, {free / 1e6:.0f} MB are free; free "
+            "the disk, draw fewer (nodes.N.samples_per_node), or choose another images_output_dir"
+        )
+
+
+def existing(folder: Path) -> Path:
+    """The folder, or the nearest above it that is there."""
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    return place
