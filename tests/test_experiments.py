@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.command import vegas
 from tests.test_config import EXPERIMENTS
 from tests.test_datasets import esc50
 from vegas_fl import preflight
@@ -92,6 +93,14 @@ def test_a_plan_needs_no_data(name: str) -> None:
     assert preflight.check(config, nodes_are_here=True, may_lack=True) == []
     told = preflight.lacking(config, nodes_are_here=True)
     assert told == preflight.check(config, nodes_are_here=True)
+
+
+def test_the_plan_names_the_folder_it_would_need(tmp_path: Path) -> None:
+    shown = vegas(tmp_path, "plan", "--no-timing", "experiment=a2v_vegas_10n_10c_400s_train_generator").stdout
+    assert "10 nodes, 10 classes" in shown and "still needed: data.root is not set" in shown
+    shown = vegas(tmp_path, "plan", "--no-timing", "experiment=a2v_vegas_2n_2c_200s_generate").stdout
+    assert "still needed: Checkpoint not found: no generator in" in shown and "200 of dog" in shown
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", FEDERATIONS)

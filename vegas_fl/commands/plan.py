@@ -14,7 +14,8 @@ def plan(
     overrides: Annotated[list[str] | None, typer.Argument(help="KEY=VALUE … as of the run itself.")] = None,
     timing: Annotated[bool, typer.Option(help="Load FLUX and time a batch.")] = True,
 ) -> None:
-    """Tell what a run would draw, without writing anything; refuse what the disk has no room for."""
+    """Tell what a run would do and draw, and which data and checkpoints it would still need, without writing
+    anything; refuse what cannot be run, and what the disk has no room for."""
     from vegas_fl import preflight
     from vegas_fl.commands import show_log
     from vegas_fl.config import ConfigError, FlowerConfig, compose
@@ -24,8 +25,11 @@ def plan(
     show_log()
     config = compose(overrides or [])
     elsewhere = isinstance(config.engine, FlowerConfig) and config.engine.connection is not None
-    if mistakes := preflight.check(config, nodes_are_here=not elsewhere):
+    if mistakes := preflight.check(config, nodes_are_here=not elsewhere, may_lack=True):
         raise ConfigError(mistakes)
+    print(f"run {config.run}: {', '.join(config.stages)}; {len(config.nodes)} nodes, {len(config.classes)} classes")
+    for absent in preflight.lacking(config, nodes_are_here=not elsewhere):
+        print(f"still needed: {absent}")
     if "images" not in config.stages:
         print(f"stages={list(config.stages)}: this run draws no pictures")
         return

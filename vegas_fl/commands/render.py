@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from vegas_fl.commands import app
+from vegas_fl.errors import VegasError
 
 
 @app.command()
@@ -34,6 +35,8 @@ def render(
     from vegas_fl.rendering.runfile import write_runfile
 
     show_log()
+    if strange := [word for word in overrides or [] if "=" not in word]:
+        raise VegasError(f"{strange[0]} is no KEY=VALUE; to draw several folders at once, give the folder they are in")
     found = embeddings_file.find_prompts(embeddings)
     top = embeddings if embeddings.is_dir() else embeddings.parent
     for folder, prompts in found.items():
