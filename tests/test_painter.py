@@ -218,6 +218,9 @@ def wide(tmp_path: Path) -> Path:
         latent_channels=16,
         use_quant_conv=False,
         use_post_quant_conv=False,
+        sample_size=1024,
+        scaling_factor=0.3611,
+        shift_factor=0.1159,
     )
     scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
     parts = dict.fromkeys(("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2"))

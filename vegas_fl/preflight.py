@@ -13,6 +13,7 @@ from vegas_fl import encoders, judge, splits
 from vegas_fl.checkpoints import find_adapters, find_generators
 from vegas_fl.config import Config, DataConfig, StudentConfig
 from vegas_fl.datasets import missing_folder, open_dataset
+from vegas_fl.devices import resolve_device
 from vegas_fl.errors import VegasError
 from vegas_fl.rendering import flux, memory
 
@@ -182,6 +183,10 @@ def _renderer(config: Config, nodes_are_here: bool) -> Iterator[str]:
         return
     if nodes_are_here or config.images.where != "nodes":
         yield from filter(None, [flux.incomplete(config.renderer), memory.quantization_problem(config.renderer)])
+        if told := _problem(lambda: resolve_device(config.device)):
+            yield from told
+        elif config.renderer.quantization == "none":  # together with one, the configuration itself tells
+            yield from filter(None, [memory.mode_problem(config.renderer, resolve_device(config.device))])
 
 
 def _problem(attempt: Callable[[], object]) -> list[str]:

@@ -40,6 +40,13 @@ def rungs(config: RendererConfig, device: str) -> tuple[str, ...]:
     return LADDER if sequential else LADDER[:-1]
 
 
+def mode_problem(config: RendererConfig, device: str) -> str | None:
+    """Why the memory mode asked for does not work on a device, or None."""
+    if config.memory == "auto" or config.memory in rungs(config, device):
+        return None
+    return f"renderer.memory={config.memory} needs a GPU, the device is {device}; use memory=auto"
+
+
 def free_bytes(device: str) -> int | None:
     """Free memory of a device that has memory of its own; None: its memory is the machine's."""
     if not device.startswith("cuda"):
@@ -65,8 +72,8 @@ def choose(config: RendererConfig, device: str, sizes: Mapping[str, int], free: 
         The mode asked for does not work here.
     """
     if config.memory != "auto":
-        if config.memory not in rungs(config, device):
-            raise VegasError(f"renderer.memory={config.memory} needs a GPU, the device is {device}; use memory=auto")
+        if problem := mode_problem(config, device):
+            raise VegasError(problem)
         return Choice(config.memory, "asked for")
     if free is None:
         return Choice("full", f"the {device} works in the machine's own memory")
