@@ -18,8 +18,8 @@ setup: .venv/.installed  ## install everything into .venv, at the locked version
 demo: setup  ## two nodes, dog and chainsaw: train, distil, render 400 pictures
 	$(RUN)/vegas-fl
 
-test: setup  ## run the fast tests
-	$(RUN)/pytest -q
+test: setup  ## run the fast tests, on two cores
+	OMP_NUM_THREADS=1 $(RUN)/pytest -q -n 2 --dist loadfile
 
 test-slow: setup  ## run the slow tests: flwr run, bars on real recordings, the pack's recipe
 	$(RUN)/pytest -q -m slow
