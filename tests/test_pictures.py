@@ -282,7 +282,9 @@ def test_a_thousand_pictures_survive_ten_kills(base: list[str], tmp_path: Path) 
 
 @pytest.mark.slow
 def test_flower_draws_the_same_bytes_and_tells_how_far_it_is(base: list[str], tmp_path: Path) -> None:
-    counts = ["nodes.0.samples_per_node=60", "nodes.1.samples_per_node=20", "images.report_seconds=0.01"]
+    # One at a time, so that drawing takes several times as long as loading: a node answers no sooner.
+    counts = ["nodes.0.samples_per_node=400", "nodes.1.samples_per_node=20", "images.report_seconds=0.01"]
+    counts.append("renderer.batch_size=1")
     vegas(tmp_path, *base, *counts)
     command = [sys.executable, "-m", "vegas_fl.cli", *base, *counts, "engine=flower"]
     command.append(f"images_output_dir={tmp_path / 'flower'}")
