@@ -156,7 +156,7 @@ def test_another_configuration_is_refused(base: list[str], tmp_path: Path, chang
     before = hashes(tmp_path / "out")
     assert re.search(both, vegas(tmp_path, *base, *change, code=1).stderr)
     assert hashes(tmp_path / "out") == before
-    vegas(tmp_path, *base, *change, "images.overwrite=true")
+    vegas(tmp_path, *base, *change, "--overwrite")
     assert set(hashes(tmp_path / "out")) == set(before) and hashes(tmp_path / "out") != before
 
 

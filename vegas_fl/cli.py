@@ -13,16 +13,20 @@ from vegas_fl import commands
 from vegas_fl.config import Config, ConfigError, FlowerConfig, lenient, validate
 from vegas_fl.errors import VegasError
 
+SWITCHES = {"--verbose": "hydra.verbose=true", "--overwrite": "images.overwrite=true"}
+"""Words of the command line that stand for an override."""
+
 
 def main() -> None:
     """Entry point of the console script."""
     if "--dry-run" in sys.argv[1:]:
-        commands.main(["plan", *(word for word in sys.argv[1:] if word not in ("--dry-run", "--verbose"))])
+        words = [SWITCHES.get(word, word) for word in sys.argv[1:] if word not in ("--dry-run", "--verbose")]
+        commands.main(["plan", *words])
         return
     if commands.is_command(sys.argv[1:]):
         commands.main(sys.argv[1:])
         return
-    sys.argv[1:] = ["hydra.verbose=true" if word == "--verbose" else lenient(word) for word in sys.argv[1:]]
+    sys.argv[1:] = [lenient(SWITCHES.get(word, word)) for word in sys.argv[1:]]
     _main()
 
 

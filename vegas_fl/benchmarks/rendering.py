@@ -28,13 +28,24 @@ COUNTS = (50, 2000)
 """Pictures whose peak memory is compared."""
 
 CHILD = (
-    "import resource, sys, pathlib\n"
+    "import sys, pathlib\n"
     "from vegas_fl.benchmarks import rendering\n"
     "from vegas_fl.config import compose\n"
     "config = compose(sys.argv[3:])\n"
     "rendering.ours(config, int(sys.argv[1]), pathlib.Path(sys.argv[2]))\n"
-    "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+    "print(rendering.peak_bytes())\n"
 )
+
+
+def peak_bytes() -> int:
+    """Peak resident memory of this process."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage would tell the peak of the process that started this one, if it is higher
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def random_feed(config: RendererConfig, pictures: Sequence[Picture]) -> Conditioning:
@@ -119,6 +130,6 @@ def peak_memory(overrides: Sequence[str]) -> Iterator[str]:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise VegasError(f"Drawing {count} pictures failed:\n{done.stderr[-2000:]}")
-        peaks.append(int(done.stdout.split()[-1]) / (1e6 if sys.platform != "darwin" else 1e9))
+        peaks.append(int(done.stdout.split()[-1]) / 1e9)
         yield f"peak memory of {count} pictures: {peaks[-1]:.3f} GB"
     yield f"  {100 * (peaks[1] / peaks[0] - 1):+.1f} %"

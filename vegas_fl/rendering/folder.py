@@ -130,7 +130,7 @@ class PictureFolder:
                 (self.path / name).unlink()
             self.manifest.unlink(missing_ok=True)
             return list(pictures)
-        remedy = "choose another images_output_dir, or set images.overwrite=true to make all anew"
+        remedy = "choose another images_output_dir, or add --overwrite (images.overwrite=true) to make all anew"
         if strangers:
             raise VegasError(
                 f"{self.path} holds {len(strangers)} pictures this run does not make, {strangers[0]} for one; {remedy}"
