@@ -158,7 +158,7 @@ class StudentConfig(Section):
 
 class KDConfig(StudentConfig):
     name: Literal["kd"]
-    teachers: Literal["owners", "all"]
+    teachers: Literal["owners", "median", "all"]
 
 
 class ReplayConfig(StudentConfig):
@@ -243,6 +243,11 @@ class FederationConfig(Section):
     min_nodes: PositiveInt | None
     wait: PositiveFloat
     timeout: PositiveFloat
+    max_norm: PositiveFloat
+
+
+class TransportConfig(Section):
+    dtype: Literal["float16", "float32"]
 
 
 class TrackingConfig(Section):
@@ -271,6 +276,7 @@ class Config(Section):
     images: ImagesConfig
     evaluation: EvaluationConfig
     federation: FederationConfig
+    transport: TransportConfig
     tracking: TrackingConfig
     paths: PathsConfig
     data: DataConfig
