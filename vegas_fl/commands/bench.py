@@ -98,3 +98,34 @@ def render(
     if memory:
         for line in benchmark.peak_memory(overrides or []):
             print(line)
+
+
+@bench.command()
+def faults() -> None:
+    """How Flower's own FedAvg ends when one of three nodes fails."""
+    from vegas_fl.benchmarks import faults as benchmark
+
+    print(benchmark.table())
+
+
+@bench.command()
+def kills(
+    count: Annotated[int, typer.Option(help="Runs, each with one kill.")] = 20,
+    seed: Annotated[int, typer.Option(help="Of the moments.")] = 0,
+    folder: Annotated[Path | None, typer.Option(help="Empty folder, kept; default: one that is removed.")] = None,
+) -> None:
+    """Runs of a deployment on this machine, a process of which is killed: are their files an undisturbed run's?"""
+    import tempfile
+
+    from vegas_fl.benchmarks import kills as benchmark
+
+    with tempfile.TemporaryDirectory() as temporary:
+        same = 0
+        for one in benchmark.bench(folder or Path(temporary), count, seed):
+            same += one.same
+            print(
+                f"{one.victim} killed after {one.moment:.0f} s: {one.commands} commands, {one.seconds:.0f} s, "
+                f"{'the same files' if one.same else 'OTHER FILES'}",
+                flush=True,
+            )
+        print(f"{same} of {count} runs ended with the same files")
