@@ -94,6 +94,15 @@ def test_a_nodes_own_root_wins_and_changes_nobodys_share(folders: Path) -> None:
     assert at(config, "0", **{"data-root": "/mine"}).config.data_of("1").root == "esc"
 
 
+def test_a_node_with_a_folder_of_its_own_may_keep_all_of_it(folders: Path) -> None:
+    config = compose(
+        ["data=folder", "data.root=/server", "data.partition=none", "nodes.1.selected_classes=[dog]"],
+    )
+    for node in "01":
+        mine = at(config, node, **{"data-root": str(folders / "sounds")}).clips
+        assert sum(len(part["dog"]) for part in (mine.train, mine.val, mine.test)) == 5
+
+
 def test_a_federation_of_two_data_sets(folders: Path, embedding_cache: Path) -> None:
     data = ["data=folder", "data.root=sounds", NODE]
     vegas(folders, *data, "stages=[generators]", "generator.epochs=1", f"paths.cache={embedding_cache}")

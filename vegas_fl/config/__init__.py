@@ -7,6 +7,7 @@ and :func:`compose`, which turns Hydra overrides into a :class:`Config` or lists
 from vegas_fl.config.composing import compose, lenient, parse, restored, validate
 from vegas_fl.config.mistakes import ConfigError
 from vegas_fl.config.sections import (
+    PARTS,
     AdapterConfig,
     ConditioningConfig,
     DataConfig,
@@ -32,6 +33,7 @@ from vegas_fl.config.sections import (
 from vegas_fl.config.whole import Config
 
 __all__ = [
+    "PARTS",
     "AdapterConfig",
     "ConditioningConfig",
     "Config",

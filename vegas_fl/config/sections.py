@@ -22,6 +22,10 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
+PARTS = ("train", "val", "test")
+"""What clips are for."""
+
+
 class Section(BaseModel):
     """A group of keys: unknown keys are mistakes, values never change after validation."""
 
@@ -36,13 +40,23 @@ class DataConfig(Section):
     train_ratio: Fraction
     val_ratio: Fraction
     test_ratio: Fraction
-    partition: Literal["even", "dirichlet", "pathological"]
+    partition: Literal["even", "dirichlet", "pathological", "none"]
     dirichlet_alpha: PositiveFloat
     classes_per_node: PositiveInt
     train_folds: tuple[int, ...] | None
     val_folds: tuple[int, ...] | None
     test_folds: tuple[int, ...] | None
     split_seed: int
+
+    @property
+    def folds(self) -> dict[str, tuple[int, ...]]:
+        """The folds of each part."""
+        return {part: getattr(self, f"{part}_folds") or () for part in PARTS}
+
+    @property
+    def by_folds(self) -> bool:
+        """Whether folds, and not ratios, say what clips are for."""
+        return bool(self.train_folds or self.test_folds)
 
 
 class Changes(Section):

@@ -74,9 +74,10 @@ class Config(Section):
 
     def with_root(self, node: str, root: str) -> Config:
         """This configuration as ``node`` sees it, whose data set lies in a folder of its own. Who shares it with
-        whom stays as it is."""
+        whom stays as it is, unless nothing is dealt out (``data.partition=none``)."""
         nodes = dict(self.nodes)
-        for peer, entry in self.peers(node).items():
+        peers = {node: nodes[node]} if self.data_of(node).partition == "none" else self.peers(node)
+        for peer, entry in peers.items():
             changes = entry.dataset.model_dump() if entry.dataset else {}
             nodes[peer] = entry.model_copy(update={"dataset": DatasetConfig(**{**changes, "root": root})})
         return self.model_copy(update={"nodes": nodes})
