@@ -118,7 +118,7 @@ class MLPConfig(Section):
     name: Literal["mlp"]
     checkpoint_dir: str
     widths: Annotated[tuple[PositiveInt, ...], Field(min_length=2)]
-    activation: Literal["relu", "leaky_relu", "gelu", "silu", "tanh"]
+    activation: Literal["relu", "leaky_relu", "leaky_relu_0.2", "gelu", "silu", "tanh"]
 
 
 GeneratorConfig = Annotated[VAEConfig | GMMConfig | MLPConfig, Field(discriminator="name")]

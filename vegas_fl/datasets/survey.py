@@ -124,7 +124,8 @@ def problems(findings: Sequence[Finding]) -> list[str]:
     for related in _groups(heard, _source):
         if len({finding.part for finding in related}) > 1 and len({finding.sound for finding in related}) > 1:
             told.append(
-                f"clips cut from one recording are in different parts: {_places(related)}; put them into one fold, or keep one part"
+                f"clips cut from one recording are in different parts: {_places(related)}; put them into one fold, or "
+                "keep one part"
             )
     return told
 
