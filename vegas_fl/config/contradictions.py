@@ -40,6 +40,11 @@ def contradictions(config: Config) -> list[str]:
     if config.evaluation.reference and not config.renderer.judge:
         found.append("evaluation.reference is compared by renderer.judge, which is null; set a judge, or no reference")
     found += _rendering(config)
+    if config.targets != "class" and config.aggregation.name == "replay" and "adapters" in config.stages:
+        found.append(
+            f"targets={config.targets} has no effect with aggregation=replay, which teaches samples their class's "
+            "prompt: they have no caption, and nobody heard them; use aggregation=kd, or targets=class"
+        )
     if config.aggregation.name == "standalone" and "images" in config.stages and config.images.adapters == "global":
         found.append(
             "aggregation=standalone makes no global adapter, but images.adapters=global draws with it; "
