@@ -75,6 +75,15 @@ def test_mistakes_of_the_settings_come_first(tmp_path: Path) -> None:
     assert not done.stdout
 
 
+def test_all_mistakes_come_together_whoever_asks(tmp_path: Path) -> None:
+    overrides = [*folder(tmp_path / "s"), "nodes.1.selected_classes=[cow]", "data.train_ratio=0.9", "roundz=3"]
+    for command in ([], ["plan"], ["data", "check"], ["data", "stats"]):
+        told = vegas(tmp_path, *command, *overrides, code=2).stderr
+        assert "3 mistakes; nothing was started" in told
+        for seen in ("no clip of class 'cow'", "= 1.1; make it 1", "roundz: there is no such key"):
+            assert seen in told
+
+
 def test_real_recordings_have_no_leak(tmp_path: Path, esc10: Path) -> None:
     done = vegas(tmp_path, "data", "check", "experiment=esc10_10n", f"data.root={esc10}")
     assert "no problem found" in done.stdout

@@ -133,7 +133,7 @@ def _held_out(clips: Sequence[Clip], ratio: float) -> tuple[list[Clip], list[Cli
             held += group
             kept -= 1
     if not held and ratio > 0 and len(groups) > 1:
-        held = list(min(groups, key=len))
+        held = min(groups, key=len)
     out = set(map(id, held))
     return held, [clip for clip in clips if id(clip) not in out]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hydra import compose as hydra_compose
@@ -53,6 +53,26 @@ def compose(overrides: Sequence[str] = ()) -> Config:
         except HydraException as error:
             raise ConfigError([str(error)]) from error
     return validate(composed)
+
+
+def sound(make: Callable[[], Config], check: Callable[[Config], Sequence[str]]) -> Config:
+    """What ``make`` makes, if ``check`` finds nothing wrong with it.
+
+    Raises
+    ------
+    ConfigError
+        Listing the mistakes of both.
+    """
+    mistakes: tuple[str, ...] = ()
+    try:
+        config = make()
+    except ConfigError as error:
+        if error.config is None:
+            raise
+        mistakes, config = error.mistakes, error.config
+    if mistakes := (*mistakes, *check(config)):
+        raise ConfigError(mistakes)
+    return config
 
 
 def restored(stored: dict[str, Any], overrides: Sequence[str]) -> Config:

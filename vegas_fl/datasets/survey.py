@@ -196,7 +196,7 @@ def picture(findings: Sequence[Finding], path: Path) -> None:
     from matplotlib.figure import Figure
 
     made = rows(findings)
-    figure = Figure(figsize=(11, max(3.0, 1.2 + 0.22 * len(made))), layout="constrained")
+    figure = Figure(figsize=(11, max(3.0, 1.5 + 0.22 * len(made))), layout="constrained")
     counts, lengths = figure.subplots(1, 2, width_ratios=(2, 1))
     names = [f"{row.node}: {row.label}" for row in made]
     left = np.zeros(len(made))
@@ -206,7 +206,7 @@ def picture(findings: Sequence[Finding], path: Path) -> None:
         left += clips
     counts.invert_yaxis()
     counts.set(xlabel="clips", title="who holds what, for what")
-    counts.legend()
+    figure.legend(loc="outside lower left", ncols=len(PARTS), frameon=False)
     counts.tick_params(axis="y", labelsize=7)
     lengths.hist([finding.seconds for finding in findings if not finding.problem], bins=30)
     lengths.set(xlabel="seconds", ylabel="clips", title="lengths")

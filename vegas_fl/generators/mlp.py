@@ -49,8 +49,8 @@ class MLPSampler(Sampler):
         last = self._last
         hidden = self._hidden(count, torch.Generator().manual_seed(0)).mean(0)
         mean = last(hidden).unflatten(0, (self.tokens, -1)).mean(0)
-        last.bias -= mean.repeat(self.tokens)
-        self.mean += mean
+        last.bias.sub_(mean.repeat(self.tokens))
+        self.mean.add_(mean)
 
     @torch.no_grad()
     def sample(self, count: int, *, generator: torch.Generator) -> Tensor:
