@@ -152,7 +152,7 @@ class StudentConfig(Section):
 
 class KDConfig(StudentConfig):
     name: Literal["kd"]
-    teachers: Literal["owners", "all"]
+    teachers: Literal["owners", "median", "all"]
 
 
 class ReplayConfig(StudentConfig):
@@ -237,6 +237,11 @@ class FederationConfig(Section):
     min_nodes: PositiveInt | None
     wait: PositiveFloat
     timeout: PositiveFloat
+    max_norm: PositiveFloat
+
+
+class TransportConfig(Section):
+    dtype: Literal["float16", "float32"]
 
 
 class TrackingConfig(Section):

@@ -29,6 +29,7 @@ from vegas_fl.config.sections import (
     StandaloneConfig,
     StudentConfig,
     TrackingConfig,
+    TransportConfig,
 )
 
 
@@ -48,6 +49,7 @@ class Config(Section):
     images: ImagesConfig
     evaluation: EvaluationConfig
     federation: FederationConfig
+    transport: TransportConfig
     tracking: TrackingConfig
     paths: PathsConfig
     data: DataConfig
