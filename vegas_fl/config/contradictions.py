@@ -56,9 +56,9 @@ def contradictions(config: Config) -> list[str]:
 def _different_splits(config: Config) -> Iterator[str]:
     """Nodes that share a class of one data set, but would not agree on who owns which clip."""
     for node, entry in config.nodes.items():
-        ours = config.data_of(node).model_dump(exclude={"max_seconds"})
+        ours = config.data_of(node).model_dump(exclude={"max_seconds", "root"})
         for other, peer in config.peers(node).items():
-            theirs = config.data_of(other).model_dump(exclude={"max_seconds"})
+            theirs = config.data_of(other).model_dump(exclude={"max_seconds", "root"})
             shared = [name for name in entry.selected_classes if name in peer.selected_classes]
             differs = [key for key in ours if ours[key] != theirs[key]]
             if node < other and shared and differs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
@@ -85,8 +86,9 @@ class Config(Section):
         return self.model_copy(update={"nodes": nodes})
 
     def _source(self, node: str) -> tuple[str, str | None]:
+        """The data set a node reads: its layout, and its folder however that is written."""
         data = self.data_of(node)
-        return data.name, data.root
+        return data.name, data.root and os.path.realpath(os.path.expanduser(data.root))
 
     @property
     def judge_classes(self) -> tuple[str, ...]:
