@@ -20,7 +20,9 @@ def import_checkpoint(
     output: Annotated[Path, typer.Option(help="Folder: generator.checkpoint_dir of the runs that use them.")],
     activation: Annotated[
         str | None,
-        typer.Option(help="What stands between the layers: relu, leaky_relu, leaky_relu_0.2, gelu, silu, tanh."),
+        typer.Option(
+            help="Between the layers: relu (its VAE of a class), leaky_relu, leaky_relu_0.2, gelu, silu, tanh."
+        ),
     ] = None,
     label: Annotated[str | None, typer.Option(help="Class, where the file's name does not end in it.")] = None,
     encoder: Annotated[
