@@ -28,7 +28,6 @@ from vegas_fl.rendering.jobs import SERVER, AdapterFeed, Job, job_path, recipes,
 from vegas_fl.rendering.judged import judge_job
 from vegas_fl.rendering.render import Drawn
 from vegas_fl.rendering.render import render as draw
-from vegas_fl.rendering.runfile import write_runfile
 from vegas_fl.tensorfiles import State
 
 log = logging.getLogger("vegas_fl.server")
@@ -138,22 +137,14 @@ def _request(
 
 def _by_server(config: Config, subfolder: str, targets: Conditioning | None) -> Reply:
     """The server renders every class, from the shared generators with the global adapter."""
-    job, files = server_job(config, subfolder, targets)
+    job = server_job(config, subfolder, targets)
     device = resolve_device(config.device)
     rendered, since, overwrite = 0, time.monotonic(), config.images.overwrite
     if config.images.output == "embeddings":
         drawn = write_embeddings(job, config, overwrite=overwrite)
         return Reply(_values(job, drawn, drawn.new), {})
-    write_runfile(job, config, files)
     while True:
-        drawn = draw(
-            job,
-            config.renderer,
-            device,
-            overwrite=overwrite,
-            sheet_columns=config.images.sheet_columns,
-            seconds=config.images.report_seconds,
-        )
+        drawn = draw(job, config, device, overwrite=overwrite, seconds=config.images.report_seconds)
         rendered, overwrite = rendered + drawn.new, False
         values = _values(job, drawn, rendered)
         if not drawn.missing:
@@ -164,21 +155,18 @@ def _by_server(config: Config, subfolder: str, targets: Conditioning | None) -> 
     return Reply({**values, "judged": judged, "notes": notes}, states)
 
 
-def server_job(config: Config, subfolder: str, targets: Conditioning | None) -> tuple[Job, dict[str, Any]]:
-    """What the server is to draw, and the files it draws from."""
-    files = adapter_files(config, SERVER)
+def server_job(config: Config, subfolder: str, targets: Conditioning | None) -> Job:
+    """What the server is to draw."""
+    files = adapter_files(config)
     saved = load_adapter(files)
     paths = find_generators(Path(config.generator.checkpoint_dir))
     generators = {
         label: load_class_generator(paths[label], saved.header["spaces"]["audio"]) for label in config.classes
     }
-    text = {}
-    if targets is not None:
-        text = {label: Conditioning(*(t[i] for t in targets)) for i, label in enumerate(config.classes)}
     feed = AdapterFeed(
-        sampled_from_owners({label: (g.samplers, g.samples) for label, g in generators.items()}),
+        sampled_from_owners(generators),
         adapter_from(saved.header, saved.state, "the global adapter"),
-        text,
+        {} if targets is None else targets.by_class(config.classes),
         config.conditioning,
         config.renderer.batch_size,
     )
@@ -187,11 +175,11 @@ def server_job(config: Config, subfolder: str, targets: Conditioning | None) -> 
         config, SERVER, config.classes, hashes, generator={label: g.header["sha256"] for label, g in generators.items()}
     )
     pictures = plan(config.seed, SERVER, config.classes, config.images.server_samples)
-    job = Job(SERVER, job_path(config, SERVER, subfolder), pictures, feed, made_from)
-    return job, {
+    drawn_from = {
         "adapter": {branch: str(path) for branch, path in files.items()},
         "generators": {label: str(paths[label]) for label in config.classes},
     }
+    return Job(SERVER, job_path(config, SERVER, subfolder), pictures, feed, made_from, drawn_from)
 
 
 def _values(job: Job, drawn: Drawn, rendered: int) -> dict[str, Any]:

@@ -105,8 +105,8 @@ def _of(keys: str, mistake: str) -> str:
     return re.sub(rf"\bdata\.(?={'|'.join(DataConfig.model_fields)})", f"{keys}.", mistake)
 
 
-def adapter_files(config: Config, node: str) -> dict[str, Path]:
-    """The checkpoint files (branch → path) of the adapter that ``node`` draws with.
+def adapter_files(config: Config, node: str | None = None) -> dict[str, Path]:
+    """The checkpoint files (branch → path) of the adapter that ``node`` draws with; without a node, of the global one.
 
     Raises
     ------
@@ -114,7 +114,7 @@ def adapter_files(config: Config, node: str) -> dict[str, Path]:
         There are none, or none of the round asked for.
     """
     folder = Path(config.adapter.checkpoint_dir)
-    local = config.images.adapters == "local"
+    local = node is not None and config.images.adapters == "local"
     whose = f"adapter of node {node}" if local else "global adapter"
     rounds = find_adapters(folder, node if local else None)
     if not rounds:

@@ -11,6 +11,7 @@ import torch
 
 from vegas_fl import seeds
 from vegas_fl.adapters import Adapter, Conditioning
+from vegas_fl.checkpoints import ClassGenerator
 from vegas_fl.config import ConditioningConfig, Config, RendererConfig, Source
 from vegas_fl.generators import Sampler
 from vegas_fl.rendering import flux
@@ -40,6 +41,8 @@ class Job:
     feed : Feed
     recipes : dict
         Class → what its pictures are made from, without the renderer's part.
+    files : dict
+        The same as paths: "generators" by class and "adapter" by branch, or "embeddings".
     """
 
     node: str
@@ -47,6 +50,7 @@ class Job:
     pictures: list[Picture]
     feed: Feed
     recipes: dict[str, Recipe]
+    files: dict[str, Any]
 
     @property
     def name(self) -> str:
@@ -138,18 +142,9 @@ def sampled(samplers: Mapping[str, Sampler]) -> Audio:
     return lambda picture: samplers[picture.label].sample(1, generator=seeds.generator(picture.seed, "embedding"))
 
 
-def sampled_from_owners(generators: Mapping[str, tuple[Mapping[str, Sampler], Mapping[str, int]]]) -> Audio:
-    """Samples of the generators of all owners of a class (samplers and numbers of clips by node); each picture's
-    owner is drawn in proportion to its clips."""
-
-    def audio(picture: Picture) -> torch.Tensor:
-        samplers, clips = generators[picture.label]
-        generator = seeds.generator(picture.seed, "embedding")
-        shares = torch.tensor([float(clips[node]) for node in samplers])
-        owner = list(samplers)[int(torch.multinomial(shares, 1, generator=generator))]
-        return samplers[owner].sample(1, generator=generator)
-
-    return audio
+def sampled_from_owners(generators: Mapping[str, ClassGenerator]) -> Audio:
+    """Samples of the generators of all owners of a class; the picture's seed decides whose and which."""
+    return lambda picture: generators[picture.label].sample_one(generator=seeds.generator(picture.seed, "embedding"))
 
 
 def recorded(embeddings: Mapping[str, torch.Tensor]) -> Audio:

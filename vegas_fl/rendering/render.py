@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from vegas_fl import devices
-from vegas_fl.config import RendererConfig
+from vegas_fl.config import Config, RendererConfig
 from vegas_fl.errors import VegasError
 from vegas_fl.rendering.folder import Picture, PictureFolder
 from vegas_fl.rendering.jobs import Job
 from vegas_fl.rendering.painter import Painter, painter
+from vegas_fl.rendering.runfile import write_runfile
 from vegas_fl.rendering.sheets import contact_sheet
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 AHEAD = 2
 """Batches that may wait to be written: what keeps memory flat when the disk is slower than FLUX."""
 PATIENCE = 3
-"""A request with a time limit goes on for at least so many times as loading the models took."""
+"""A request to a node that loads the models anew takes at least so many times as long as that took."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,12 @@ class Drawn:
 
 def render(
     job: Job,
-    renderer: RendererConfig,
+    config: Config,
     device: str,
     *,
     overwrite: bool = False,
-    sheet_columns: int = 0,
     seconds: float | None = None,
+    patient: bool = False,
     progress: Callable[[int], object] = lambda count: None,
 ) -> Drawn:
     """Draw what is missing of a job's pictures, and their contact sheet once none is.
@@ -54,14 +55,15 @@ def render(
     Parameters
     ----------
     job : Job
-    renderer : RendererConfig
+    config : Config
+        Its renderer draws; the columns of the contact sheet.
     device : str
     overwrite : bool
         Make all anew.
-    sheet_columns : int
-        Columns of the contact sheet; 0: none.
     seconds : float, optional
         Start no batch after so many seconds; at least one is drawn.
+    patient : bool
+        If loading the models took long, draw longer than ``seconds``: for a node that loads them for each request.
     progress : callable
         Called with the number of pictures just written.
 
@@ -72,24 +74,27 @@ def render(
         drawn before stays.
     """
     begin = time.monotonic()
+    renderer, columns = config.renderer, config.images.sheet_columns
     folder = job.folder(renderer)
     pending = folder.pending(job.pictures, overwrite)
+    write_runfile(job, config)  # not before the folder is known to be of this run
     done = 0
     progress(len(job.pictures) - len(pending))
     if pending:
         brush = painter(renderer, device)
-        limit = None if seconds is None else max(seconds, PATIENCE * (time.monotonic() - begin))
+        if seconds is not None and patient:
+            seconds = max(seconds, PATIENCE * (time.monotonic() - begin))
         with devices.threads(drawing_threads(renderer)), Writer(folder, brush, len(pending), progress) as writer:
             for start in range(0, len(pending), renderer.batch_size):
-                if start and limit is not None and time.monotonic() - begin > limit:
+                if start and seconds is not None and time.monotonic() - begin > seconds:
                     break
                 batch = pending[start : start + renderer.batch_size]
                 images = brush.paint(job.feed(batch), [picture.seed for picture in batch])
                 writer.add(batch, images)
                 done += len(batch)
     missing = len(pending) - done
-    if sheet_columns and not missing:
-        contact_sheet(folder.path, job.pictures, sheet_columns, sheet_path(folder.path))
+    if columns and not missing:
+        contact_sheet(folder.path, job.pictures, columns, sheet_path(folder.path))
     return Drawn(len(job.pictures) - missing, done, missing)
 
 
@@ -128,7 +133,9 @@ class Writer:
     def add(self, pictures: Sequence[Picture], images: Sequence[Image]) -> None:
         """Take a batch; waits if too many do."""
         brush = self._brush
-        drawn = {"batch": brush.batch, "memory": brush.mode, "device": brush.device}
+        drawn: dict[str, object] = {"batch": brush.batch, "memory": brush.mode, "device": brush.device}
+        if brush.config.compile:
+            drawn["compiled"] = True
         if brush.device == "cpu":
             drawn["threads"] = torch.get_num_threads()
         self._waiting.append(self._thread.submit(self._write, list(pictures), list(images), drawn))
