@@ -124,6 +124,7 @@ def _answer(job: Job, drawn: Drawn) -> dict[str, Any]:
         "pictures": len(job.pictures),
         "rendered": drawn.new,
         "missing": drawn.missing,
+        "seconds": drawn.seconds,
         "folder": str(job.path),
     }
 

@@ -146,11 +146,11 @@ class Federation:
         self._sent_at, self._round = time.monotonic(), round_
         return [sent.message for sent in self._sent]
 
-    def exchange(self, messages: Iterable[Message]) -> Iterator[Message]:
+    def exchange(self, messages: Iterable[Message], idle: Callable[[], object] = lambda: None) -> Iterator[Message]:
         """Send, and yield each answer when it comes, until all are there or ``federation.timeout`` has passed.
 
         What is yielded may be dropped before the next one comes: memory need not grow with the nodes. To a deque,
-        further messages may be added meanwhile.
+        further messages may be added meanwhile. ``idle`` is called between two looks for answers.
         """
         end, pause = time.monotonic() + self.config.federation.timeout, FIRST_PAUSE
         queue = messages if isinstance(messages, deque) else deque(messages)
@@ -159,6 +159,7 @@ class Federation:
             if queue:
                 waiting.update(id_ for id_ in self.grid.push_messages([queue.popleft()]) if id_)
             else:
+                idle()
                 time.sleep(pause)
                 pause = min(1.5 * pause, LAST_PAUSE)
             for reply in self.grid.pull_messages(waiting):
@@ -235,18 +236,18 @@ class Federation:
         what: str,
         check: Check,
         follow: Follow,
-        round_: int | None = None,
+        idle: Callable[[], object] = lambda: None,
     ) -> dict[str, Reply]:
         """Like :meth:`ask`, but a node that is not done yet is sent a further message, until it is.
 
         No node waits for another. What a node prints reaches nobody in a deployment: a long job answers in parts
-        to be heard.
+        to be heard. ``idle`` is called between two looks for answers.
         """
         ids = {node: flower_id for flower_id, node in self.nodes.items()}
-        queue = deque(self.messages(message_type, contents, round_))
+        queue = deque(self.messages(message_type, contents))
         current = {sent.node: sent for sent in self._sent}
         last: list[Message] = []
-        for reply in self.exchange(queue):
+        for reply in self.exchange(queue, idle):
             answered = {sent.message.metadata.message_id: sent for sent in current.values()}
             sent = answered.get(reply.metadata.reply_to_message_id)
             if sent is None:

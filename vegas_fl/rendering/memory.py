@@ -77,7 +77,7 @@ def choose(config: RendererConfig, device: str, sizes: Mapping[str, int], free: 
             raise VegasError(problem)
         return Choice(config.memory, "asked for")
     if free is None:
-        return Choice("full", f"the {device} works in the machine's own memory")
+        return Choice("full", f"a {device} draws from the machine's own memory")
     if not config.low_memory:
         return Choice("full", "renderer.low_memory is false")
     value = torch.finfo(getattr(torch, config.dtype)).bits // 8

@@ -48,8 +48,7 @@ class Painter:
             config, device, memory.weights(self.pipeline, flux.PICTURE_PARTS), memory.free_bytes(device)
         )
         self.mode = choice.mode
-        if not device.startswith("cpu") or choice.mode != "full":
-            log.info("renderer.memory=%s: %s", choice.mode, choice.reason)
+        log.info("renderer.memory=%s: %s", choice.mode, choice.reason)
         self._place()
 
     def paint(self, conditioning: Conditioning, seeds: Sequence[int]) -> list[Image]:

@@ -33,11 +33,13 @@ PATIENCE = 3
 
 @dataclass(frozen=True)
 class Drawn:
-    """How far a folder is: pictures there, pictures made just now, and pictures still missing."""
+    """How far a folder is: pictures there, pictures made just now and in how many seconds, once the models were
+    loaded, and pictures still missing."""
 
     there: int
     new: int
     missing: int
+    seconds: float = 0.0
 
 
 def render(
@@ -78,12 +80,13 @@ def render(
     folder = job.folder(renderer)
     pending = folder.pending(job.pictures, overwrite)
     write_runfile(job, config)  # not before the folder is known to be of this run
-    done = 0
+    done, drawing = 0, 0.0
     progress(len(job.pictures) - len(pending))
     if pending:
         brush = painter(renderer, device)
+        loaded = time.monotonic()
         if seconds is not None and patient:
-            seconds = max(seconds, PATIENCE * (time.monotonic() - begin))
+            seconds = max(seconds, PATIENCE * (loaded - begin))
         with devices.threads(drawing_threads(renderer)), Writer(folder, brush, len(pending), progress) as writer:
             for start in range(0, len(pending), renderer.batch_size):
                 if start and seconds is not None and time.monotonic() - begin > seconds:
@@ -92,10 +95,11 @@ def render(
                 images = brush.paint(job.feed(batch), [picture.seed for picture in batch])
                 writer.add(batch, images)
                 done += len(batch)
+        drawing = time.monotonic() - loaded
     missing = len(pending) - done
     if columns and not missing:
         contact_sheet(folder.path, job.pictures, columns, sheet_path(folder.path))
-    return Drawn(len(job.pictures) - missing, done, missing)
+    return Drawn(len(job.pictures) - missing, done, missing, drawing)
 
 
 def drawing_threads(renderer: RendererConfig) -> int:
