@@ -266,6 +266,12 @@ def test_what_cannot_be_drawn_is_one_sentence(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_missing_pack_is_one_sentence(base: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "vegas_tiny", None)  # as where only the app came, by Flower
+    told = vegas(tmp_path, *base, code=2).stderr
+    assert "1 mistake" in told and "the tiny pack (package vegas_tiny), whose flux is asked for, is not" in told
+
+
 def test_any_recording_is_painted(trained: Path, tmp_path: Path, embedding_cache: Path) -> None:
     for name, seed in (("bark", 1), ("saw", 2)):
         soundfile.write(tmp_path / f"{name}.wav", sound(2.0, seed), 16_000)
