@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from clients.node import Node
 from vegas_fl import encoders, tensorfiles
 from vegas_fl.checkpoints import adapter_from, sampler_from
@@ -36,16 +34,15 @@ def generate(node: Node) -> tuple[dict[str, Any], dict[str, State]]:
     if config.images.output == "embeddings":
         written = write_embeddings(job, config, overwrite=overwrite)
         return _answer(job, written) | {"judged": None, "notes": _notes(job)}, {}
-    with tqdm(total=len(job.pictures), desc=job.name, unit="picture", mininterval=1) as bar:
-        drawn = render(
-            job,
-            config,
-            node.device,
-            overwrite=overwrite,
-            seconds=config.images.report_seconds,
-            patient=values["again"],
-            progress=bar.update,
-        )
+    drawn = render(
+        job,
+        config,
+        node.device,
+        overwrite=overwrite,
+        seconds=config.images.report_seconds,
+        patient=values["again"],
+        show=True,
+    )
     answer = _answer(job, drawn)
     if drawn.missing:
         if not values["again"]:

@@ -25,8 +25,6 @@ def render(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Draw all anew, whatever is there.")] = False,
 ) -> None:
     """Draw the pictures of embeddings that were written elsewhere (images.output=embeddings)."""
-    from tqdm import tqdm
-
     from vegas_fl.commands import show_log
     from vegas_fl.config import restored
     from vegas_fl.devices import resolve_device
@@ -44,12 +42,6 @@ def render(
         path = output / folder.relative_to(top) if output else folder
         feed, files = embeddings_file.FileFeed(prompts), {"embeddings": [str(file) for file in prompts.files]}
         job = Job(prompts.node, path, prompts.pictures, feed, prompts.recipes, files)
-        with tqdm(total=len(job.pictures), desc=job.name, unit="picture", mininterval=1) as bar:
-            drawn = draw(
-                job,
-                config,
-                resolve_device(config.device),
-                overwrite=overwrite or config.images.overwrite,
-                progress=bar.update,
-            )
+        anew = overwrite or config.images.overwrite
+        drawn = draw(job, config, resolve_device(config.device), overwrite=anew, show=True)
         print(f"{job.name}: {drawn.there} pictures in {job.path}, {drawn.new} of them new")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from tqdm import tqdm
 
 from vegas_fl import devices
 from vegas_fl.config import Config, RendererConfig
@@ -50,7 +51,7 @@ def render(
     overwrite: bool = False,
     seconds: float | None = None,
     patient: bool = False,
-    progress: Callable[[int], object] = lambda count: None,
+    show: bool = False,
 ) -> Drawn:
     """Draw what is missing of a job's pictures, and their contact sheet once none is.
 
@@ -66,8 +67,8 @@ def render(
         Start no batch after so many seconds; at least one is drawn.
     patient : bool
         If loading the models took long, draw longer than ``seconds``: for a node that loads them for each request.
-    progress : callable
-        Called with the number of pictures just written.
+    show : bool
+        A progress bar, with pictures a second and the time that is left.
 
     Raises
     ------
@@ -81,25 +82,27 @@ def render(
     pending = folder.pending(job.pictures, overwrite)
     write_runfile(job, config)  # not before the folder is known to be of this run
     done, drawing = 0, 0.0
-    progress(len(job.pictures) - len(pending))
-    if pending:
-        brush = painter(renderer, device)
-        loaded = time.monotonic()
-        if seconds is not None and patient:
-            seconds = max(seconds, PATIENCE * (loaded - begin))
-        with devices.threads(drawing_threads(renderer)), Writer(folder, brush, len(pending), progress) as writer:
-            for start in range(0, len(pending), renderer.batch_size):
-                if start and seconds is not None and time.monotonic() - begin > seconds:
-                    break
-                batch = pending[start : start + renderer.batch_size]
-                images = brush.paint(job.feed(batch), [picture.seed for picture in batch])
-                writer.add(batch, images)
-                done += len(batch)
-        drawing = time.monotonic() - loaded
+    count, there = len(job.pictures), len(job.pictures) - len(pending)
+    with tqdm(total=count, initial=there, desc=job.name, unit="picture", mininterval=1, disable=not show) as bar:
+        if pending:
+            brush = painter(renderer, device)
+            loaded = time.monotonic()
+            bar.unpause()  # its rate is of drawing
+            if seconds is not None and patient:
+                seconds = max(seconds, PATIENCE * (loaded - begin))
+            with devices.threads(drawing_threads(renderer)), Writer(folder, brush, len(pending), bar.update) as writer:
+                for start in range(0, len(pending), renderer.batch_size):
+                    if start and seconds is not None and time.monotonic() - begin > seconds:
+                        break
+                    batch = pending[start : start + renderer.batch_size]
+                    images = brush.paint(job.feed(batch), [picture.seed for picture in batch])
+                    writer.add(batch, images)
+                    done += len(batch)
+            drawing = time.monotonic() - loaded
     missing = len(pending) - done
     if columns and not missing:
         contact_sheet(folder.path, job.pictures, columns, sheet_path(folder.path))
-    return Drawn(len(job.pictures) - missing, done, missing, drawing)
+    return Drawn(count - missing, done, missing, drawing)
 
 
 def drawing_threads(renderer: RendererConfig) -> int:
