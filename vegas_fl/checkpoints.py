@@ -98,6 +98,12 @@ class ClassGenerator:
                 parts.append(sampler.sample(share, generator=generator))
         return torch.cat(parts)
 
+    def sample_one(self, *, generator: torch.Generator) -> torch.Tensor:
+        """``[1, S, D]``, of an owner drawn in proportion to the owners' clips."""
+        shares = torch.tensor([float(self.samples[node]) for node in self.samplers])
+        owner = list(self.samplers)[int(torch.multinomial(shares, 1, generator=generator))]
+        return self.samplers[owner].sample(1, generator=generator)
+
 
 def sampler_header(spaces: Spaces, config: GeneratorConfig) -> dict[str, Any]:
     """Header entries that rebuild a sampler."""
