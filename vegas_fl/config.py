@@ -40,6 +40,8 @@ from vegas_fl.errors import VegasError
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+CLASS_NAME = re.compile(r"\w[\w .,'-]*")
+"""What a class may be called: its name is part of file names."""
 
 
 class Section(BaseModel):
@@ -469,7 +471,7 @@ def _contradictions(config: Config) -> list[str]:
         if len(set(names)) < len(names):
             found.append(f"nodes.{node}.selected_classes: {list(names)} names a class twice; name each once")
         for name in names:
-            if not re.fullmatch(r"[\w][\w .,'-]*", name):
+            if not CLASS_NAME.fullmatch(name):
                 found.append(
                     f"nodes.{node}.selected_classes: {name!r} cannot be part of a file name; "
                     "use letters, digits, blanks, '.', ',', '_', '-'"
