@@ -67,7 +67,7 @@ def run(config: Config) -> None:
         )
         run_id = str(submitted["run-id"])
         with contextlib.suppress(KeyboardInterrupt):
-            subprocess.run([_tool("flwr"), "log", run_id, connection, "--stream"], env=environment, check=False)
+            subprocess.run([tool("flwr"), "log", run_id, connection, "--stream"], env=environment, check=False)
         wait_for(run_id, connection, environment)
 
 
@@ -134,7 +134,7 @@ def private_superlink(folder: Path, environment: dict[str, str]) -> Iterator[Non
     with open(log, "wb") as output:
         process = subprocess.Popen(
             [
-                *(_tool("flower-superlink"), "--insecure", "--simulation", "--isolation", "subprocess"),
+                *(tool("flower-superlink"), "--insecure", "--simulation", "--isolation", "subprocess"),
                 *(
                     "--host",
                     "127.0.0.1",
@@ -186,7 +186,7 @@ def wait_for(run_id: str, connection: str, environment: dict[str, str]) -> None:
 
 def flwr(arguments: list[str], environment: dict[str, str]) -> dict:
     """Output of a flwr command with ``--format json``."""
-    done = subprocess.run([_tool("flwr"), *arguments], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run([tool("flwr"), *arguments], env=environment, capture_output=True, text=True, check=False)
     try:
         answer: dict = json.loads(done.stdout[done.stdout.index("{") :])
     except ValueError:
@@ -197,7 +197,7 @@ def flwr(arguments: list[str], environment: dict[str, str]) -> dict:
     return answer
 
 
-def _tool(name: str) -> str:
+def tool(name: str) -> str:
     """A command installed beside this Python."""
     return str(Path(sys.executable).parent / name)
 
