@@ -232,7 +232,8 @@ def _folder(key: str, folder: Path) -> Iterator[Finding]:
     while not place.exists() and place != place.parent:
         place = place.parent
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        yield Finding(key, "problem", f"{folder} cannot be written: no permission in {place}")
+        reason = f"no permission in {place}" if place.is_dir() else f"{place} is not a folder"
+        yield Finding(key, "problem", f"{folder} cannot be written: {reason}")
         return
     free = shutil.disk_usage(place).free
     remedy = "" if free > DISK else f"; {DISK / 1e9:g} GB should be: free some"

@@ -140,6 +140,10 @@ def read_settings(file: Path) -> ServerSettings | NodeSettings:
     for key in FOLDERS:
         if isinstance(values.get(key), str):
             values[key] = place / Path(values[key]).expanduser()
+    if isinstance(models := values.get("models"), dict):
+        values["models"] = {
+            k: str(place / Path(v).expanduser()) if isinstance(v, str) else v for k, v in models.items()
+        }
     kind: type[ServerSettings | NodeSettings] = NodeSettings if "node" in values else ServerSettings
     values.setdefault("folder", place / (f"node_{values['node']}" if "node" in values else "server"))
     if isinstance(names := values.get("names"), list):
