@@ -171,6 +171,8 @@ def units(
 
     settings = read_settings(machine)
     text = templates.unit(settings, user)
+    for folder in templates.written(settings):  # systemd opens none that is not there
+        folder.mkdir(parents=True, exist_ok=True)
     if output is None:
         print(text, end="")
         return

@@ -19,7 +19,8 @@ After=network-online.target time-sync.target
 
 [Service]
 ExecStart={command}
-{user}Restart=on-failure
+{user}Environment=HF_HOME={hub}
+Restart=on-failure
 RestartSec=10
 TimeoutStopSec=60
 # The app that a run brings is code: what it may touch is set here, and not by the app.
@@ -46,25 +47,22 @@ def unit_name(settings: ServerSettings | NodeSettings) -> str:
 def unit(settings: ServerSettings | NodeSettings, user: str | None) -> str:
     """A systemd unit that runs a machine's part, started with the machine and again after a failure.
 
-    It can write to the folders of its settings alone.
+    It can write to the folders of its settings alone, which have to be there.
     """
     verb = "superlink" if isinstance(settings, ServerSettings) else "supernode"
     what = f"SuperLink {settings.name}" if isinstance(settings, ServerSettings) else f"SuperNode {settings.node}"
     binary = Path(sys.executable).parent / "vegas-fl"
-    paths = [f"ReadWritePaths={_quoted(folder)}" for folder in _written(settings)]
-    if isinstance(settings, NodeSettings):
-        read = [settings.data_root, settings.ca.parent]
-        paths += [f"ReadOnlyPaths={_quoted(folder)}" for folder in read if folder and folder not in _written(settings)]
     return UNIT.format(
         file=settings.file,
         what=what,
         command=f"{_quoted(binary)} deploy {verb} {_quoted(settings.file)} --foreground",
-        user=f"User={user}\n" if user else "DynamicUser=no\n",
-        paths="".join(f"{line}\n" for line in paths),
+        user=f"User={user}\n" if user else "",
+        hub=_quoted(settings.folder / "huggingface"),
+        paths="".join(f"ReadWritePaths={_quoted(folder)}\n" for folder in written(settings)),
     )
 
 
-def _written(settings: ServerSettings | NodeSettings) -> list[Path]:
+def written(settings: ServerSettings | NodeSettings) -> list[Path]:
     """The folders a machine's part writes to."""
     if isinstance(settings, ServerSettings):
         return [settings.folder]
@@ -94,7 +92,7 @@ def compose(machines: list[ServerSettings | NodeSettings]) -> str:
         name = "superlink" if server else f"supernode-{settings.node}"  # type: ignore[union-attr]
         if name in services:
             raise VegasError(f"{settings.file}: there is a {name} already; give each machine its own number")
-        volumes = [f"{folder}:{folder}" for folder in _written(settings)] + [f"{settings.file}:{settings.file}:ro"]
+        volumes = [f"{folder}:{folder}" for folder in written(settings)] + [f"{settings.file}:{settings.file}:ro"]
         if isinstance(settings, NodeSettings):
             read = [settings.ca, settings.data_root, *(Path(place) for place in settings.models.values() if place)]
             volumes += [f"{path}:{path}:ro" for path in read if path]
