@@ -160,7 +160,7 @@ class StudentConfig(Section):
 
 class KDConfig(StudentConfig):
     name: Literal["kd"]
-    teachers: Literal["owners", "all"]
+    teachers: Literal["owners", "median", "all"]
 
 
 class ReplayConfig(StudentConfig):
@@ -245,6 +245,11 @@ class FederationConfig(Section):
     min_nodes: PositiveInt | None
     wait: PositiveFloat
     timeout: PositiveFloat
+    max_norm: PositiveFloat
+
+
+class TransportConfig(Section):
+    dtype: Literal["float16", "float32"]
 
 
 class TrackingConfig(Section):
@@ -273,6 +278,7 @@ class Config(Section):
     images: ImagesConfig
     evaluation: EvaluationConfig
     federation: FederationConfig
+    transport: TransportConfig
     tracking: TrackingConfig
     paths: PathsConfig
     data: DataConfig

@@ -105,8 +105,9 @@ def _of(keys: str, mistake: str) -> str:
     return re.sub(rf"\bdata\.(?={'|'.join(DataConfig.model_fields)})", f"{keys}.", mistake)
 
 
-def adapter_files(config: Config, node: str) -> dict[str, Path]:
-    """The checkpoint files (branch → path) of the adapter that ``node`` draws with.
+def adapter_rounds(config: Config, node: str) -> dict[int, dict[str, Path]]:
+    """The adapters that ``node`` may draw with, round → branch → path, the wanted one last: the one of
+    ``images.round``, or all there are.
 
     Raises
     ------
@@ -122,12 +123,12 @@ def adapter_files(config: Config, node: str) -> dict[str, Path]:
             f"Checkpoint not found: no {whose} in {folder}; train adapters first (stages=[adapters]), "
             "or set adapter.checkpoint_dir"
         )
-    round_ = config.images.round or max(rounds)
-    if round_ not in rounds:
+    wanted = config.images.round
+    if wanted and wanted not in rounds:
         raise VegasError(
-            f"images.round={round_}: {folder} has the {whose} of round {', '.join(map(str, rounds))}; choose one"
+            f"images.round={wanted}: {folder} has the {whose} of round {', '.join(map(str, rounds))}; choose one"
         )
-    return rounds[round_]
+    return {wanted: rounds[wanted]} if wanted else rounds
 
 
 def _generators(config: Config) -> Iterator[str]:
@@ -160,7 +161,7 @@ def _adapters(config: Config) -> Iterator[str]:
     if "images" in config.stages and "adapters" not in config.stages:
         seen = set()
         for node in config.nodes:
-            for problem in _problem(lambda node=node: adapter_files(config, node)):  # type: ignore[misc]
+            for problem in _problem(lambda node=node: adapter_rounds(config, node)):  # type: ignore[misc]
                 if problem not in seen:
                     yield problem
                 seen.add(problem)
