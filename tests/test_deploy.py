@@ -184,6 +184,35 @@ def test_what_the_run_needed_is_left_on_the_server(whole: Path) -> None:
     assert (whole / "runs/whole/report.html").is_file()
 
 
+def test_a_node_that_is_cut_off_is_dropped_and_rejoins(deployment: Deployment) -> None:
+    if deployment.hosts.prefix is None:
+        pytest.skip("a link can be cut between hosts of their own: as root, with iproute2")
+    own = [
+        *("run=cut", "stages=[generators,adapters]", "evaluation.generators=false", "evaluation.split=none"),
+        *("rounds=2", "federation.min_nodes=2", "federation.timeout=45"),
+    ]
+    command = [VEGAS, "engine=flower", "engine.connection=vegas", *SMALL, *own]
+    run = deployment.hosts.start(SERVER, *command, folder=deployment.at(SERVER))
+    told = ""
+    try:
+        assert run.stdout is not None
+        for line in run.stdout:
+            told += line
+            if "adapters: 2 rounds" in line:
+                deployment.hosts.cut("2")
+            if "dropped node 2" in line:
+                deployment.hosts.mend("2")
+    finally:
+        deployment.hosts.mend("2")
+        run.wait(timeout=60)
+    assert run.returncode == 0, told
+    assert "adapters, round 1: dropped node 2" in told
+    lines = [json.loads(line) for line in (deployment.at(SERVER) / "runs/cut/metrics.jsonl").read_text().splitlines()]
+    trained = {(line["round"], line["node"]) for line in lines if line["stage"] == "adapters" and "training" in line}
+    assert {node for round_, node in trained if round_ == 1} == {"0", "1"}
+    assert {node for round_, node in trained if round_ == 2} == set(NODES)
+
+
 def test_a_private_key_is_its_owners_alone(deployment: Deployment) -> None:
     keys = [path for path in deployment.folder.rglob("*") if b"PRIVATE KEY" in _start(path)]
     assert len(keys) == 2 + 4 and all(path.stat().st_mode & 0o077 == 0 for path in keys)

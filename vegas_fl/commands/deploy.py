@@ -136,13 +136,15 @@ def supernode(node: OneNode, foreground: Foreground = False) -> None:
 @deploy.command()
 def stop(machines: Annotated[list[Path], typer.Argument(metavar="SETTINGS.yaml...")]) -> None:
     """Stop what was started here with these settings, and all it has started."""
+    from concurrent.futures import ThreadPoolExecutor
+
     from vegas_fl.deployment.processes import Service
     from vegas_fl.deployment.settings import read_settings
 
-    for file in machines:
-        settings = read_settings(file)
-        ran = Service(settings.folder, settings.process).stop()
-        print(f"{settings.process} {'was stopped' if ran else 'did not run'}")
+    services = [Service(settings.folder, settings.process) for settings in map(read_settings, machines)]
+    with ThreadPoolExecutor(len(services)) as pool:
+        for service, ran in zip(services, pool.map(Service.stop, services), strict=True):
+            print(f"{service.name} {'was stopped' if ran else 'did not run'}")
 
 
 @deploy.command()
