@@ -191,13 +191,15 @@ def load_class_generator(path: Path, audio: str | None = None) -> ClassGenerator
 def save_adapter(
     folder: Path, run: str, round_: int, state: State, header: dict[str, Any], node: str | None = None
 ) -> None:
-    """Write an adapter's state as one file a branch."""
+    """Write an adapter's state as one file a branch. A node's own may be lost with the power: a hundred of them are
+    not waited for one by one, and a damaged one is found by its hash."""
     for branch in BRANCHES:
         part = {name: tensor for name, tensor in state.items() if name.startswith(f"{branch}.")}
         tensorfiles.save(
             adapter_path(folder, run, round_, branch, node),
             {name.removeprefix(f"{branch}."): tensor for name, tensor in part.items()},
             {**header, "kind": f"adapter.{branch}", "run": run, "round": round_, "node": node},
+            durable=node is None,
         )
 
 

@@ -55,11 +55,12 @@ def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
         ) from error
 
 
-def save(path: Path, tensors: Mapping[str, torch.Tensor], header: Mapping[str, Any]) -> None:
-    """Write a file. ``header`` (JSON values) gets the format's version and a hash of the tensors."""
+def save(path: Path, tensors: Mapping[str, torch.Tensor], header: Mapping[str, Any], *, durable: bool = True) -> None:
+    """Write a file (:func:`write_atomically`). ``header`` (JSON values) gets the format's version and a hash of the
+    tensors."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {"vegas_fl": json.dumps({"format": FORMAT, "sha256": digest(plain), **header}, sort_keys=True)}
-    write_atomically(path, to_bytes(plain, metadata=metadata))
+    write_atomically(path, to_bytes(plain, metadata=metadata), durable=durable)
 
 
 def load(path: Path, **expected: Any) -> TensorFile:
