@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 SERVER = "server"
 VEGAS = str(Path(sys.executable).with_name("vegas-fl"))
@@ -30,7 +31,12 @@ class Hosts:
     prefix: str | None
 
     def start(
-        self, host: str, *command: str, folder: Path, environment: Mapping[str, str] | None = None
+        self,
+        host: str,
+        *command: str,
+        folder: Path,
+        environment: Mapping[str, str] | None = None,
+        output: IO[str] | int = subprocess.PIPE,
     ) -> subprocess.Popen[str]:
         """Start a command on a host."""
         inside = ["ip", "netns", "exec", f"{self.prefix}{host}"] if self.prefix else []
@@ -39,7 +45,7 @@ class Hosts:
             cwd=folder,
             env=os.environ | {"FLWR_HOME": str(folder / "home")} | (environment or {}),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=output,
             stderr=subprocess.STDOUT,
             text=True,
         )

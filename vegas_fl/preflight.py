@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from vegas_fl import encoders, judge, splits
+from vegas_fl import encoders, judge, split_mistakes
 from vegas_fl.checkpoints import find_adapters, find_generators
 from vegas_fl.config import Config, DataConfig, StudentConfig
 from vegas_fl.datasets import missing_folder, open_dataset
@@ -69,9 +69,9 @@ def check_recordings(config: Config, may_lack: bool = False) -> list[str]:
     found = []
     for keys, data, nodes in _data_sets(config):
         if may_lack and missing_folder(data):
-            found += [_of(keys, mistake) for mistake in splits.settings_mistakes(data)]
+            found += [_of(keys, mistake) for mistake in split_mistakes.settings_mistakes(data)]
         else:
-            found += [_of(keys, mistake) for mistake in splits.check(data, config.peers(nodes[0]), nodes)]
+            found += [_of(keys, mistake) for mistake in split_mistakes.check(data, config.peers(nodes[0]), nodes)]
     if not found and config.targets == "caption":
         found += _captions(config)
     return list(dict.fromkeys(found))

@@ -6,14 +6,15 @@ Both train nothing: a node answers with what it was sent, plus one. So a run tha
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
@@ -85,10 +86,11 @@ def outcome(fault: str) -> str:
             return f"does not end within {PATIENCE} s"
     told = [line for line in done.stdout.splitlines() if line.startswith("WEIGHTS")]
     if not told:
-        last = [line for line in (done.stderr + done.stdout).splitlines() if "Error" in line]
+        last = [line for line in (done.stderr + done.stdout).splitlines() if re.match(r"[\w.]+: ", line)]
         return f"exit code {done.returncode}: {last[-1].strip() if last else 'no message'}"
-    weights = np.concatenate([np.ravel(v) for v in json.loads(told[-1].removeprefix("WEIGHTS ")).values()])
-    return f"exit code {done.returncode}, weights {', '.join(f'{x:g}' for x in sorted(set(weights.tolist())))}"
+    weights = [x for values in json.loads(told[-1].removeprefix("WEIGHTS ")).values() for x in values]
+    shown = "NaN" if any(map(math.isnan, weights)) else ", ".join(f"{x:g}" for x in sorted(set(weights))) or "none"
+    return f"exit code {done.returncode}, weights {shown}"
 
 
 def table() -> str:
