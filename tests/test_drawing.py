@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from strategies import drawing
 from strategies.drawing import Drawing
 
 

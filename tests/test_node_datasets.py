@@ -98,13 +98,15 @@ def test_one_folder_written_in_two_ways_is_shared_out(
 
 def test_a_nodes_own_root_wins_and_changes_nobodys_share(folders: Path) -> None:
     config = compose(["data=folder", "data.root=/server/sounds", "nodes.1.selected_classes=[dog]"])
-    shares = [at(config, node, **{"data-root": str(folders / "sounds")}).clips for node in "01"]
+    shares = [
+        at(config, node, **{"data-root": str(folders / "sounds"), "output-dir": str(folders)}).clips for node in "01"
+    ]
     names = [{clip.name for part in (s.train, s.val, s.test) for clip in part["dog"]} for s in shares]
     assert not names[0] & names[1]
     assert len(names[0] | names[1]) == 5
     config = compose([NODE])
-    assert at(config, "1", **{"data-root": "/mine"}).data.root == "/mine"
-    assert at(config, "0", **{"data-root": "/mine"}).config.data_of("1").root == "esc"
+    assert at(config, "1", **{"data-root": "/mine", "output-dir": "/mine"}).data.root == "/mine"
+    assert at(config, "0", **{"data-root": "/mine", "output-dir": "/mine"}).config.data_of("1").root == "esc"
 
 
 def test_a_node_with_a_folder_of_its_own_may_keep_all_of_it(folders: Path) -> None:

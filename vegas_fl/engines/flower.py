@@ -55,7 +55,7 @@ def run(config: Config) -> None:
             write_atomically(_note(config), json.dumps(note).encode())
         connection = settings.connection or PRIVATE
         with contextlib.suppress(KeyboardInterrupt):
-            subprocess.run([_tool("flwr"), "log", run_id, connection, "--stream"], env=environment, check=False)
+            subprocess.run([tool("flwr"), "log", run_id, connection, "--stream"], env=environment, check=False)
         wait_for(run_id, connection, environment, config.federation.wait)
 
 
@@ -144,7 +144,7 @@ def private_superlink(folder: Path, environment: dict[str, str]) -> Iterator[Non
     )
     log = folder / "superlink.log"
     command = [
-        *(_tool("flower-superlink"), "--insecure", "--simulation", "--isolation", "subprocess"),
+        *(tool("flower-superlink"), "--insecure", "--simulation", "--isolation", "subprocess"),
         *("--host", "127.0.0.1", "--port", str(port), "--control-api-address", f"127.0.0.1:{control}"),
         *("--database", str(folder / "state.db"), "--disable-runtime-dependency-installation"),
     ]
@@ -212,7 +212,7 @@ def status(run_id: str, connection: str, environment: dict[str, str]) -> tuple[s
 
 def flwr(arguments: list[str], environment: dict[str, str]) -> dict:
     """Output of a flwr command with ``--format json``."""
-    done = subprocess.run([_tool("flwr"), *arguments], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run([tool("flwr"), *arguments], env=environment, capture_output=True, text=True, check=False)
     try:
         answer: dict = json.loads(done.stdout[done.stdout.index("{") :])
     except ValueError:
@@ -223,7 +223,7 @@ def flwr(arguments: list[str], environment: dict[str, str]) -> dict:
     return answer
 
 
-def _tool(name: str) -> str:
+def tool(name: str) -> str:
     """A command installed beside this Python."""
     return str(Path(sys.executable).parent / name)
 
