@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := OMP_WAIT_POLICY=PASSIVE $(BIN)
 
-.PHONY: help setup demo test test-slow lint clean pack pack-report bench-quality bench-adapter bench-scale bench-render
+.PHONY: help setup demo test test-slow test-deploy lint clean pack pack-report bench-quality bench-adapter bench-scale bench-render
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -22,7 +22,10 @@ test: setup  ## run the fast tests, on two cores
 	OMP_NUM_THREADS=1 $(RUN)/pytest -q -n 2 --dist loadfile
 
 test-slow: setup  ## run the slow tests: flwr run, bars on real recordings, the pack's recipe
-	$(RUN)/pytest -q -m slow
+	$(RUN)/pytest -q -m "slow and not deploy"
+
+test-deploy: setup  ## run the tests of a deployment: SuperLink and SuperNodes on hosts of their own (root: network namespaces)
+	$(RUN)/pytest -q -m deploy
 
 lint: setup  ## check format, style and types
 	$(BIN)/ruff format --check .

@@ -27,7 +27,7 @@ def answer(mode: Mode, message: Message, context: Context) -> Message:
     try:
         node = Node.of(context, *unpack(message.content))
         values, states = mode(node)
-        content = pack({"node": node.id, **values}, states)
+        content = pack({"node": node.id, **values}, states, node.config.transport.dtype)
     except VegasError as error:
         content = pack({"problem": str(error)})
     return Message(content, reply_to=message)

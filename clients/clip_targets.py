@@ -48,7 +48,8 @@ def clip_targets(node: Node, labels: torch.Tensor) -> Conditioning | None:
 
 def _attributes(clips: Sequence[Clip], max_seconds: float, cache: Path) -> list[list[str]]:
     """The words for each clip; kept for the next round."""
-    name = hashlib.sha256("".join([clip.content() for clip in clips]).encode()).hexdigest()[:16]
+    depends_on = "".join([str(attributes.SETTINGS), *(clip.content() for clip in clips)])
+    name = hashlib.sha256(depends_on.encode()).hexdigest()[:16]
     path = cache / "attributes" / f"{name}-{max_seconds:g}s.json"
     if path.exists():
         kept: list[list[str]] = json.loads(path.read_text("utf8"))

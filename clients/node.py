@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,25 +12,20 @@ from typing import Any
 
 import torch
 from flwr.app import Context
+from pydantic import ValidationError
 
+from clients.roots import Roots
 from vegas_fl.adapters import Conditioning
 from vegas_fl.checkpoints import Spaces
 from vegas_fl.clips import Clip
-from vegas_fl.config import Config, DataConfig, NodeConfig
+from vegas_fl.config import CLASS_NAME, Config, DataConfig, NodeConfig
 from vegas_fl.datasets import open_dataset
 from vegas_fl.devices import resolve_device
 from vegas_fl.embeddings import embed
 from vegas_fl.errors import VegasError
+from vegas_fl.rendering.jobs import job_path
 from vegas_fl.splits import Split, node_clips
 from vegas_fl.tensorfiles import State
-
-OWN_SETTINGS = {
-    "device": ("device",),
-    "output-dir": ("images_output_dir",),
-    "generators-dir": ("generator", "checkpoint_dir"),
-    "cache-dir": ("paths", "cache"),
-}
-"""Keys of ``--node-config`` that win over what the server sends, and the keys they replace; beside ``data-root``."""
 
 
 @dataclass(frozen=True)
@@ -40,24 +36,32 @@ class Node:
     config: Config
     values: dict[str, Any]
     states: dict[str, State]
+    roots: Roots | None = None
 
     @classmethod
     def of(cls, context: Context, values: dict[str, Any], states: dict[str, State]) -> Node:
         """The node a message reached, with its own settings put over the server's."""
         settings = dict(values["config"])
-        for key, path in OWN_SETTINGS.items():
-            if key in context.node_config:
-                settings = _replaced(settings, path, context.node_config[key])
+        if device := context.node_config.get("device"):
+            settings["device"] = device
         node = str(context.node_config.get("partition-id", "missing"))
-        config = Config.model_validate_json(json.dumps(settings))
+        try:
+            config = Config.model_validate_json(json.dumps(settings))
+        except ValidationError as error:
+            told = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors())
+            raise VegasError(f"node {node} cannot use the configuration the server sent: {told}") from error
         if node not in config.nodes:
             raise VegasError(
                 f"partition-id is {node}, but the configuration has the nodes {', '.join(config.nodes)}; "
                 "start the SuperNode with --node-config 'partition-id=…'"
             )
-        if "data-root" in context.node_config:
-            config = config.with_root(node, str(context.node_config["data-root"]))
-        return cls(node, config, values, states)
+        _check_names(node, config, values)
+        roots = Roots.of(node, context.node_config)
+        if roots is not None:
+            config = roots.confine(config)
+            for folder in _folders(node, config, values):
+                roots.check_writable(folder)
+        return cls(node, config, values, states, roots)
 
     @property
     def entry(self) -> NodeConfig:
@@ -77,6 +81,8 @@ class Node:
     @functools.cached_property
     def clips(self) -> Split:
         """Its recordings, split."""
+        if self.roots is not None:
+            self.roots.check_recordings(self.config)
         return node_clips(self.data, self.config.peers(self.id), self.id, open_dataset(self.data))
 
     @property
@@ -104,7 +110,20 @@ class Node:
         return audio, torch.tensor(labels, dtype=torch.long)
 
 
-def _replaced(values: dict[str, Any], path: tuple[str, ...], new: Any) -> dict[str, Any]:
-    """A copy of nested ``values`` with the entry at ``path`` replaced."""
-    head, *rest = path
-    return {**values, head: _replaced(values[head], tuple(rest), new) if rest else new}
+def _check_names(node: str, config: Config, values: Mapping[str, Any]) -> None:
+    """Raise :class:`VegasError` if what the server sent to be part of a path is more than a name. ``run`` and
+    ``series`` were checked with the configuration."""
+    for label in config.nodes[node].selected_classes:
+        if not CLASS_NAME.fullmatch(label):
+            raise VegasError(f"node {node}: the class {label!r} from the server cannot be part of a file name")
+    if not re.fullmatch(r"(round_\d+)?", values.get("subfolder", "")):
+        raise VegasError(f"node {node}: the subfolder {values['subfolder']!r} from the server is not round_<number>")
+
+
+def _folders(node: str, config: Config, values: Mapping[str, Any]) -> list[Path]:
+    """The folders that a node may write to for a request."""
+    return [
+        job_path(config, node, values.get("subfolder", "")),
+        Path(config.generator.checkpoint_dir) / f"node_{node}",
+        Path(config.paths.cache),
+    ]

@@ -16,7 +16,8 @@ def train_generator(node: Node) -> tuple[dict[str, Any], dict[str, State]]:
     """Train and save the whole generators here; answer with what may leave: decoder and prior."""
     config, folder = node.config, Path(node.config.generator.checkpoint_dir)
     header = sampler_header(node.spaces, config.generator)
-    set_aside(folder / f"node_{node.id}", GENERATOR_FILES)
+    if node.values["first"]:  # not asked once more, after an interruption
+        set_aside(folder / f"node_{node.id}", GENERATOR_FILES)
     metrics, shared = {}, {}
     for label, clips in node.clips.train.items():
         audio, _ = node.embeddings({label: clips})

@@ -15,8 +15,9 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
-from strategies.federation import Federation, Reply
+from strategies.federation import Federation, Reply, whole
 from strategies.record import Record
+from strategies.replies import absurd, odd_counts
 from vegas_fl import metrics
 from vegas_fl.adapters import Adapter, Conditioning
 from vegas_fl.checkpoints import (
@@ -39,8 +40,8 @@ from vegas_fl.tensorfiles import State, misfit
 log = logging.getLogger("vegas_fl.server")
 
 EVALUATION_BYTES = 128 * 10**6
-"""Size of the adapters in one message to be evaluated (but one at least): a round compares as many adapters as
-there are nodes, and neither server nor nodes shall have to hold them all."""
+"""Size of the adapters in one message to be evaluated (but one at least): neither server nor nodes shall have to hold
+all that are compared (``evaluation.local_nodes``)."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,9 @@ class AdapterStrategy(Strategy):
         self.header = adapter_header(spaces, self.config.adapter)
         self.previous: State = {}
         self.locals: list[LocalAdapter] = []
-        self.results: dict[str, dict[str, float]] = {}
+        """The nodes' adapters of this round."""
+        self.latest: dict[str, LocalAdapter] = {}
+        """Each node's own adapter of the last round it took part in."""
         self._unsent: Iterator[RecordDict] = iter(())
 
     @abstractmethod
@@ -103,15 +106,22 @@ class AdapterStrategy(Strategy):
         """
 
     def run(self, initial: State) -> None:
-        """All rounds, from ``initial``: what :meth:`Strategy.start` does, with replies dealt with as they come."""
+        """All rounds that are not done yet, from ``initial`` or from the last that is: what :meth:`Strategy.start`
+        does, with replies dealt with as they come."""
         arrays, grid = ArrayRecord(dict(initial)), self.federation.grid
         self.summary()
-        for round_ in range(1, self.config.rounds + 1):
+        if done := self.record.progress.rounds("adapters"):
+            self.latest = find_local(self.folder, self.config, done)
+            if self.name != "standalone":
+                arrays = ArrayRecord(load_adapter(find_adapters(self.folder)[done], self.spaces).state)
+        for round_ in range(done + 1, self.config.rounds + 1):
+            self.federation.muster()
             messages = self.configure_train(round_, arrays, ConfigRecord(), grid)
-            merged, _ = self.aggregate_train(round_, self.federation.exchange(messages))
+            merged, _ = self.aggregate_train(round_, self.federation.exchange(messages, round_))
             arrays = merged or arrays
             messages = self.configure_evaluate(round_, arrays, ConfigRecord(), grid)
-            self.aggregate_evaluate(round_, self.federation.exchange(messages))
+            self.aggregate_evaluate(round_, self.federation.exchange(messages, round_))
+            self.record.done("adapters", self._files(round_), round_)
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -137,16 +147,17 @@ class AdapterStrategy(Strategy):
             if id(state) not in made:
                 made[id(state)] = self.content({"adapter": state, **shared}, round=round_, generators=headers)
         contents = {node: made[id(state)] for node, state in states.items()}
-        return self.federation.messages(TRAIN_ADAPTER, contents, round_)
+        return self.federation.messages(TRAIN_ADAPTER, contents)
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Validate, save, aggregate, save."""
         if self.config.adapter.local_checkpoint_dir:
-            self.locals = find_local(Path(self.config.adapter.local_checkpoint_dir), self.config)
+            self.locals = list(find_local(Path(self.config.adapter.local_checkpoint_dir), self.config).values())
         else:
             self.locals = self._save_local(server_round, replies)
+        self.latest |= {local.node: local for local in self.locals}
         state = self.aggregate(server_round, self.previous, self.locals)
         if state is None:
             return None, None
@@ -160,14 +171,14 @@ class AdapterStrategy(Strategy):
         if not self._evaluates(server_round):
             return []
         self._unsent = self._evaluations(arrays)
-        return self.federation.messages(EVALUATE, self._to_all(next(self._unsent)), server_round)
+        return self.federation.messages(EVALUATE, self._to_all(next(self._unsent)))
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Send the rest, and add up the nodes' counts and sums."""
         if not self._evaluates(server_round):
             return None
         what = f"evaluation, round {server_round}"
-        answers = list(self.federation.accept(replies, what, self._odd_figures, lambda node, reply: reply).values())
+        answers = list(self.federation.accept(replies, what, self._odd_figures, whole).values())
         for content in self._unsent:
             answers += self.federation.ask(
                 EVALUATE, self._to_all(content), what, self._odd_figures, server_round
@@ -179,7 +190,7 @@ class AdapterStrategy(Strategy):
                     total = totals.setdefault((name, branch), {})
                     for figure, value in sums.items():
                         total[figure] = total.get(figure, 0) + torch.tensor(value, dtype=torch.float64)
-        self.results = {}
+        results: dict[str, dict[str, float]] = {}
         for (name, branch), total in totals.items():
             counts = total["confusion"].long()
             figures = metrics.summary(counts, self.config.classes)
@@ -194,11 +205,11 @@ class AdapterStrategy(Strategy):
                 classes=self.config.classes,
                 confusion=counts.tolist(),
             )
-            self.results.setdefault(name, {})[branch] = figures["accuracy"]
-        figures_ = ", ".join(f"{name} {row['clip']:.3f}/{row['t5']:.3f}" for name, row in self.results.items())
+            results.setdefault(name, {})[branch] = figures["accuracy"]
+        figures_ = ", ".join(f"{name} {row['clip']:.3f}/{row['t5']:.3f}" for name, row in results.items())
         log.info("round %d, accuracy on unseen clips (clip/t5): %s", server_round, figures_)
         self.record.page()
-        return MetricRecord({f"{n}.{b}.accuracy": v for n, row in self.results.items() for b, v in row.items()})
+        return MetricRecord({f"{n}.{b}.accuracy": v for n, row in results.items() for b, v in row.items()})
 
     def summary(self) -> None:
         """Log what is about to happen."""
@@ -249,10 +260,10 @@ class AdapterStrategy(Strategy):
 
     def _problem(self, node: str, reply: Reply) -> str | None:
         """Why an adapter cannot be used."""
-        if strange := set(reply.values["samples"]) - set(self.config.nodes[node].selected_classes):
-            return f"it answered for classes it does not own: {', '.join(sorted(strange))}"
-        like = Adapter(self.spaces.shape, self.config.adapter).state_dict()
-        if problem := misfit(reply.states.get("adapter", {}), like):
+        if problem := odd_counts(reply.values, self.federation.described(node), self.config.nodes[node]):
+            return problem
+        state = reply.states.get("adapter", {})
+        if problem := misfit(state, self.previous) or absurd(state, self.previous, self.config.federation.max_norm):
             return f"its adapter cannot be used: {problem}"
         return None
 
@@ -290,6 +301,14 @@ class AdapterStrategy(Strategy):
         if self.name != "standalone":
             yield self.name, arrays.to_torch_state_dict()
 
+    def _files(self, round_: int) -> Iterator[Path]:
+        """The checkpoints a round left."""
+        owners: list[str | None] = [] if self.name == "standalone" else [None]
+        if not self.config.adapter.local_checkpoint_dir:
+            owners += [local.node for local in self.locals]
+        for owner in owners:
+            yield from (adapter_path(self.folder, self.config.run, round_, branch, owner) for branch in BRANCHES)
+
     def _samples(self) -> dict[str, int]:
         total: dict[str, int] = {}
         for local in self.locals:
@@ -298,11 +317,14 @@ class AdapterStrategy(Strategy):
         return total
 
 
-def find_local(folder: Path, config: Config) -> list[LocalAdapter]:
-    """The nodes' own adapters of the highest round in ``folder``."""
-    found = []
+def find_local(folder: Path, config: Config, most: int | None = None) -> dict[str, LocalAdapter]:
+    """The nodes' own adapters in ``folder``, each of its highest round (of at most ``most``)."""
+    found = {}
     for node in sorted(config.nodes, key=int):
-        rounds = find_adapters(folder, node)
-        paths = rounds[max(rounds)]
-        found.append(LocalAdapter(node, load_adapter(paths).header["samples"], paths))
+        rounds = {
+            round_: paths for round_, paths in find_adapters(folder, node).items() if most is None or round_ <= most
+        }
+        if rounds:
+            paths = rounds[max(rounds)]
+            found[node] = LocalAdapter(node, load_adapter(paths).header["samples"], paths)
     return found

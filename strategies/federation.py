@@ -27,13 +27,43 @@ class Reply(NamedTuple):
     states: dict[str, State]
 
 
-class Sent(NamedTuple):
-    """A message, the node it is for, and how many bytes went there and came back before its answer."""
+class Exchange:
+    """Messages that were sent, and how much went to each node (by Flower's id) and came back."""
 
-    message: Message
-    node: str
-    down: int
-    up: int = 0
+    def __init__(self, message_type: str, round_: int | None) -> None:
+        self.message_type, self.round = message_type, round_
+        self.asked: dict[str, int] = {}
+        """Id of a message → of its node."""
+        self.down: dict[int, int] = {}
+        self.up: dict[int, int] = {}
+        self._start = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Since the first message was sent."""
+        return time.monotonic() - self._start
+
+    def sent(self, message: Message, id_: str | None) -> None:
+        """Count a message; its id is None if it did not go out."""
+        node = message.metadata.dst_node_id
+        self.down[node] = self.down.get(node, 0) + size(message.content)
+        if id_:
+            self.asked[id_] = node
+
+    def received(self, reply: Message) -> None:
+        """Count an answer."""
+        node = self.asked.get(reply.metadata.reply_to_message_id)
+        if node is not None and reply.has_content():
+            self.up[node] = self.up.get(node, 0) + size(reply.content)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """For the record; a node by Flower's id."""
+        common = {"time": round(time.time(), 3), "stage": "traffic", "message": self.message_type, "round": self.round}
+        seconds = round(self.seconds, 3)
+        return [
+            {**common, "node": node, "down": down, "up": self.up.get(node, 0), "seconds": seconds}
+            for node, down in self.down.items()
+        ]
 
 
 Check = Callable[[str, Reply], str | None]
@@ -41,12 +71,16 @@ Check = Callable[[str, Reply], str | None]
 T = TypeVar("T")
 Keep: TypeAlias = Callable[[str, Reply], T]
 """Node and usable reply → what stays of it."""
+Follow = Callable[[str, Reply], RecordDict | None]
+"""Node and reply → what it is sent next, or None if it is done."""
 
 FIRST_PAUSE, LAST_PAUSE = 0.05, 2.0
 """Seconds between two looks for answers: few while they keep coming, more when none does."""
 
-Follow = Callable[[str, Reply], RecordDict | None]
-"""Node and reply → what it is sent next, or None if it is done."""
+
+def whole(node: str, reply: Reply) -> Reply:
+    """Keep all of a reply."""
+    return reply
 
 
 class Federation:
@@ -62,102 +96,158 @@ class Federation:
     def __init__(self, grid: Grid, config: Config) -> None:
         self.grid, self.config = grid, config
         self.nodes: dict[int, str] = {}
-        self._sent: list[Sent] = []
-        self._sent_at = 0.0
-        self._round: int | None = None
+        """Flower's id → index, of the nodes that are there."""
+        self._described: dict[str, Reply] = {}
+        self._refused: set[int] = set()
+        self._exchange = Exchange("", None)
         self._record: Record | None = None
         self._unrecorded: list[dict[str, Any]] = []
+        """Lines about nodes whose index is not known yet, or from before the run has a folder."""
 
     def record(self, record: Record) -> None:
-        """From now on, and of what was sent before, record how much went to and fro and how long it took."""
+        """From now on, and of what was sent before, record what went to and fro, and which replies were dropped."""
         self._record = record
-        record.add_all(self._unrecorded)
+        self._write([])
 
     def gather(self) -> dict[str, Reply]:
-        """Wait for exactly the configured number of nodes, and ask each what it holds.
+        """Wait for the configured nodes, and ask each what it holds.
 
         Raises
         ------
         VegasError
-            Too few nodes came, two have the same partition-id, or a node cannot take part; every reason is told.
+            Fewer than ``federation.min_nodes`` came within ``federation.wait``, two have the same partition-id, or a
+            node cannot take part; every reason is told.
         """
-        wanted, end = len(self.config.nodes), time.monotonic() + self.config.federation.wait
-        while len(present := sorted(self.grid.get_node_ids())) < wanted:
-            if time.monotonic() > end:
-                raise VegasError(
-                    f"{len(present)} of {wanted} nodes registered within {self.config.federation.wait:g} s; "
-                    "start the others, or raise federation.wait"
-                )
-            time.sleep(0.2)
-        if len(present) > wanted:
+        present = self._wait_for(len(self.config.nodes), lambda: sorted(self.grid.get_node_ids()))
+        if len(present) < self.config.min_nodes:
             raise VegasError(
-                f"{len(present)} nodes registered, but the configuration has {wanted}; stop the others, or add "
-                "them to nodes"
+                f"{len(present)} of {len(self.config.nodes)} nodes registered within {self.config.federation.wait:g} "
+                f"s, {self.config.min_nodes} are needed; start the others, or raise federation.wait"
             )
-        self.nodes = {flower_id: str(position) for position, flower_id in enumerate(present)}
-        messages = self.messages(DESCRIBE, dict.fromkeys(self.nodes.values(), self.content()))
-        replies = list(self.exchange(messages))
-        names: dict[int, str] = {}
-        problems = []
-        described: dict[str, Reply] = {}
-        for message in replies:
-            if message.has_error():
-                problems.append(f"a node failed: {message.error.reason}")
-                continue
-            reply = Reply(*unpack(message.content))
-            if problem := reply.values.get("problem"):
-                problems.append(problem)
-                continue
-            node = reply.values["node"]
-            if node in described:
-                problems.append(f"two nodes have partition-id {node}; give each SuperNode its own")
-            names[message.metadata.src_node_id] = node
-            described[node] = reply
-        if problems or len(described) < wanted:
-            silent = wanted - len(replies)
-            problems += [f"{silent} nodes did not answer"] if silent > 0 else []
+        found, problems, lost = self._describe(present)
+        if len(found) < self.config.min_nodes:
+            problems += lost
+        if problems:
             raise VegasError(
                 "The run cannot start; nothing was trained.\n" + "\n".join(f"- {p}" for p in sorted(set(problems)))
             )
-        self.nodes = names
-        self._sent = [sent._replace(node=names[sent.message.metadata.dst_node_id]) for sent in self._sent]
-        self._measure({reply.metadata.reply_to_message_id: size(reply.content) for reply in replies})
-        return dict(sorted(described.items(), key=lambda item: int(item[0])))
+        self._join(found)
+        if absent := [node for node in self.config.nodes if node not in self._described]:
+            log.warning("nodes %s are not there; the run starts without them", ", ".join(absent))
+        return dict(self._described)
+
+    def muster(self) -> None:
+        """Before something is sent: let nodes that came back, or came late, take part again, and leave out those
+        that are not there; below the quorum, wait for them.
+
+        Raises
+        ------
+        VegasError
+            Fewer than ``federation.min_nodes`` are there after ``federation.wait``.
+        """
+
+        def known() -> list[int]:
+            present = set(self.grid.get_node_ids())
+            if strange := sorted(present - set(self.nodes) - self._refused):
+                found, problems, lost = self._describe(strange)
+                for problem in [*problems, *lost]:
+                    log.warning("a node that joined late cannot take part: %s", problem)
+                self._refused |= set(strange) - set(found)
+                self._join(found)
+                for id_ in found:
+                    log.info("node %s takes part again", self.nodes[id_])
+            return [id_ for id_ in self.nodes if id_ in present]
+
+        present = known()
+        if len(present) < self.config.min_nodes:
+            log.warning("%d nodes are there, %d are needed; waiting", len(present), self.config.min_nodes)
+            present = self._wait_for(self.config.min_nodes, known)
+        if len(present) < self.config.min_nodes:
+            raise VegasError(
+                f"{len(present)} of {len(self.config.nodes)} nodes are there, {self.config.min_nodes} are needed "
+                "(federation.min_nodes); start the others again, then the same command: it goes on from here"
+            )
+        if gone := [self.nodes.pop(id_) for id_ in list(self.nodes) if id_ not in present]:
+            log.warning("nodes %s are gone; going on without them", ", ".join(gone))
+
+    def described(self, node: str) -> dict[str, Any]:
+        """What a node said it holds."""
+        return self._described[node].values if node in self._described else {}
+
+    def _wait_for(self, wanted: int, look: Callable[[], list[int]]) -> list[int]:
+        """What ``look`` sees as soon as that is ``wanted`` nodes, or after ``federation.wait``."""
+        end = time.monotonic() + self.config.federation.wait
+        while len(present := look()) < wanted and time.monotonic() < end:
+            time.sleep(0.2)
+        return present
+
+    def _describe(self, ids: list[int]) -> tuple[dict[int, Reply], list[str], list[str]]:
+        """What nodes hold, by Flower's id; what is wrong with them; and the failures of those that gave no answer."""
+        replies = list(self.exchange(self._messages(DESCRIBE, dict.fromkeys(ids, self.content()))))
+        found: dict[int, Reply] = {}
+        problems = []
+        lost = [f"{silent} nodes did not answer"] if (silent := len(ids) - len(replies)) > 0 else []
+        for message in replies:
+            if message.has_error():
+                lost.append(f"a node failed: {message.error.reason}")
+                continue
+            try:
+                reply = Reply(*unpack(message.content))
+                if problem := reply.values.get("problem"):
+                    problems.append(str(problem))
+                    continue
+                node = reply.values["node"]
+                if node in (other.values["node"] for other in found.values()):
+                    problems.append(f"two nodes have partition-id {node}; give each SuperNode its own")
+                found[message.metadata.src_node_id] = reply
+            except Exception as error:  # whatever a broken node can put into a message
+                problems.append(f"a node's answer cannot be read ({type(error).__name__}: {error})")
+        return found, problems, lost
+
+    def _join(self, found: Mapping[int, Reply]) -> None:
+        """Let nodes take part; one that was there under another id of Flower's has that no longer."""
+        described = self._described | {reply.values["node"]: reply for reply in found.values()}
+        self._described = {node: described[node] for node in sorted(described, key=int)}
+        ids = {node: id_ for id_, node in self.nodes.items()} | {r.values["node"]: id_ for id_, r in found.items()}
+        self.nodes = {ids[node]: node for node in sorted(ids, key=int)}
+        self._write([])
 
     def content(self, states: Mapping[str, State] | None = None, **values: Any) -> RecordDict:
         """Content of a message: the resolved configuration, ``values`` and ``states``."""
         return pack({"config": self.config.model_dump(mode="json"), **values}, states)
 
-    def messages(
-        self, message_type: str, contents: Mapping[str, RecordDict], round_: int | None = None
-    ) -> list[Message]:
-        """A message for each node in ``contents``; ``round_`` is for the record."""
-        ids = {node: flower_id for flower_id, node in self.nodes.items()}
-        sizes = {id(content): size(content) for content in contents.values()}
-        self._sent = [
-            Sent(
-                Message(content, dst_node_id=ids[node], message_type=message_type, group_id=message_type),
-                node,
-                sizes[id(content)],
-            )
-            for node, content in contents.items()
-        ]
+    def messages(self, message_type: str, contents: Mapping[str, RecordDict]) -> list[Message]:
+        """A message for each node in ``contents`` that is there."""
+        ids = {node: id_ for id_, node in self.nodes.items()}
         log.debug("sending %s to nodes %s", message_type, ", ".join(contents))
-        self._sent_at, self._round = time.monotonic(), round_
-        return [sent.message for sent in self._sent]
+        return self._messages(message_type, {ids[node]: contents[node] for node in contents if node in ids})
 
-    def exchange(self, messages: Iterable[Message], idle: Callable[[], object] = lambda: None) -> Iterator[Message]:
+    def _messages(self, message_type: str, contents: Mapping[int, RecordDict]) -> list[Message]:
+        """A message to each of Flower's ids."""
+        ttl = self.config.federation.timeout
+        return [
+            Message(content, dst_node_id=id_, message_type=message_type, group_id=message_type, ttl=ttl)
+            for id_, content in contents.items()
+        ]
+
+    def exchange(
+        self, messages: Iterable[Message], round_: int | None = None, idle: Callable[[], object] = lambda: None
+    ) -> Iterator[Message]:
         """Send, and yield each answer when it comes, until all are there or ``federation.timeout`` has passed.
 
         What is yielded may be dropped before the next one comes: memory need not grow with the nodes. To a deque,
-        further messages may be added meanwhile. ``idle`` is called between two looks for answers.
+        further messages may be added meanwhile. ``round_`` is for the record; ``idle`` is called between two looks
+        for answers.
         """
-        end, pause = time.monotonic() + self.config.federation.timeout, FIRST_PAUSE
-        queue = messages if isinstance(messages, deque) else deque(messages)
+        queue, pause = messages if isinstance(messages, deque) else deque(messages), FIRST_PAUSE
+        exchange = self._exchange = Exchange(queue[0].metadata.message_type if queue else "", round_)
         waiting: set[str] = set()
-        while queue or (waiting and time.monotonic() < end):
+        while queue or (waiting and exchange.seconds < self.config.federation.timeout):
             if queue:
-                waiting.update(id_ for id_ in self.grid.push_messages([queue.popleft()]) if id_)
+                message = queue.popleft()
+                id_ = next(iter(self.grid.push_messages([message])), None)
+                exchange.sent(message, id_)
+                waiting |= {id_} if id_ else set()
             else:
                 idle()
                 time.sleep(pause)
@@ -165,12 +255,14 @@ class Federation:
             for reply in self.grid.pull_messages(waiting):
                 waiting.discard(reply.metadata.reply_to_message_id)
                 pause = FIRST_PAUSE
+                exchange.received(reply)
                 yield reply
+        self._write(exchange.lines())
 
     def accept(self, replies: Iterable[Message], what: str, check: Check, keep: Keep[T]) -> dict[str, T]:
-        """What is kept of the usable replies to the messages sent last, by node, in the order of the nodes.
+        """What is kept of the usable replies of an :meth:`exchange`, by node, in the order of the nodes.
 
-        A reply is dropped, with node and reason in the log, if it is an error, a problem, a duplicate, or
+        A reply is dropped, with node and reason in log and metrics, if it is an error, a problem, a second one, or
         fails ``check``. Each is dealt with when it comes; only what ``keep`` makes of it stays.
 
         Raises
@@ -178,17 +270,12 @@ class Federation:
         VegasError
             Fewer are left than ``federation.min_nodes``; every reason is told.
         """
-        nodes = [sent.node for sent in self._sent]
         accepted: dict[str, T] = {}
         dropped: dict[str, str] = {}
-        up: dict[str, int] = {}
         for message in replies:
-            up[message.metadata.reply_to_message_id] = size(message.content) if message.has_content() else 0
-            # A message gets its id when it is pushed, so the ids are not known before the first answer.
-            asked = {sent.message.metadata.message_id: sent.node for sent in self._sent}
-            node = asked.get(message.metadata.reply_to_message_id)
-            if node is None or node in accepted:
-                log.warning("%s: an answer nobody asked for was ignored", what)
+            node = self._node(message)
+            if node is None or node in accepted or node in dropped:
+                log.warning("%s: a second answer of node %s was ignored", what, node)
                 continue
             if message.has_error():
                 dropped[node] = f"it failed: {message.error.reason}"
@@ -204,13 +291,16 @@ class Federation:
             else:
                 accepted[node] = keep(node, reply)
                 log.debug("%s: node %s answered with %s", what, node, ", ".join(reply.states) or "values alone")
-        self._measure(up)
-        for node in set(nodes) - set(accepted) - set(dropped):
+        exchange = self._exchange
+        asked = [self.nodes[id_] for id_ in exchange.down]
+        for node in set(asked) - set(accepted) - set(dropped):
             dropped[node] = f"no answer within {self.config.federation.timeout:g} s"
+        about = {"stage": "dropped", "message": exchange.message_type, "round": exchange.round}
+        self._write([{**about, "node": node, "reason": dropped[node]} for node in sorted(dropped, key=int)])
         reasons = [f"- node {node}: {dropped[node]}" for node in sorted(dropped, key=int)]
-        if len(accepted) < min(self.config.min_nodes, len(nodes)):
+        if len(accepted) < min(self.config.min_nodes, len(asked)):
             raise VegasError(
-                f"{what}: {len(accepted)} of {len(nodes)} nodes gave a usable answer, "
+                f"{what}: {len(accepted)} of {len(asked)} nodes gave a usable answer, "
                 f"{self.config.min_nodes} are needed (federation.min_nodes).\n" + "\n".join(reasons)
             )
         for reason in reasons:
@@ -226,8 +316,8 @@ class Federation:
         round_: int | None = None,
     ) -> dict[str, Reply]:
         """Send, wait, and :meth:`accept`."""
-        replies = self.exchange(self.messages(message_type, contents, round_))
-        return self.accept(replies, what, check, lambda node, reply: reply)
+        replies = self.exchange(self.messages(message_type, contents), round_)
+        return self.accept(replies, what, check, whole)
 
     def converse(
         self,
@@ -243,25 +333,18 @@ class Federation:
         No node waits for another. What a node prints reaches nobody in a deployment: a long job answers in parts
         to be heard. ``idle`` is called between two looks for answers.
         """
-        ids = {node: flower_id for flower_id, node in self.nodes.items()}
         queue = deque(self.messages(message_type, contents))
-        current = {sent.node: sent for sent in self._sent}
-        last: list[Message] = []
-        for reply in self.exchange(queue, idle):
-            answered = {sent.message.metadata.message_id: sent for sent in current.values()}
-            sent = answered.get(reply.metadata.reply_to_message_id)
-            if sent is None:
-                continue
-            content = self._next(sent.node, reply, follow)
-            if content is None:
-                last.append(reply)
-                continue
-            message = Message(content, dst_node_id=ids[sent.node], message_type=message_type, group_id=message_type)
-            down, up = sent.down + size(content), sent.up + size(reply.content)
-            current[sent.node] = sent._replace(message=message, down=down, up=up)
-            queue.append(message)
-        self._sent = list(current.values())
-        return self.accept(last, what, check, lambda node, reply: reply)
+
+        def last() -> Iterator[Message]:
+            for reply in self.exchange(queue, idle=idle):
+                node = self._node(reply)
+                content = None if node is None else self._next(node, reply, follow)
+                if node is None or content is None:
+                    yield reply
+                else:
+                    queue.extend(self.messages(message_type, {node: content}))
+
+        return self.accept(last(), what, check, whole)
 
     @staticmethod
     def _next(node: str, message: Message, follow: Follow) -> RecordDict | None:
@@ -272,26 +355,18 @@ class Federation:
         except Exception:  # whatever a broken node can put into a message; accept tells it
             return None
 
-    def _measure(self, up: Mapping[str, int]) -> None:
-        """Record an exchange: bytes of the contents to each node and (by message) from it, and how long it took."""
-        seconds = round(time.monotonic() - self._sent_at, 3)
-        lines: list[dict[str, Any]] = [
-            {
-                "stage": "traffic",
-                "message": sent.message.metadata.message_type,
-                "round": self._round,
-                "node": sent.node,
-                "down": sent.down,
-                "up": sent.up + up.get(sent.message.metadata.message_id, 0),
-                "seconds": seconds,
-            }
-            for sent in self._sent
-        ]
-        if self._record is None:
-            # The run's folder is made only when all nodes are there.
-            self._unrecorded += [{"time": round(time.time(), 3), **line} for line in lines]
-        else:
-            self._record.add_all(lines)
+    def _node(self, reply: Message) -> str | None:
+        """Whose answer it is, or None if it answers nothing of the exchange."""
+        return self.nodes.get(self._exchange.asked.get(reply.metadata.reply_to_message_id, -1))
+
+    def _write(self, lines: list[dict[str, Any]]) -> None:
+        """Record lines, and those that waited for it; a node is told by its index."""
+        lines = [*self._unrecorded, *lines]
+        self._unrecorded = lines
+        if self._record is not None:
+            named = [{**line, "node": self.nodes.get(line["node"], line["node"])} for line in lines]
+            self._unrecorded = [line for line in named if not isinstance(line["node"], str)]
+            self._record.add_all([line for line in named if isinstance(line["node"], str)])
 
 
 def size(content: RecordDict) -> int:

@@ -27,6 +27,7 @@ def evaluate_generators(federation: Federation, record: Record, spaces: Spaces) 
     What is sent: to every node its samplers, and the mean embedding of every class, which the samplers hold; back
     come figures. Owners count by their held-out clips.
     """
+    federation.muster()
     config = federation.config
     found = find_generators(Path(config.generator.checkpoint_dir))
     paths = {label: found[label] for label in config.classes if label in found}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from strategies.base import LocalAdapter
 from strategies.student import StudentStrategy
-from vegas_fl.adapters import Conditioning
+from vegas_fl.adapters import Adapter, Conditioning
 from vegas_fl.config import KDConfig
-from vegas_fl.distillation import owner_targets
+from vegas_fl.distillation import median_targets, owner_targets
 
 
 class KD(StudentStrategy):
@@ -18,6 +20,8 @@ class KD(StudentStrategy):
         """What the teachers make of the samples; one teacher is held at a time."""
         settings = self.config.aggregation
         assert isinstance(settings, KDConfig)
+        if settings.teachers == "median":
+            return median_targets(samples, [(self._loader(adapter), adapter.samples) for adapter in local])
         everyone = settings.teachers == "all"
         return owner_targets(
             samples,
@@ -29,3 +33,6 @@ class KD(StudentStrategy):
                 for adapter in local
             ),
         )
+
+    def _loader(self, adapter: LocalAdapter) -> Callable[[], Adapter]:
+        return lambda: adapter.load(self.spaces).build()

@@ -10,18 +10,18 @@ from typing import Any
 import torch
 from flwr.app import RecordDict
 
+from strategies.drawing import Drawing, progress_line
 from strategies.federation import Federation, Reply
-from strategies.progress import Progress, progress_line
 from strategies.record import Record
 from vegas_fl import metrics
 from vegas_fl.adapters import Conditioning
-from vegas_fl.checkpoints import adapter_from, find_generators, load_adapter, load_class_generator
+from vegas_fl.checkpoints import adapter_from, find_generators, load_class_generator, load_newest
 from vegas_fl.config import Config
 from vegas_fl.devices import resolve_device
 from vegas_fl.engines.messages import GENERATE
 from vegas_fl.errors import VegasError
 from vegas_fl.judge import fid, reference_features
-from vegas_fl.preflight import adapter_files
+from vegas_fl.preflight import adapter_rounds
 from vegas_fl.rendering.embeddings_file import write_embeddings
 from vegas_fl.rendering.folder import plan
 from vegas_fl.rendering.jobs import (
@@ -97,31 +97,48 @@ def _of_round(subfolder: str) -> dict[str, Any]:
 
 def _by_nodes(federation: Federation, config: Config, subfolder: str, targets: Conditioning | None) -> dict[str, Reply]:
     """Each node renders its pictures with its own generators and the chosen adapters."""
-    progress = Progress(federation.nodes.values())
+    drawing = Drawing(federation.nodes.values())
     contents, values_of = {}, {}
     for node in federation.nodes.values():
+        if lacking := _ungenerated(config, node):
+            log.warning("node %s draws nothing: there is no generator of %s", node, ", ".join(lacking))
+            continue
         states, values_of[node] = _request(config, node, subfolder, targets)
         contents[node] = federation.content(states, **values_of[node], again=False)
 
     def follow(node: str, reply: Reply) -> RecordDict | None:
-        progress.answer(node, reply.values)
+        drawing.answer(node, reply.values)
         if not reply.values["missing"]:
             return None
         return federation.content(**values_of[node], again=True)  # it has kept the weights
 
-    replies = federation.converse(GENERATE, contents, "pictures", lambda node, reply: None, follow, progress.idle)
+    replies = federation.converse(GENERATE, contents, "pictures", _odd_counts, follow, drawing.idle)
     return {
-        node: Reply({**reply.values, "rendered": progress.rendered[node]}, reply.states)
+        node: Reply({**reply.values, "rendered": drawing.rendered[node]}, reply.states)
         for node, reply in replies.items()
     }
+
+
+def _ungenerated(config: Config, node: str) -> list[str]:
+    """Classes of a node that would be drawn from generators and have none: their owners were lost."""
+    found = find_generators(Path(config.generator.checkpoint_dir))
+    needed = config.nodes[node].selected_classes if config.images.source == "generator" else ()
+    return [label for label in needed if label not in found]
+
+
+def _odd_counts(node: str, reply: Reply) -> str | None:
+    """Why an answer cannot be used."""
+    counts = [reply.values[key] for key in ("pictures", "rendered", "missing")]
+    if not all(isinstance(count, int) and count >= 0 for count in counts):
+        return f"its counts of pictures are odd: {counts}"
+    return None
 
 
 def _request(
     config: Config, node: str, subfolder: str, targets: Conditioning | None
 ) -> tuple[dict[str, State], dict[str, Any]]:
     """What a node is asked for: checkpoints, and whose they are."""
-    files = adapter_files(config, node)
-    adapter = load_adapter(files)
+    files, adapter = load_newest(adapter_rounds(config, node))
     states: dict[str, State] = {"adapter": adapter.state}
     headers, generators = {}, {}
     if config.images.source == "generator":
@@ -164,8 +181,7 @@ def _by_server(config: Config, subfolder: str, targets: Conditioning | None) -> 
 
 def server_job(config: Config, subfolder: str, targets: Conditioning | None) -> Job:
     """What the server is to draw."""
-    files = adapter_files(config)
-    saved = load_adapter(files)
+    files, saved = load_newest(adapter_rounds(config))
     paths = find_generators(Path(config.generator.checkpoint_dir))
     generators = {
         label: load_class_generator(paths[label], saved.header["spaces"]["audio"]) for label in config.classes

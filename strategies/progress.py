@@ -1,72 +1,204 @@
-"""How far the nodes are with their pictures, as lines of the server's log."""
+"""How far a run has come, ``runs/<run>/state.json``: stopped at any moment, the same command goes on from there.
+
+The file is replaced whenever a stage or round is done, and names the checkpoints it left with their hashes. Nothing
+random is kept, because nothing random has a state: every draw comes from a hash of the run's seed and of what is
+drawn (:mod:`vegas_fl.seeds`), so a round done again gives the same.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
-import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from vegas_fl.errors import some
+from filelock import FileLock, Timeout
+
+from vegas_fl import tensorfiles
+from vegas_fl.config import Config
+from vegas_fl.errors import VegasError, some
+from vegas_fl.places import anchored
+from vegas_fl.tensorfiles import write_atomically
 
 log = logging.getLogger("vegas_fl.server")
 
-QUIET = 8.0
-"""Seconds without a line after which one tells what is known: with the longest pause between two looks for answers
-(federation.LAST_PAUSE), lines are at most ten seconds apart."""
+FORMAT = 1
+"""Version of the file; one of another version is not gone on from."""
+
+NO_MATTER = ("engine", "tracking", "federation", "paths", "device", "images", "images_output_dir", "evaluation")
+"""Sections that may change between two attempts: they decide how a run is done, or what is looked at, not what is
+trained. Pictures have a check of their own (vegas_fl/rendering/folder.py)."""
+
+LOCK_WAIT = 20.0
+"""Seconds given to a process that is about to end."""
+
+Step = dict[str, Any]
+"""``stage``, ``round`` (None for a stage without rounds), ``files`` (path → hash), ``lines`` of metrics and ``seconds``
+until then."""
+
+
+@contextlib.contextmanager
+def exclusive(config: Config) -> Iterator[None]:
+    """Only one process at a time works on a run; the lock goes with the process, however that ends.
+
+    Raises
+    ------
+    VegasError
+        Another one is at it.
+    """
+    folder = Path(config.paths.runs) / config.run
+    lock = FileLock(folder / ".lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=LOCK_WAIT)
+    except Timeout as error:
+        raise VegasError(
+            f"run {config.run}: another process works on it ({folder} is locked); wait for its end, or give this one "
+            "another name (run=…)"
+        ) from error
+    except OSError as error:
+        raise VegasError(f"{folder} cannot be written ({error.strerror}); choose another paths.runs") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class Progress:
-    """What the nodes said of their pictures.
+    """The steps of a run that are done.
 
-    A node that answers in parts says how far it is; between two answers, while models are loaded or a process is
-    started, the last answer is told again, with its age.
+    If ``state.json`` is of an unfinished run with the same settings, its steps are taken over, without those whose
+    files are damaged and what came after them.
 
     Parameters
     ----------
-    nodes : iterable of str
-
-    Attributes
-    ----------
-    rendered : dict
-        Node → pictures it has drawn for this request.
+    config : Config
     """
 
-    def __init__(self, nodes: Iterable[str]) -> None:
-        self.rendered = dict.fromkeys(nodes, 0)
-        self._begin = self._line = time.monotonic()
-        self._first: dict[str, tuple[float, int]] = {}
-        self._open: dict[str, tuple[float, str]] = {node: (self._begin, "was asked") for node in self.rendered}
-
-    def answer(self, node: str, values: dict[str, Any]) -> None:
-        """Count an answer, and tell it if pictures are missing."""
-        self.rendered[node] += values["rendered"]
-        if not values["missing"]:
-            self._open.pop(node, None)
+    def __init__(self, config: Config) -> None:
+        self._path = Path(config.paths.runs) / config.run / "state.json"
+        self._settings = settings(config)
+        self._steps: list[Step] = []
+        self._begun: list[str] = []
+        self._base: Step = {"lines": 0, "seconds": 0.0}
+        self.resumes = False
+        """Whether this is the continuation of an interrupted run."""
+        old = self._read()
+        if old is None or old["complete"]:
             return
-        now = time.monotonic()
-        there = values["pictures"] - values["missing"]
-        self._open[node] = (now, f"had {there} of {values['pictures']}")
-        # Of the first answer drawing alone counts, not that FLUX was loaded; after it, all time does.
-        first = self._first.setdefault(node, (now, self.rendered[node]))
-        new, seconds = self.rendered[node] - first[1], now - first[0]
-        rate = new / seconds if new else values["rendered"] / values["seconds"]
-        log.info("%s", progress_line(f"node {node}", values, rate))
-        self._line = now
-
-    def idle(self) -> None:
-        """Tell the last answers again, if nothing was told for a while."""
-        now = time.monotonic()
-        if now - self._line < QUIET or not self._open:
+        if changed := differences(old["settings"], self._settings):
+            log.warning(
+                "run %s was interrupted with other settings (%s): it starts anew, and the checkpoints made so far "
+                "are moved to previous/",
+                config.run,
+                some(changed, 3),
+            )
             return
-        last = [f"node {node} {what} ({now - when:.0f} s ago)" for node, (when, what) in self._open.items()]
-        log.info("pictures: last heard: %s", some(last))
-        self._line = now
+        self.resumes, self._base, self._begun = True, old["base"], old["begun"]
+        self._steps = intact(old["steps"])
+        log.info("run %s goes on; done so far: %s", config.run, ", ".join(map(name, self._steps)) or "nothing")
+
+    @property
+    def last(self) -> Step:
+        """The last step that is done, or the run's start."""
+        return self._steps[-1] if self._steps else self._base
+
+    def start(self, lines: int) -> None:
+        """A new run starts after so many ``lines`` of metrics."""
+        self._base = {"lines": lines, "seconds": 0.0}
+        self._write()
+
+    def begin(self, stage: str) -> bool:
+        """Whether a stage starts for the first time, and not once more after an interruption: what lies in its
+        folder then is another run's."""
+        first = stage not in self._begun
+        if first:
+            self._begun.append(stage)
+            self._write()
+        return first
+
+    def has(self, stage: str) -> bool:
+        """Whether a stage is done; of one with rounds, whether any is."""
+        return any(step["stage"] == stage for step in self._steps)
+
+    def rounds(self, stage: str) -> int:
+        """Rounds of a stage that are done."""
+        return max((step["round"] for step in self._steps if step["stage"] == stage), default=0)
+
+    def done(self, stage: str, files: Iterable[Path], round_: int | None, lines: int, seconds: float) -> None:
+        """A stage, or a round of it, is done: ``files`` are what it left."""
+        hashes = {str(path): tensorfiles.load_header(path)["sha256"] for path in files}
+        self._steps.append({"stage": stage, "round": round_, "files": hashes, "lines": lines, "seconds": seconds})
+        self._write()
+
+    def complete(self) -> None:
+        """The run is at its end: the same command is a new run."""
+        self._write(complete=True)
+
+    def _write(self, complete: bool = False) -> None:
+        state = {
+            "format": FORMAT,
+            "complete": complete,
+            "settings": self._settings,
+            "base": self._base,
+            "begun": self._begun,
+            "steps": self._steps,
+        }
+        write_atomically(self._path, json.dumps(state, indent=1).encode())
+
+    def _read(self) -> dict[str, Any] | None:
+        try:
+            state: dict[str, Any] = json.loads(self._path.read_text("utf8"))
+            return state if state["format"] == FORMAT else None
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            log.warning("%s cannot be read (%s): the run starts anew", self._path, error)
+            return None
 
 
-def progress_line(name: str, values: dict[str, Any], rate: float) -> str:
-    """How far a folder is, how many pictures a second it gets and how long it still takes."""
-    left = values["missing"] / rate
-    minutes = f"{left / 60:.0f} min" if left > 90 else f"{left:.0f} s"
-    there = values["pictures"] - values["missing"]
-    return f"{name}: {there} of {values['pictures']} pictures, {rate:.2g} a second, about {minutes} left"
+def settings(config: Config) -> dict[str, Any]:
+    """What decides what a run trains, key by key."""
+    values = anchored(config).model_dump(mode="json", exclude=set(NO_MATTER))
+    values["renderer"] = {key: values["renderer"][key] for key in ("model", "revision", "max_sequence_length")}
+    return dict(_flat(values, ""))
+
+
+def _flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Settings that are not the same, with both values."""
+    return [f"{key} {old.get(key)} → {new.get(key)}" for key in {**old, **new} if old.get(key) != new.get(key)]
+
+
+def intact(steps: Sequence[Step]) -> list[Step]:
+    """The steps up to the first whose files are not as it left them. Of the rounds of a stage only the last is
+    needed, and looked at; if that is damaged, the one before."""
+    kept = list(steps)
+    while damaged := [step for step in {step["stage"]: step for step in kept}.values() if _damage(step)]:
+        log.warning("%s is done again: %s", name(damaged[0]), _damage(damaged[0]))
+        kept = kept[: kept.index(damaged[0])]
+    return kept
+
+
+def _damage(step: Step) -> str | None:
+    for path, sha256 in step["files"].items():
+        try:
+            if tensorfiles.load(Path(path)).header["sha256"] != sha256:
+                return f"{path} is another file than it was"
+        except VegasError as error:
+            return str(error)
+    return None
+
+
+def name(step: Step) -> str:
+    """A step in words."""
+    return step["stage"] + (f" round {step['round']}" if step["round"] else "")

@@ -4,6 +4,7 @@
 |---|---|
 | ``config.yaml`` | the resolved configuration |
 | ``metrics.jsonl`` | a line whenever something was measured |
+| ``state.json`` | the steps that are done, so that the run can go on from there |
 | ``checkpoints.json`` | the checkpoint files the run wrote |
 | ``report.html`` | the page of all that |
 | ``tensorboard/<attempt>/`` | the measurements, for TensorBoard |
@@ -14,16 +15,19 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
+from strategies.progress import Progress
 from strategies.tracking import Trackers
 from vegas_fl.checkpoints import listing
 from vegas_fl.config import Config
+from vegas_fl.errors import VegasError
 from vegas_fl.report import table
 from vegas_fl.report.read import read
 from vegas_fl.tensorfiles import write_atomically
@@ -48,29 +52,50 @@ class Record:
         self.config = config
         self.folder = Path(config.paths.runs) / config.run
         self._metrics = self.folder / "metrics.jsonl"
-        self._lines = self._metrics.read_text("utf8", errors="replace").splitlines() if self._metrics.exists() else []
+        lines = _whole_lines(self._metrics)
+        self._lines = len(lines)
+        self.progress = Progress(config)
+        self._start = time.monotonic() - self.progress.last["seconds"]
         text = OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json")))
         write_atomically(self.folder / "config.yaml", text.encode())
-        attempt = 1 + sum('"stage": "start"' in line for line in self._lines)
+        attempt = 1 + sum('"stage": "start"' in line or '"stage": "resumed"' in line for line in lines)
         self._trackers = Trackers(config, self.folder, attempt)
         self._drawing = 0.0
         """Seconds spent on drawing the page."""
         self._next_page = time.monotonic() + FIRST_PAGE
-        self.add(stage="start", stages=config.stages, seed=config.seed, aggregation=config.aggregation.name)
+        about = {"stages": config.stages, "seed": config.seed, "aggregation": config.aggregation.name}
+        if self.progress.resumes:
+            self.add(stage="resumed", kept=self.progress.last["lines"], **about)
+        else:
+            self.add(stage="start", **about)
+            self.progress.start(self._lines)
+
+    @property
+    def seconds(self) -> float:
+        """How long the run took so far; what an interrupted attempt did not finish does not count."""
+        return round(time.monotonic() - self._start, 3)
+
+    def begin(self, stage: str) -> bool:
+        """Whether a stage starts for the first time (:meth:`Progress.begin`)."""
+        return self.progress.begin(stage)
+
+    def done(self, stage: str, files: Iterable[Path] = (), round_: int | None = None) -> None:
+        """A stage, or a round of it, is done and need not be done again."""
+        self.progress.done(stage, files, round_, self._lines, self.seconds)
 
     @contextlib.contextmanager
     def to_the_end(self) -> Iterator[None]:
         """The rest of the run: however it ends, that is recorded, and the page is drawn."""
-        start, problem = time.monotonic(), "it was interrupted"
+        problem = "it was interrupted"
         try:
             yield
             problem = ""
+            self.progress.complete()
         except Exception as error:
             problem = str(error) or type(error).__name__
             raise
         finally:
-            seconds = round(time.monotonic() - start, 3)
-            self.add(stage="end", seconds=seconds, **({"problem": problem} if problem else {}))
+            self.add(stage="end", seconds=self.seconds, **({"problem": problem} if problem else {}))
             self._trackers.close()
             self.page(now=True)
 
@@ -89,11 +114,15 @@ class Record:
         self.add_all([values])
 
     def add_all(self, lines: list[dict[str, Any]]) -> None:
-        """Append lines of metrics, with one time."""
+        """Append lines of metrics, with one time unless they have theirs."""
         now = round(time.time(), 3)
         lines = [{"time": now, **values} for values in lines]
-        self._lines += [json.dumps(line) for line in lines]
-        write_atomically(self._metrics, ("\n".join(self._lines) + "\n").encode())
+        try:
+            with open(self._metrics, "a", encoding="utf8") as file:
+                file.writelines(json.dumps(line) + "\n" for line in lines)
+        except OSError as error:
+            raise VegasError(f"{self._metrics} cannot be written ({error.strerror}); free the disk") from error
+        self._lines += len(lines)
         self._trackers.add(lines)
 
     def page(self, now: bool = False) -> None:
@@ -122,3 +151,13 @@ class Record:
             return table.lines([read(self.folder)])
         except Exception as error:
             return [f"the results of run {self.config.run} cannot be read: {error}"]
+
+
+def _whole_lines(path: Path) -> list[str]:
+    """The lines of ``path``; half a line at its end, left by a process that was killed, is cut off."""
+    if not path.exists():
+        return []
+    data = path.read_bytes()
+    if rest := len(data) - (data.rfind(b"\n") + 1):
+        os.truncate(path, len(data) - rest)
+    return data[: len(data) - rest].decode("utf8", errors="replace").splitlines()

@@ -13,6 +13,10 @@ from vegas_fl.distillation import text_replay
 class Replay(StudentStrategy):
     """The nodes' adapters are saved for comparison and not used."""
 
+    def learnt(self, local: list[LocalAdapter]) -> set[str]:
+        """All classes: no owner needs to be there."""
+        return set(self.config.classes)
+
     def lesson(self, samples: dict[str, torch.Tensor], local: list[LocalAdapter]) -> tuple[torch.Tensor, Conditioning]:
         """The text target of each sample's class."""
         return text_replay(samples, self.config.classes, self.targets)

@@ -6,7 +6,6 @@ import json
 import logging
 import shlex
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,14 @@ from typing import Any
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from strategies import manifests, pictures, stages
+from strategies import manifests, pictures
 from strategies.base import AdapterStrategy
 from strategies.fedavg import FedAvg
 from strategies.federation import Federation, Reply
 from strategies.generator_quality import evaluate_generators
+from strategies.generators import train_generators
 from strategies.kd import KD
+from strategies.progress import exclusive
 from strategies.record import Record
 from strategies.replay import Replay
 from strategies.standalone import Standalone
@@ -65,21 +66,20 @@ def read_config(run_config: Mapping[str, Any]) -> Config:
 
 def run(grid: Grid, config: Config) -> None:
     """All stages of a run."""
-    start = time.monotonic()
-    federation = Federation(grid, config)
-    described = federation.gather()
-    for reply in described.values():
-        for note in reply.values["notes"]:
-            log.info("%s", note)
-    record = Record(config)
-    federation.record(record)
-    manifests.save(record, described)
-    with record.to_the_end():
-        _stages(federation, record, described)
-    for line in record.results():
-        log.info("%s", line)
-    seconds = time.monotonic() - start
-    log.info("run %s finished in %.0f s; report: %s", config.run, seconds, record.folder / "report.html")
+    with exclusive(config):
+        federation = Federation(grid, config)
+        described = federation.gather()
+        for reply in described.values():
+            for note in reply.values["notes"]:
+                log.info("%s", note)
+        record = Record(config)
+        federation.record(record)
+        manifests.save(record, described)
+        with record.to_the_end():
+            _stages(federation, record, described)
+        for line in record.results():
+            log.info("%s", line)
+        log.info("run %s finished in %.0f s; report: %s", config.run, record.seconds, record.folder / "report.html")
 
 
 def _stages(federation: Federation, record: Record, described: dict[str, Reply]) -> None:
@@ -91,12 +91,14 @@ def _stages(federation: Federation, record: Record, described: dict[str, Reply])
             targets = text_targets(config.classes, config.renderer, cache, resolve_device(config.device))
     if config.needs_recordings:
         spaces = _spaces(config, described)
-    if "generators" in config.stages:
+    done = record.progress.has
+    if "generators" in config.stages and not done("generators"):
         with record.stage("generators"):
-            stages.train_generators(federation, record, spaces)
-    if config.evaluates_generators:
+            train_generators(federation, record, spaces)
+    if config.evaluates_generators and not done("evaluating generators"):
         with record.stage("evaluating generators"):
             evaluate_generators(federation, record, spaces)
+            record.done("evaluating generators")
     if "adapters" in config.stages:
         assert targets is not None
         with record.stage("adapters"):
@@ -131,7 +133,8 @@ def _train_adapters(federation: Federation, record: Record, spaces: Spaces, targ
     """Rounds of the configured strategy, from a seeded adapter."""
     config = federation.config
     folder = Path(config.adapter.checkpoint_dir)
-    if moved := set_aside(folder, f"{config.run}_*round_*.safetensors"):
+    first = record.begin("adapters")
+    if first and (moved := set_aside(folder, f"{config.run}_*round_*.safetensors")):
         log.info("%d adapter files of an earlier training were moved to %s", len(moved), folder / "previous")
     with seeds.reproducible(config.seed, "adapter", threads=config.threads):
         initial = Adapter(spaces.shape, config.adapter, targets)

@@ -17,10 +17,11 @@ class Standalone(AdapterStrategy):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Send every node its adapter of the round before."""
-        if not self.locals:
-            return super().configure_train(server_round, arrays, config, grid)
-        return self.train_messages({local.node: local.load(self.spaces).state for local in self.locals}, server_round)
+        """Send every node the adapter it trained last, or the first one."""
+        self.previous = arrays.to_torch_state_dict()
+        own = {node: local.load(self.spaces).state for node, local in self.latest.items()}
+        states = {node: own.get(node, self.previous) for node in self.federation.nodes.values()}
+        return self.train_messages(states, server_round)
 
     def aggregate(self, round_: int, previous: State, local: list[LocalAdapter]) -> State | None:
         """None."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from abc import abstractmethod
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -28,14 +29,28 @@ class StudentStrategy(AdapterStrategy):
     def lesson(self, samples: dict[str, torch.Tensor], local: list[LocalAdapter]) -> tuple[torch.Tensor, Conditioning]:
         """Samples of all classes, ``[M, S, D]``, and what the student is to make of each."""
 
+    def learnt(self, local: list[LocalAdapter]) -> set[str]:
+        """The classes a lesson can be made of."""
+        return {label for adapter in local for label in adapter.samples}
+
+    def _absent(self, local: list[LocalAdapter]) -> Iterator[LocalAdapter]:
+        """For classes none of whose owners is there, the adapters that nodes sent last."""
+        missing = set(self.config.classes) - self.learnt(local)
+        for node, adapter in self.latest.items():
+            samples = {label: count for label, count in adapter.samples.items() if label in missing}
+            if samples:
+                log.warning("%s: taught by what node %s sent in an earlier round", ", ".join(samples), node)
+                yield LocalAdapter(node, samples, adapter.paths)
+
     def aggregate(self, round_: int, previous: State, local: list[LocalAdapter]) -> State:
         """The student."""
         config, settings = self.config, self.config.aggregation
         assert isinstance(settings, StudentConfig)
         paths = find_generators(Path(config.generator.checkpoint_dir))
-        owned = {label for adapter in local for label in adapter.samples}
-        if lacking := sorted(owned - set(paths)):
-            log.warning("no generator of %s: the student does not learn it", ", ".join(lacking))
+        local = [*local, *self._absent(local)]
+        owned = self.learnt(local)
+        if lacking := sorted(set(config.classes) - (owned & set(paths))):
+            log.warning("without a generator or an owner's adapter, the student does not learn %s", ", ".join(lacking))
         start = time.monotonic()
         with seeds.reproducible(config.seed, self.name, round_, threads=config.threads):
             samples = {

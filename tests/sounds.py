@@ -7,10 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vegas_fl import embeddings
 from vegas_fl.clips import FileClip
 from vegas_fl.config import EncoderConfig
-from vegas_fl.datasets.toy import Toy
 from vegas_fl.embeddings import embed
 
 
@@ -24,13 +22,6 @@ def sound(seconds: float, seed: int = 0) -> np.ndarray:
     """Noise ``[N]`` at 16 kHz."""
     rng = np.random.default_rng(seed)
     return (0.1 * rng.normal(size=int(16_000 * seconds))).astype(np.float32)
-
-
-def embed_toy(count: int, cache: Path, shard_seconds: float = 60.0) -> None:
-    """Fill a cache with toy clips: what a process does that may be killed, or have company."""
-    torch.set_num_threads(1)
-    embeddings.SHARD_SECONDS = shard_seconds
-    embed(Toy(count).clips("dog"), yamnet(), cache_dir=cache, max_seconds=5.0)
 
 
 def embed_files(paths: list[Path], cache: Path) -> None:

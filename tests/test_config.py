@@ -106,3 +106,9 @@ def test_configuration_is_immutable() -> None:
 def test_resolved_configuration_survives_json() -> None:
     config = compose(["experiment=esc10_10n", "data.root=/x"])
     assert parse(json.loads(config.model_dump_json())) == config
+
+
+def test_targets_of_clips_need_an_aggregation_that_hears_of_them() -> None:
+    with pytest.raises(ConfigError, match="targets=attributes has no effect with aggregation=replay"):
+        compose(["targets=attributes", "aggregation=replay"])
+    assert compose(["targets=attributes", "aggregation=replay", "stages=[generators]"])

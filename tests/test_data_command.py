@@ -57,20 +57,31 @@ def test_everything_wrong_is_told(tmp_path: Path) -> None:
 
 
 def test_clips_of_one_source_in_train_and_test(tmp_path: Path) -> None:
-    rows = [f"1-{i}.wav,1,0,{label},True,{i // 5},A" for label in ("dog",) for i in range(10)]
+    rows = [f"{i % 2}-{i}.wav,{i % 2},0,dog,True,{i // 5},A" for i in range(10)]
     root = esc50(tmp_path / "esc", rows)
     for index, row in enumerate(rows):
         write(root / "audio" / row.split(",")[0], index)
     overrides = ["data=esc50", f"data.root={root}", NODES[0], "~nodes.1"]
-    done = vegas(tmp_path, "data", "check", *overrides, code=1)
+    assert "no problem found" in vegas(tmp_path, "data", "check", *overrides).stdout  # ratios keep them together
+    folds = ["data.train_folds=[0]", "data.test_folds=[1]", "data.val_folds=[]"]
+    done = vegas(tmp_path, "data", "check", *overrides, *folds, code=1)
     assert "clips cut from one recording are in different parts" in done.stdout
-    assert "split by folds" in done.stdout
+    assert "put them into one fold" in done.stdout
 
 
 def test_mistakes_of_the_settings_come_first(tmp_path: Path) -> None:
     done = vegas(tmp_path, "data", "check", *folder(tmp_path / "s"), "nodes.1.selected_classes=[cow]", code=2)
     assert "no clip of class 'cow'" in done.stderr
     assert not done.stdout
+
+
+def test_all_mistakes_come_together_whoever_asks(tmp_path: Path) -> None:
+    overrides = [*folder(tmp_path / "s"), "nodes.1.selected_classes=[cow]", "data.train_ratio=0.9", "roundz=3"]
+    for command in ([], ["plan"], ["data", "check"], ["data", "stats"]):
+        told = vegas(tmp_path, *command, *overrides, code=2).stderr
+        assert "3 mistakes; nothing was started" in told
+        for seen in ("no clip of class 'cow'", "= 1.1; make it 1", "roundz: there is no such key"):
+            assert seen in told
 
 
 def test_real_recordings_have_no_leak(tmp_path: Path, esc10: Path) -> None:

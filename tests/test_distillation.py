@@ -13,7 +13,7 @@ from tests.test_adapters import SHAPE, config
 from tests.test_training import TARGETS, clips
 from vegas_fl.adapters import Adapter, Conditioning
 from vegas_fl.config import KDConfig
-from vegas_fl.distillation import OwnerTargets, average, distil, mix, owner_targets, text_replay
+from vegas_fl.distillation import OwnerTargets, average, distil, median_targets, mix, owner_targets, text_replay
 from vegas_fl.errors import VegasError
 from vegas_fl.metrics import classify
 from vegas_fl.seeds import reproducible
@@ -185,3 +185,34 @@ def test_the_average_of_equal_adapters_is_that_adapter(teachers):
 def test_what_cannot_be_averaged_is_refused(states, weights):
     with pytest.raises(VegasError):
         average(states, weights)
+
+
+def test_the_median_of_owners_outvotes_one_of_three(teachers: list[Adapter]) -> None:
+    """Whatever the odd one says, the targets stay between what the honest ones say."""
+    honest = [teachers[0], copy.deepcopy(teachers[0])]
+    with torch.no_grad():
+        for parameter in honest[1].parameters():
+            parameter.add_(0.01 * torch.randn_like(parameter))
+    liar = copy.deepcopy(teachers[0])
+    with torch.no_grad():
+        for parameter in liar.parameters():
+            parameter.mul_(-100)
+    x = {"dog": samples()["dog"]}
+    owners = [(lambda adapter=adapter: adapter, {"dog": 8}) for adapter in (honest[0], liar, honest[1])]
+    seen, wanted = median_targets(x, owners)
+    assert torch.equal(seen, x["dog"])
+    for branch, one, other in zip(wanted, adapt(honest[0], seen), adapt(honest[1], seen), strict=True):
+        low, high = torch.minimum(one, other), torch.maximum(one, other)
+        assert bool(((low <= branch) & (branch <= high)).all())
+
+
+def test_the_median_of_two_is_their_mean_and_of_none_a_sentence(teachers: list[Adapter]) -> None:
+    x = {"dog": samples()["dog"]}
+    pair = [
+        (lambda adapter=adapter: adapter, {"dog": weight}) for adapter, weight in ((teachers[0], 1), (teachers[1], 9))
+    ]
+    _, wanted = median_targets(x, pair)
+    _, mean = owner_targets(x, ((load(), {"dog": 1.0}) for load, _ in pair))
+    torch.testing.assert_close(wanted.clip, mean.clip)
+    with pytest.raises(VegasError, match="No adapter teaches dog"):
+        median_targets(x, [(lambda: teachers[0], {"rain": 3})])

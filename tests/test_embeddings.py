@@ -14,7 +14,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from tests.sounds import embed_files, embed_toy, sound, yamnet
+from tests.sounds import embed_files, sound, yamnet
+from vegas_fl.benchmarks.embedding import measure
 from vegas_fl.clips import Clip, FileClip
 from vegas_fl.datasets.toy import Toy
 from vegas_fl.embeddings import Cache, embed
@@ -207,43 +208,25 @@ def test_a_reader_finds_what_is_merged_under_its_hands(tmp_path: Path) -> None:
     assert len(second.read([clip.content() for clip in clips])) == 9
 
 
-@pytest.mark.slow
-def test_killed_at_five_random_moments_the_cache_ends_the_same(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    count, whole, killed = 150, tmp_path / "whole", tmp_path / "killed"
-    embed_toy(count, whole)
-    left = []
-    for kill in range(5):
-        worker = context.Process(target=embed_toy, args=(count, killed, 0.2))
-        worker.start()
-        while worker.is_alive() and len(contents(killed)) <= (left[-1] if left else 0):
-            time.sleep(0.05)
-        time.sleep(np.random.default_rng(kill).uniform(0, 0.5))
-        worker.kill()
-        worker.join()
-        left.append(len(contents(killed)))
-    assert 0 < left[0] < count
-    assert left == sorted(left)
-    embed_toy(count, killed)
-    one, other = contents(whole), contents(killed)
-    assert one.keys() == other.keys() and len(one) == count
-    assert all(torch.equal(one[key], other[key]) for key in one)
-    assert len(shards(killed)) < 8
+def test_what_another_process_wrote_meanwhile_is_not_written_twice(tmp_path: Path) -> None:
+    first, second = (Cache(tmp_path, "space", 5.0) for _ in range(2))
+    for cache, keys in ((first, "ab"), (second, "bc")):
+        for key in keys:
+            cache.add(key, torch.full((8, 1024), ord(key)).half())
+    first.flush()
+    second.flush()
+    held = [key for path in shards(tmp_path) for key in load_file(path)]
+    assert sorted(held) == ["a", "b", "c"]
+    assert set(second.read("abc")) == set("abc")
 
 
 @pytest.mark.slow
-def test_processes_that_embed_the_same_share_the_work(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=embed_toy, args=(120, tmp_path / "two", 0.2)) for _ in range(2)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-        assert worker.exitcode == 0
-    embed_toy(120, tmp_path / "one")
-    one, two = contents(tmp_path / "one"), contents(tmp_path / "two")
-    assert one.keys() == two.keys()
-    assert all(torch.equal(one[key], two[key]) for key in one)
+def test_many_processes_and_kills_leave_the_cache_of_one(tmp_path: Path) -> None:
+    """What `vegas-fl bench embedding` measures, small."""
+    figures = measure(150, processes=2, kills=3, folder=tmp_path, shard_seconds=0.2)
+    assert figures.shared_is_same and figures.killed_is_same
+    assert list(figures.kept) == sorted(figures.kept) and figures.kept[-1] > 0
+    assert figures.shards < 8
 
 
 def test_the_cache_is_fifty_times_faster(tmp_path: Path) -> None:

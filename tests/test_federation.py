@@ -11,7 +11,8 @@ import torch
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from strategies.federation import Federation, Reply
+from strategies.federation import Federation, Reply, size
+from strategies.replies import odd_counts
 from vegas_fl.config import Config, compose
 from vegas_fl.engines.inprocess import InProcessGrid
 from vegas_fl.engines.messages import pack, unpack
@@ -129,6 +130,66 @@ def test_values_and_tensors_survive_a_message() -> None:
     values, states = unpack(pack({"a": [1, {"b": None}]}, {"m": {"x": torch.arange(3.0)}}))
     assert values == json.loads('{"a": [1, {"b": null}]}')
     assert torch.equal(states["m"]["x"], torch.arange(3.0))
+
+
+def test_half_precision_is_for_the_way_alone_and_never_overflows() -> None:
+    state = {"small": torch.tensor([0.1, -3.0]), "large": torch.tensor([1e5, 1.0]), "count": torch.tensor([70_000])}
+    content = pack({}, {"m": state}, "float16")
+    _, states = unpack(content)
+    found = states["m"]
+    assert found["small"].dtype == torch.float32 and torch.equal(found["small"], state["small"].half().float())
+    assert torch.equal(found["large"], state["large"]) and torch.equal(found["count"], state["count"])
+    assert size(content) < size(pack({}, {"m": state}))
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"samples": {"dog": 9}, "metrics": {}}, "claims 9 clips of dog, of which it has 5"),
+        ({"samples": {"dog": -1}, "metrics": {}}, "claims -1"),
+        ({"samples": {"dog": 2.5}, "metrics": {}}, "claims 2.5"),
+        ({"samples": {"cat": 1}, "metrics": {}}, "does not own: cat"),
+        ({"samples": {}, "metrics": {}}, "does not say"),
+        ({"samples": {"dog": 3}}, "does not say"),
+    ],
+)
+def test_counts_that_cannot_be_true(values: dict, reason: str) -> None:
+    entry = compose().nodes["0"]
+    assert reason in str(odd_counts(values, {"train": {"dog": 5}}, entry))
+    assert odd_counts({"samples": {"dog": 5}, "metrics": {}}, {"train": {"dog": 5}}, entry) is None
+
+
+def test_a_second_answer_and_one_nobody_asked_for_are_ignored(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = federation({})
+    pull = made.grid.pull_messages
+    monkeypatch.setattr(made.grid, "pull_messages", lambda ids: [m for m in pull(ids) for _ in range(2)])
+    assert list(ask(made)) == ["0", "1", "2"]
+    assert "a second answer of node 0 was ignored" in caplog.text
+
+
+def test_a_late_answer_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a node sends after the round's time is no answer to the next round."""
+    made = federation({}, min_nodes=2, timeout=0.3)
+    pull = made.grid.pull_messages
+    late = []
+
+    def slow(ids: set[str]) -> list[Message]:
+        replies = list(pull(ids))
+        late.extend(m for m in replies if made.nodes[m.metadata.src_node_id] == "1")
+        return [m for m in replies if m not in late]
+
+    monkeypatch.setattr(made.grid, "pull_messages", slow)
+    assert list(ask(made)) == ["0", "2"]
+    monkeypatch.setattr(made.grid, "pull_messages", lambda ids: [*late, *pull(ids)])
+    made.config = made.config.model_copy(
+        update={"federation": made.config.federation.model_copy(update={"timeout": 60})}
+    )
+    kept = made.accept(
+        made.exchange(made.messages("train.adapter", {"0": made.content()})), "x", lambda n, r: None, lambda n, r: n
+    )
+    assert list(kept) == ["0"]
 
 
 def test_nodes_are_told_the_resolved_configuration() -> None:

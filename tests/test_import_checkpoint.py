@@ -56,10 +56,62 @@ def test_an_mlp_draws_what_it_drew(tmp_path: Path) -> None:
     torch.testing.assert_close(drawn, old.decoder(z).detach().unflatten(1, (2, WIDTH)))
 
 
+def test_its_mean_is_that_of_what_it_draws(tmp_path: Path) -> None:
+    """Nodes compare embeddings with the mean of each class."""
+    old = OldVAE()
+    with torch.no_grad():
+        old.decoder[-1].bias += 3.0
+    vegas(tmp_path, "import-checkpoint", saved(tmp_path, old.state_dict()), *SET)
+    mean = load_class_generator(find_generators(tmp_path / "out")["dog"]).mean()
+    drawn = old.decoder(torch.randn(2000, 8, generator=torch.Generator().manual_seed(5))).detach()
+    torch.testing.assert_close(mean, drawn.unflatten(1, (2, WIDTH)).mean((0, 1)), atol=0.05, rtol=0)
+
+
+def trained(old: OldVAE) -> dict[str, object]:
+    """What a training leaves: weights, the optimiser's state, and words about both."""
+    optimizer = torch.optim.AdamW(old.parameters())
+    old.decoder(torch.randn(2, 8)).sum().backward()
+    optimizer.step()
+    about = {"timestamp": "2025-01-01", "selected_classes": ["dog"], "round": 3, "loss": [0.5, 0.25]}
+    return {"generator_state_dict": old.state_dict(), "optimizer_state_dict": optimizer.state_dict(), "metadata": about}
+
+
+def test_nodes_that_trained_one_class_are_its_owners(tmp_path: Path) -> None:
+    files = [saved(tmp_path, trained(OldVAE()), f"vae_generator_node{n}_class_dog_round_3.pt") for n in (0, 4)]
+    done = vegas(tmp_path, "import-checkpoint", *files, *SET)
+    assert "of nodes 0, 4" in done.stdout
+    assert list(load_class_generator(find_generators(tmp_path / "out")["dog"]).samplers) == ["0", "4"]
+    twice = vegas(tmp_path, "import-checkpoint", files[0], files[0], *SET, code=1)
+    assert "are both of class dog and node 0" in twice.stderr
+    other = saved(tmp_path, OldVAE(1).state_dict(), "vae_generator_node1_class_dog.pt")
+    differ = vegas(tmp_path, "import-checkpoint", files[0], other, *SET, code=1)
+    assert "but their layers differ" in differ.stderr
+
+
+def test_an_imported_generator_is_distilled_and_drawn_from(tmp_path: Path, embedding_cache: Path) -> None:
+    files = [saved(tmp_path, OldVAE(8).state_dict(), f"vae_perclass_round_1_{c}.pth") for c in ("dog", "chainsaw")]
+    vegas(tmp_path, "import-checkpoint", *files, *SET)
+    small = ["data.clips_per_class=5", "samples_per_node=2", "adapter.local_epochs=1", "aggregation.epochs=1"]
+    small += [f"nodes.{node}.samples_per_node=2" for node in "01"]
+    use = ["stages=[adapters,images]", "generator.checkpoint_dir=out", f"paths.cache={embedding_cache}"]
+    vegas(tmp_path, *use, *small, "evaluation.split=none")
+    assert len(list((tmp_path / "output_images" / "demo").rglob("node_*/*_000?.png"))) == 4
+    done = vegas(tmp_path, *use, *small, "encoder.tokens=4", code=1)
+    assert "out/mlp_perclass_round_1_" in done.stdout + done.stderr
+
+
 def test_a_file_of_several_classes(tmp_path: Path) -> None:
     states = {"generators": {label: OldVAE(1).state_dict() for label in ("dog", "chainsaw")}}
     vegas(tmp_path, "import-checkpoint", saved(tmp_path, states, "all.pt"), *SET)
     assert list(find_generators(tmp_path / "out")) == ["chainsaw", "dog"]
+
+
+class Conditioned(OldVAE):
+    """Its decoder is fed a picture's embedding beside the latent vector."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decoder[0] = nn.Linear(8 + 768, 16)
 
 
 class Harmful:
@@ -75,6 +127,8 @@ class Harmful:
         (Harmful(), "x_round_1_dog.pth", "holds more than weights"),
         ({"epoch": 3}, "x_round_1_dog.pth", "holds no weights"),
         ({"encoder.0.weight": torch.ones(2, 2)}, "x_round_1_dog.pth", "has no decoder"),
+        ({"model.0.weight": torch.ones(4, 2)}, "x_round_1_dog.pth", "a GAN's generator or an adapter"),
+        (Conditioned().state_dict(), "x_round_1_dog.pth", "takes 776 values, its latent has 8"),
         (WithNorm().state_dict(), "x_round_1_dog.pth", "batch norms"),
         (Convolutional().state_dict(), "x_round_1_dog.pth", "is no MLP: decoder.5.weight [1, 1, 3]"),
         ({"decoder.0.weight": torch.ones(2, 2)}, "x_round_1_dog.pth", "lacks decoder.0.bias"),

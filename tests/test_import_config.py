@@ -130,10 +130,45 @@ def test_text_flags_mean_what_is_asked_for() -> None:
     assert imported(old, text_flags="code")[1].conditioning.model_dump() == {"clip": "text", "t5": "adapter"}
 
 
+@pytest.mark.parametrize(
+    ("frequencies", "where", "every"),
+    [({"nodes": 1}, "nodes", 1), ({"global": 2}, "server", 2), ({"nodes": 5, "global": 5}, "both", 5)],
+)
+def test_pictures_are_drawn_by_those_and_after_those_rounds(
+    frequencies: dict[str, int], where: str, every: int
+) -> None:
+    old = {f"generate_{who}_images_frequency": k for who, k in frequencies.items()}
+    _, config = imported(two(**old, global_rounds=10, adapter_aggregation_mode="kd"))
+    assert (config.images.where, config.images.every, config.images.adapters) == (where, every, "global")
+    _, config = imported(two(**old, adapter_aggregation_mode="kd", generate_embeddings_only=True))
+    assert (config.images.every, config.images.output) == (None, "embeddings")
+
+
+def test_learning_rates_and_weight_decays() -> None:
+    rates = {"adapters_learning_rate": 0.02, "t5_adapter_learning_rate": 0.01, "clip_adapter_weight_decay": 0.1}
+    _, config = imported(two(**rates))
+    assert (config.adapter.clip_learning_rate, config.adapter.t5_learning_rate) == (0.02, 0.01)
+    assert config.adapter.weight_decay == 0.1
+    new, _ = imported(two(**rates, t5_adapter_weight_decay=0.2))
+    assert any("both branches have one weight decay" in sentence for sentence in new.unsupported)
+
+
+def test_folds_counted_from_zero() -> None:
+    old = {"nodes": {"0": node("rooster", dataset="ESC50", train_folds=[0, 1, 2, 3], test_folds=[4])}}
+    new, config = imported(old)
+    assert (config.data_of("0").train_folds, config.data_of("0").test_folds) == ((1, 2, 3, 4), (5,))
+    assert any("counted from 0" in sentence for sentence in new.notes)
+
+
+def test_a_section_that_is_called_dataset() -> None:
+    _, config = imported({"dataset": {"name": "ESC50"}, "nodes": {"0": node("rooster")}})
+    assert config.data.name == "esc50"
+
+
 def test_data_sets_classes_and_samples() -> None:
     nodes = {
         "0": {"dataset": "ESC50", "selected_classes": ["rooster"], "train_folds": [1, 2], "test_folds": [4]},
-        "1": {"dataset": "VEGAS", "excluded_classes": ["dog"], "num_samples_per_class": 20, "node_split_seed": 7},
+        "1": {"dataset": "VEGAS", "excluded_classes": ["dog"], "num_samples": 20, "node_split_seed": 7},
         "2": {"dataset": "VEGAS", "selected_classes": ["dog"], "samples_per_node": 30},
     }
     _, config = imported({"nodes": nodes})
@@ -160,6 +195,8 @@ def test_data_sets_classes_and_samples() -> None:
         (two(adapter_aggregation_mode="mean"), "none of none, avg, kd"),
         ({"nodes": {"0": node("dog", dataset="AudioSet")}}, "taken for a folder per class"),
         ({"nodes": {str(i): node("dog", node_split_seed=i) for i in range(2)}}, "differ (0, 1)"),
+        (two(generate_global_images_frequency=1), "the server has no adapter to draw with"),
+        (two(generator_only_mode=True, generate_nodes_images_frequency=1), "they come in a later step"),
     ],
 )
 def test_known_mistakes_are_pointed_out(old: dict[str, Any], seen: str) -> None:
@@ -172,16 +209,35 @@ def test_a_typo_is_told_and_so_is_what_it_meant() -> None:
     assert "favourite_colour: not a key that is known here" in new.unsupported
 
 
+REFERENCE = """dataset selected_classes excluded_classes num_nodes samples_per_node node_split_id node_split_seed
+num_samples_per_class train_ratio val_ratio test_ratio use_folds train_folds test_folds generator_granularity
+generator_augmentation_noise generator_sequence_length generator_training_epochs generator_checkpoint_dir
+generator_checkpoint_base_name generator_checkpoint_frequency generator_load_checkpoint generator_save_checkpoint
+use_generator use_pretrained_generators generator_training_mode adapter_checkpoint_dir adapter_checkpoint_base_name
+adapter_checkpoint_frequency adapter_load_checkpoint adapter_save_checkpoint clip_adapter_learning_rate
+t5_adapter_learning_rate clip_adapter_weight_decay t5_adapter_weight_decay clip_adapter_learning_rate_schedule
+adapter_aggregation_mode kd_training_epochs kd_learning_rate kd_samples_per_class global_model_train_from_generator
+global_model_train global_rounds local_epochs eval_gap generate_nodes_images_frequency
+generate_global_images_frequency images_output_dir generate_low_memomy_footprint generate_embeddings_only
+generate_from_t5_text_embeddings generate_from_clip_text_embeddings num_clients nodes batch_size"""
+
+
+def test_no_key_of_its_guide_and_code_is_unknown() -> None:
+    assert [key for key in REFERENCE.split() if key not in KEYS and key not in NODE_KEYS] == []
+
+
 def test_every_key_has_its_fate() -> None:
     """No key passes silently: each is taken over, a note, or unsupported."""
     values: dict[str, Any] = {"train_folds": [1], "test_folds": [2], "dataset": "VEGAS", "device": "cpu"}
-    texts = ("dir", "name", "project", "mode", "granularity")
+    values |= {"nodes": {}, "selected_classes": ["dog"], "excluded_classes": [], "generator_type": "vae"}
+    texts = ("dir", "name", "project", "mode", "granularity", "method")
     split = {"train_ratio": 0.5, "val_ratio": 0.25, "test_ratio": 0.25}
     flat = {k: values.get(k, split.get(k, "per_class" if k.endswith(texts) else 1)) for k in KEYS if k != "nodes"}
     flat |= {"adapter_aggregation_mode": "kd", "generator_training_mode": False}
     new = translate({**flat, "nodes": {"0": node("dog", train_folds=[1], num_nodes=1)}}, "x")
     told = "\n".join([*new.taken, *new.notes, *new.unsupported, *new.suspicious])
     aside = {"nodes", "selected_classes", "excluded_classes", "samples_per_node", "num_samples_per_class"}
+    aside |= {"num_samples", "adapter_aggregation_method"}  # older names
     silent = [k for k in KEYS if k not in told and k not in aside]
     assert silent == []
 

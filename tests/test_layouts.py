@@ -20,7 +20,7 @@ def vegas(root: Path, captions: object = None) -> Path:
             for folder, ending in (("img", "jpg"), ("videos", "mp4")):
                 (root / label / folder).mkdir(exist_ok=True)
                 (root / label / folder / f"video_{index:05d}.{ending}").write_bytes(b"not read")
-        (root / label / "video_info.csv").write_text("id,start,end\nx,0,10\n")
+        (root / label / "video_info.csv").write_text("YTID,start_second,end_second\nx,0,10\n-y_,5,15\nx,20,30\n")
     (root / "README.txt").write_text("no class")
     (root / "empty" / "audios").mkdir(parents=True)
     if captions is not None:
@@ -33,7 +33,20 @@ def test_vegas(tmp_path: Path) -> None:
     assert dataset.classes == ("baby_cry", "dog")
     assert [Path(clip.name).name for clip in dataset.clips("dog")] == [f"video_0000{i}.wav" for i in range(3)]
     assert {clip.caption for clip in dataset.clips("dog")} == {None}
+    assert [clip.source for clip in dataset.clips("dog")] == ["x", "-y_", "x"]
     assert dataset.clips("empty") == dataset.clips("cat") == []
+
+
+def test_vegas_without_a_word_on_its_videos(tmp_path: Path) -> None:
+    dataset = open_dataset(data(name="vegas", root=str(vegas(tmp_path))))
+    info = tmp_path / "dog" / "video_info.csv"
+    info.write_text("YTID,start_second,end_second\nx,0,10\n")
+    assert [clip.source for clip in dataset.clips("dog")] == ["x", None, None]
+    info.unlink()
+    assert {clip.source for clip in dataset.clips("dog")} == {None}
+    info.write_text("id,start,end\nx,0,10\n")
+    with pytest.raises(VegasError, match="video_info.csv has no column YTID"):
+        dataset.clips("dog")
 
 
 @pytest.mark.parametrize(
@@ -56,11 +69,42 @@ def test_vegas_captions(tmp_path: Path, captions: object) -> None:
         ({"video_00000": ""}, "'video_00000' has the caption ''"),
         ({"video_00000": 3}, "has the caption 3"),
         (["a dog"], "needed is"),
+        (3, "needed is"),
     ],
 )
 def test_captions_that_cannot_be_used(tmp_path: Path, captions: object, seen: str) -> None:
     with pytest.raises(VegasError, match=seen):
         open_dataset(data(name="vegas", root=str(vegas(tmp_path, captions)))).clips("dog")
+
+
+@pytest.mark.parametrize(
+    "captions",
+    [
+        {"dog": {"video_00000": "a dog barks"}, "baby_cry": {"video_00000": "a baby cries"}},
+        {"dog/video_00000": "a dog barks", "baby_cry/video_00000.wav": "a baby cries"},
+    ],
+)
+def test_one_file_of_captions_for_all_classes(tmp_path: Path, captions: object) -> None:
+    dataset = open_dataset(data(name="vegas", root=str(vegas(tmp_path))))
+    (tmp_path / "captions.json").write_text(json.dumps(captions))
+    found = [[clip.caption for clip in dataset.clips(label)] for label in ("dog", "baby_cry")]
+    assert found == [["a dog barks", None, None], ["a baby cries", None, None]]
+
+
+@pytest.mark.parametrize(
+    ("captions", "seen"),
+    [
+        ({"video_00000": "a dog barks"}, "names no class in .*name recordings as dog/video_00000"),
+        ({"cat": {"video_00000": "a cat"}}, "caption of 'cat', which names no class"),
+        ({"dog/video_00009": "a dog"}, "captions for 1 recordings that are not in .*audios: video_00009"),
+        (3, "needed is"),
+    ],
+)
+def test_one_file_of_captions_that_cannot_be_used(tmp_path: Path, captions: object, seen: str) -> None:
+    dataset = open_dataset(data(name="vegas", root=str(vegas(tmp_path))))
+    (tmp_path / "captions.json").write_text(json.dumps(captions))
+    with pytest.raises(VegasError, match=seen):
+        dataset.clips("dog")
 
 
 def test_captions_that_are_no_json(tmp_path: Path) -> None:

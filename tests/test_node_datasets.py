@@ -83,15 +83,39 @@ def test_a_class_is_shared_out_among_those_who_read_the_same(folders: Path, monk
     assert held == [3, 4, 2]
 
 
+@pytest.mark.parametrize("written", ["sounds/", "./sounds", "sounds/../sounds", "link"])
+def test_one_folder_written_in_two_ways_is_shared_out(
+    folders: Path, monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    monkeypatch.chdir(folders)
+    (folders / "link").symlink_to(folders / "sounds")
+    second = f"nodes.1={{selected_classes: [dog], samples_per_node: 9, dataset: {{root: {written}}}}}"
+    config = compose(["data=folder", "data.root=sounds", second])
+    splits = [at(config, node).clips for node in "01"]
+    names = [{Path(c.name).name for part in (s.train, s.val, s.test) for c in part["dog"]} for s in splits]
+    assert not names[0] & names[1] and len(names[0] | names[1]) == 5
+
+
 def test_a_nodes_own_root_wins_and_changes_nobodys_share(folders: Path) -> None:
     config = compose(["data=folder", "data.root=/server/sounds", "nodes.1.selected_classes=[dog]"])
-    shares = [at(config, node, **{"data-root": str(folders / "sounds")}).clips for node in "01"]
+    shares = [
+        at(config, node, **{"data-root": str(folders / "sounds"), "output-dir": str(folders)}).clips for node in "01"
+    ]
     names = [{clip.name for part in (s.train, s.val, s.test) for clip in part["dog"]} for s in shares]
     assert not names[0] & names[1]
     assert len(names[0] | names[1]) == 5
     config = compose([NODE])
-    assert at(config, "1", **{"data-root": "/mine"}).data.root == "/mine"
-    assert at(config, "0", **{"data-root": "/mine"}).config.data_of("1").root == "esc"
+    assert at(config, "1", **{"data-root": "/mine", "output-dir": "/mine"}).data.root == "/mine"
+    assert at(config, "0", **{"data-root": "/mine", "output-dir": "/mine"}).config.data_of("1").root == "esc"
+
+
+def test_a_node_with_a_folder_of_its_own_may_keep_all_of_it(folders: Path) -> None:
+    config = compose(
+        ["data=folder", "data.root=/server", "data.partition=none", "nodes.1.selected_classes=[dog]"],
+    )
+    for node in "01":
+        mine = at(config, node, **{"data-root": str(folders / "sounds")}).clips
+        assert sum(len(part["dog"]) for part in (mine.train, mine.val, mine.test)) == 5
 
 
 def test_a_federation_of_two_data_sets(folders: Path, embedding_cache: Path) -> None:

@@ -81,7 +81,7 @@ def test_bytes_are_those_of_the_adapters_that_went_to_and_fro(ran: tuple[Path, s
     paths = [folder / f"checkpoints/adapters/small/small_node_0_round_1_{branch}.safetensors" for branch in BRANCHES]
     size = sum(tensor.nbytes for path in paths for tensor in tensorfiles.load(path).tensors.values())
     (sent,) = (x for x in traffic if (x["message"], x["round"], x["node"]) == ("train.adapter", 1, "0"))
-    assert size < sent["up"] < 1.02 * size
+    assert size / 2 < sent["up"] < 1.02 * size / 2  # float16
     assert size < sent["down"] < 1.05 * size
     assert all(line["seconds"] >= 0 for line in traffic)
 

@@ -12,7 +12,8 @@ from tests.test_datasets import data, esc50, write
 from vegas_fl.config import DataConfig
 from vegas_fl.datasets import open_dataset
 from vegas_fl.errors import VegasError
-from vegas_fl.splits import Split, check, node_clips, split_evenly
+from vegas_fl.split_mistakes import check
+from vegas_fl.splits import Split, node_clips, split_evenly
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,9 @@ def names(parts: dict[str, list[Any]]) -> list[str]:
 @pytest.fixture
 def folds(tmp_path: Path) -> DataConfig:
     """Ten clips of dog and of rooster in each of the folds 1 to 4."""
-    rows = [f"{f}-{c}{i}.wav,{f},0,{c},True,1,A" for f in range(1, 5) for c in ("dog", "rooster") for i in range(10)]
+    rows = [
+        f"{f}-{c}{i}.wav,{f},0,{c},True,{f}{c}{i},A" for f in range(1, 5) for c in ("dog", "rooster") for i in range(10)
+    ]
     root = esc50(tmp_path, rows)
     for row in rows:
         (root / "audio" / row.split(",")[0]).touch()
@@ -194,7 +197,7 @@ def test_more_owners_than_clips() -> None:
     entries = nodes(*[Entry(("dog",))] * 3)
     mistakes = check(data(name="toy", clips_per_class=2), entries)
     assert len(mistakes) == 1
-    assert "2 clips to train on for 3 nodes (0, 1, 2)" in mistakes[0]
+    assert "2 recordings to train on for 3 nodes (0, 1, 2)" in mistakes[0]
 
 
 def test_a_sound_configuration_has_no_mistakes(folds: DataConfig) -> None:
@@ -285,6 +288,52 @@ def test_pathological_shares_that_leave_a_class_to_nobody() -> None:
     mistakes = check(config, nodes(*[Entry(("dog", "drum", "printer"))]))
     assert len(mistakes) == 1
     assert "leave" in mistakes[0] and "to nobody" in mistakes[0]
+
+
+def cut_from_videos(root: Path, clips: int, of_each: int) -> DataConfig:
+    """VEGAS with ``clips`` dogs, ``of_each`` of them cut from one video."""
+    for index in range(clips):
+        path = root / "dog" / "audios" / f"video_{index:05d}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    rows = [f"video{index // of_each},0,10" for index in range(clips)]
+    (root / "dog" / "video_info.csv").write_text("\n".join(["YTID,start_second,end_second", *rows]) + "\n")
+    return data(name="vegas", root=str(root))
+
+
+@pytest.mark.parametrize("changes", [{}, {"partition": "dirichlet", "dirichlet_alpha": 1.0}])
+@pytest.mark.parametrize("count", [1, 3])
+def test_clips_of_one_video_stay_together(tmp_path: Path, changes: dict[str, Any], count: int) -> None:
+    config = cut_from_videos(tmp_path, 60, 3).model_copy(update=changes)
+    entries = nodes(*[Entry(("dog",))] * count)
+    places: dict[str | None, set[tuple[str, str]]] = {}
+    held = []
+    for node in entries:
+        result = split(config, entries, node)
+        assert all(part.get("dog") for part in (result.train, result.val, result.test))
+        for part in ("train", "val", "test"):
+            for clip in getattr(result, part)["dog"]:
+                places.setdefault(clip.source, set()).add((node, part))
+                held.append(clip.name)
+    assert len(places) == 20 and {len(where) for where in places.values()} == {1}
+    assert len(set(held)) == len(held) == 60
+
+
+def test_clips_of_a_single_video_all_train_and_that_is_told(tmp_path: Path) -> None:
+    result = split(cut_from_videos(tmp_path, 10, 10), nodes(Entry(("dog",), samples_per_node=5)))
+    assert [len(part["dog"]) for part in (result.train, result.val, result.test)] == [5, 0, 0]
+    assert "node 0: class dog has too few clips (10, cut from 1 recording) for a test part" in result.notes
+
+
+def test_nodes_with_folders_of_their_own_keep_all_their_clips(tmp_path: Path) -> None:
+    config = cut_from_videos(tmp_path, 10, 1).model_copy(update={"partition": "none"})
+    entries = nodes(Entry(("dog",)), Entry(("dog",)))
+    for node in entries:
+        result = split(config, entries, node)
+        assert len(names(result.train) + names(result.val) + names(result.test)) == 10
+    # In one folder they would overlap.
+    [mistake] = check(config, entries)
+    assert mistake.startswith("nodes 0, 1 overlap: with data.partition=none each would use all clips of dog")
 
 
 def test_a_manifest_proves_the_same_clips() -> None:

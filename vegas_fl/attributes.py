@@ -26,6 +26,9 @@ LOW, HIGH = 700.0, 1600.0
 RAPID = 2.0
 SHORT = 1.5
 
+SETTINGS = (FRAME, SOUNDING, RISE, RISE_TIME, QUIET, LOUD, LOW, HIGH, RAPID, SHORT)
+"""All that words depend on beside the recording: words that were kept are of these."""
+
 
 class Attributes(NamedTuple):
     """Level of the sounding frames in dB of full scale; their spectral centroid in Hz; beginnings a second; seconds

@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,7 +33,9 @@ from vegas_fl.adapters import Adapter, AdapterShape
 from vegas_fl.config import AdapterConfig, Config, GeneratorConfig
 from vegas_fl.errors import VegasError
 from vegas_fl.generators import Sampler, build_sampler
-from vegas_fl.tensorfiles import State, load_into
+from vegas_fl.tensorfiles import Damaged, State, load_into
+
+log = logging.getLogger("vegas_fl.checkpoints")
 
 BRANCHES = ("clip", "t5")
 GENERATOR_FILES = "*_perclass_round_*.safetensors"
@@ -194,13 +197,15 @@ def load_class_generator(path: Path, audio: str | None = None) -> ClassGenerator
 def save_adapter(
     folder: Path, run: str, round_: int, state: State, header: dict[str, Any], node: str | None = None
 ) -> None:
-    """Write an adapter's state as one file a branch."""
+    """Write an adapter's state as one file a branch. A node's own may be lost with the power: a hundred of them are
+    not waited for one by one, and a damaged one is found by its hash."""
     for branch in BRANCHES:
         part = {name: tensor for name, tensor in state.items() if name.startswith(f"{branch}.")}
         tensorfiles.save(
             adapter_path(folder, run, round_, branch, node),
             {name.removeprefix(f"{branch}."): tensor for name, tensor in part.items()},
             {**header, "kind": f"adapter.{branch}", "run": run, "round": round_, "node": node},
+            durable=node is None,
         )
 
 
@@ -252,6 +257,24 @@ def load_adapter(paths: Mapping[str, Path], spaces: Spaces | None = None) -> Sav
     return SavedAdapter(header, state, hashes)
 
 
+def load_newest(rounds: Mapping[int, Mapping[str, Path]]) -> tuple[Mapping[str, Path], SavedAdapter]:
+    """The files and the content of the adapter of the highest round, or of the highest that is not damaged.
+
+    Raises
+    ------
+    VegasError
+        All are damaged, or the one found does not fit.
+    """
+    *earlier, last = sorted(rounds)
+    try:
+        return rounds[last], load_adapter(rounds[last])
+    except Damaged as error:
+        if not earlier:
+            raise
+        log.warning("%s; the adapter of round %d is used", error, earlier[-1])
+        return load_newest({round_: rounds[round_] for round_ in earlier})
+
+
 def generator_path(folder: Path, kind: str, round_: int, label: str, node: str | None = None) -> Path:
     """Path of the generator of class ``label``: the shared part, or the whole of it on ``node``."""
     folder = folder if node is None else folder / f"node_{node}"
@@ -288,10 +311,10 @@ def find_adapters(folder: Path, node: str | None = None) -> dict[int, dict[str, 
     return {round_: found[round_] for round_ in sorted(found) if len(found[round_]) == 2}
 
 
-def set_aside(folder: Path, pattern: str) -> list[str]:
-    """Move what an earlier training left (files matching ``pattern``) to ``previous/``, so that rounds of two
-    trainings never mix and nothing is lost. Returns the names moved."""
-    old = sorted(path for path in folder.glob(pattern) if path.is_file())
+def set_aside(folder: Path, pattern: str, keep: Collection[Path] = ()) -> list[str]:
+    """Move what an earlier training left (files matching ``pattern``, but not ``keep``) to ``previous/``, so that
+    rounds of two trainings never mix and nothing is lost. Returns the names moved."""
+    old = sorted(path for path in folder.glob(pattern) if path.is_file() and path not in keep)
     for path in old:
         (folder / "previous").mkdir(exist_ok=True)
         shutil.move(path, folder / "previous" / path.name)

@@ -10,7 +10,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from vegas_fl import commands
-from vegas_fl.config import Config, ConfigError, FlowerConfig, lenient, validate
+from vegas_fl.config import Config, ConfigError, FlowerConfig, lenient, sound, validate
 from vegas_fl.errors import VegasError
 
 SWITCHES = {"--verbose": "hydra.verbose=true", "--overwrite": "images.overwrite=true"}
@@ -65,19 +65,14 @@ def checked(composed: DictConfig) -> Config:
     ConfigError
         There is a mistake.
     """
-    mistakes: tuple[str, ...] = ()
-    try:
-        config = validate(composed)
-    except ConfigError as error:
-        if error.config is None:
-            raise
-        mistakes, config = error.mistakes, error.config
-    from vegas_fl import preflight
 
-    remote = isinstance(config.engine, FlowerConfig) and config.engine.connection is not None
-    if mistakes := (*mistakes, *preflight.check(config, nodes_are_here=not remote)):
-        raise ConfigError(mistakes)
-    return config
+    def check(config: Config) -> list[str]:
+        from vegas_fl import preflight
+
+        remote = isinstance(config.engine, FlowerConfig) and config.engine.connection is not None
+        return preflight.check(config, nodes_are_here=not remote)
+
+    return sound(lambda: validate(composed), check)
 
 
 def run(config: Config) -> None:

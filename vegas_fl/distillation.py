@@ -9,7 +9,8 @@ Lin et al. 2020, "Ensemble distillation for robust model fusion", FedDF) in the 
    tends to one and the same vector for every class;
 3. one student learns all classes, shuffled together, samples blended in pairs (:func:`distil`).
 
-Replay is the same with the class's text target in step 2 (:func:`text_replay`): no teacher, so no local training.
+Among teachers of whom some may send nonsense, the median stands for the mean in step 2 (:func:`median_targets`).
+Replay is the same with the class's text target in step 2 (:func:`text_replay`): it needs no teachers.
 
 Letters: M samples of one class, S audio tokens of width D, P width of CLIP's pooled vector, T tokens of
 width C of T5.
@@ -17,7 +18,7 @@ width C of T5.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -71,6 +72,10 @@ class OwnerTargets:
                 self._sums[name] = Conditioning(*(weight * output for output in outputs))
             self._weights[name] = self._weights.get(name, 0) + weight
 
+    def put(self, name: str, outputs: Conditioning) -> None:
+        """Set the targets of class ``name``: clip [M, P], t5 [M, T, C]."""
+        self._sums[name], self._weights[name] = outputs, 1
+
     def result(self) -> tuple[Tensor, Conditioning]:
         """All samples ``[sum M, S, D]`` and their targets, class after class in the order of ``samples``.
 
@@ -98,6 +103,46 @@ def owner_targets(
     for teacher, weights in teachers:
         targets.add(teacher, weights)
     return targets.result()
+
+
+def median_targets(
+    samples: Mapping[str, Tensor], teachers: Sequence[tuple[Callable[[], Adapter], Mapping[str, float]]]
+) -> tuple[Tensor, Conditioning]:
+    """Targets that stay right while fewer than half of a class's teachers are faulty or hostile: number by number,
+    the median of what they make of a sample (Yin et al. 2018, "Byzantine-robust distributed learning", definition 1,
+    of outputs instead of gradients). All teachers count the same, whatever number of clips they claim.
+
+    Parameters
+    ----------
+    samples : mapping of str to Tensor [M, S, D]
+        Generator samples of each class.
+    teachers : sequence of (function, mapping)
+        What loads a node's adapter (it is dropped again after each class), and its clips by class.
+
+    Returns
+    -------
+    x : Tensor [sum M, S, D]
+        All samples, class after class.
+    targets : Conditioning
+        Of each; the outputs of all teachers of one class are held at a time.
+
+    Raises
+    ------
+    VegasError
+        If a class has samples but no teacher.
+    """
+    targets = OwnerTargets(samples)
+    for name, x in samples.items():
+        outputs = [adapt(load(), x) for load, clips in teachers if clips.get(name, 0) > 0]
+        if outputs:
+            targets.put(name, Conditioning(*(_median(torch.stack(branch)) for branch in zip(*outputs, strict=True))))
+    return targets.result()
+
+
+def _median(x: Tensor) -> Tensor:
+    """Along the first dimension; between the two in the middle if there is an even number."""
+    ordered = x.sort(0).values
+    return (ordered[(len(x) - 1) // 2] + ordered[len(x) // 2]) / 2
 
 
 def text_replay(
@@ -166,8 +211,7 @@ def distil(student: Adapter, x: Tensor, targets: Conditioning, config: StudentCo
 
 def mix(x: Tensor, targets: Conditioning, alpha: float) -> tuple[Tensor, Conditioning]:
     """Blend each sample with a random other one of its batch, and its target likewise (Zhang et al. 2018, "mixup:
-    beyond empirical risk minimization", eq. 1). What the class means of few clips leave open, the region between
-    them, is filled in linearly.
+    beyond empirical risk minimization", eq. 1): so the student is linear between samples, where it has seen none.
 
     Parameters
     ----------
@@ -177,6 +221,13 @@ def mix(x: Tensor, targets: Conditioning, alpha: float) -> tuple[Tensor, Conditi
         clip [B, P] and t5 [B, T, C].
     alpha : float
         The share of the first sample comes from Beta(alpha, alpha), a draw for each; 0 leaves all as it is.
+
+    Returns
+    -------
+    x : Tensor [B, S, D]
+        Blended samples.
+    targets : Conditioning
+        Their targets.
     """
     if not alpha:
         return x, targets

@@ -36,8 +36,9 @@ from vegas_fl.tensorfiles import write_atomically
 log = logging.getLogger(__name__)
 
 SHARD_BYTES = 64 * 2**20
-SHARD_SECONDS = 60.0
-"""A shard is written when it has this size or age: a killed run loses no more."""
+SHARD_SECONDS = 15.0
+"""A shard is written when it has this size or age: a killed run loses no more, and processes that embed the same clips
+do little twice."""
 
 MERGE_FROM = 8
 """Small shards that are worth merging."""
@@ -86,14 +87,7 @@ def embed(
     VegasError
         Recordings cannot be used: all of them are named, and the good ones are in the cache.
     """
-    keys: list[str] = []
-    problems: dict[str, str] = {}
-    for clip in clips:
-        try:
-            keys.append(clip.content())
-        except VegasError as error:
-            keys.append(clip.name)
-            problems[clip.name] = str(error)
+    keys, problems = _contents(clips)
     wanted = dict(zip(reversed(keys), reversed(clips), strict=True))
     cache = Cache(cache_dir, encoders.fingerprint(config), max_seconds) if cache_dir else None
     found = cache.read(wanted) if cache else {}
@@ -118,6 +112,19 @@ def embed(
     for position, key in enumerate(keys):
         embeddings[position] = found[key]
     return embeddings
+
+
+def _contents(clips: Sequence[Clip]) -> tuple[list[str], dict[str, str]]:
+    """What each clip is known by in the cache, the hash of its content; and by name, why some cannot be read."""
+    keys: list[str] = []
+    problems: dict[str, str] = {}
+    for clip in clips:
+        try:
+            keys.append(clip.content())
+        except VegasError as error:
+            keys.append(clip.name)
+            problems[clip.name] = str(error)
+    return keys, problems
 
 
 def _told(clips: Sequence[Clip], keys: Sequence[str], wanted: dict[str, Clip], problems: dict[str, str]) -> str:
@@ -209,8 +216,16 @@ class Cache:
             self.flush()
         return full
 
-    def flush(self) -> Path | None:
-        """Write what is not on disk yet, as one shard named by what it holds."""
+    def flush(self) -> None:
+        """Write what is not on disk yet, not even by another process, as one shard."""
+        if self._pending:
+            for path in self._folder.glob("*.safetensors"):
+                for key in _keys(path) & self._pending.keys():
+                    del self._pending[key]
+        self._write()
+
+    def _write(self) -> Path | None:
+        """Write what is pending, as one shard named by what it holds."""
         path = None
         if self._pending:
             name = hashlib.sha256("".join(sorted(self._pending)).encode()).hexdigest()[:16]
@@ -237,7 +252,7 @@ class Cache:
                 self._pending |= self._part(path, None)
                 self._bytes = sum(value.nbytes for value in self._pending.values())
                 if self._bytes >= SHARD_BYTES or path is small[-1]:
-                    written = self.flush()
+                    written = self._write()
                     for old in merged:
                         if old != written:
                             old.unlink(missing_ok=True)
@@ -250,6 +265,15 @@ def _size(path: Path) -> float:
         return path.stat().st_size
     except FileNotFoundError:
         return float("inf")
+
+
+def _keys(path: Path) -> set[str]:
+    """What a shard has; nothing if it has vanished, or cannot be read."""
+    try:
+        with safe_open(path, framework="pt") as shard:
+            return set(shard.keys())
+    except (OSError, SafetensorError):
+        return set()
 
 
 def _read_shard(path: Path, wanted: set[str] | None) -> dict[str, torch.Tensor]:

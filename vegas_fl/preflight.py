@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from vegas_fl import encoders, judge, splits
+from vegas_fl import encoders, judge, split_mistakes
 from vegas_fl.checkpoints import find_adapters, find_generators
 from vegas_fl.config import Config, DataConfig, StudentConfig
 from vegas_fl.datasets import missing_folder, open_dataset
@@ -69,9 +69,9 @@ def check_recordings(config: Config, may_lack: bool = False) -> list[str]:
     found = []
     for keys, data, nodes in _data_sets(config):
         if may_lack and missing_folder(data):
-            found += [_of(keys, mistake) for mistake in splits.settings_mistakes(data)]
+            found += [_of(keys, mistake) for mistake in split_mistakes.settings_mistakes(data)]
         else:
-            found += [_of(keys, mistake) for mistake in splits.check(data, config.peers(nodes[0]), nodes)]
+            found += [_of(keys, mistake) for mistake in split_mistakes.check(data, config.peers(nodes[0]), nodes)]
     if not found and config.targets == "caption":
         found += _captions(config)
     return list(dict.fromkeys(found))
@@ -105,8 +105,9 @@ def _of(keys: str, mistake: str) -> str:
     return re.sub(rf"\bdata\.(?={'|'.join(DataConfig.model_fields)})", f"{keys}.", mistake)
 
 
-def adapter_files(config: Config, node: str | None = None) -> dict[str, Path]:
-    """The checkpoint files (branch → path) of the adapter that ``node`` draws with; without a node, of the global one.
+def adapter_rounds(config: Config, node: str | None = None) -> dict[int, dict[str, Path]]:
+    """The adapters that ``node`` may draw with, or without a node the global ones, round → branch → path, the wanted
+    one last: the one of ``images.round``, or all there are.
 
     Raises
     ------
@@ -122,12 +123,12 @@ def adapter_files(config: Config, node: str | None = None) -> dict[str, Path]:
             f"Checkpoint not found: no {whose} in {folder}; train adapters first (stages=[adapters]), "
             "or set adapter.checkpoint_dir"
         )
-    round_ = config.images.round or max(rounds)
-    if round_ not in rounds:
+    wanted = config.images.round
+    if wanted and wanted not in rounds:
         raise VegasError(
-            f"images.round={round_}: {folder} has the {whose} of round {', '.join(map(str, rounds))}; choose one"
+            f"images.round={wanted}: {folder} has the {whose} of round {', '.join(map(str, rounds))}; choose one"
         )
-    return rounds[round_]
+    return {wanted: rounds[wanted]} if wanted else rounds
 
 
 def _generators(config: Config) -> Iterator[str]:
@@ -160,7 +161,7 @@ def _adapters(config: Config) -> Iterator[str]:
     if "images" in config.stages and "adapters" not in config.stages:
         seen = set()
         for node in config.nodes:
-            for problem in _problem(lambda node=node: adapter_files(config, node)):  # type: ignore[misc]
+            for problem in _problem(lambda node=node: adapter_rounds(config, node)):  # type: ignore[misc]
                 if problem not in seen:
                     yield problem
                 seen.add(problem)

@@ -22,6 +22,10 @@ FORMAT = 1
 State = dict[str, torch.Tensor]
 
 
+class Damaged(VegasError):
+    """A file is not as it was written."""
+
+
 class TensorFile(NamedTuple):
     """Tensors by name, and the header that says what they are."""
 
@@ -51,11 +55,12 @@ def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
         ) from error
 
 
-def save(path: Path, tensors: Mapping[str, torch.Tensor], header: Mapping[str, Any]) -> None:
-    """Write a file. ``header`` (JSON values) gets the format's version and a hash of the tensors."""
+def save(path: Path, tensors: Mapping[str, torch.Tensor], header: Mapping[str, Any], *, durable: bool = True) -> None:
+    """Write a file (:func:`write_atomically`). ``header`` (JSON values) gets the format's version and a hash of the
+    tensors."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {"vegas_fl": json.dumps({"format": FORMAT, "sha256": digest(plain), **header}, sort_keys=True)}
-    write_atomically(path, to_bytes(plain, metadata=metadata))
+    write_atomically(path, to_bytes(plain, metadata=metadata), durable=durable)
 
 
 def load(path: Path, **expected: Any) -> TensorFile:
@@ -80,13 +85,13 @@ def load(path: Path, **expected: Any) -> TensorFile:
     except FileNotFoundError as error:
         raise VegasError(f"Checkpoint not found: {path}; run the step that trains it first") from error
     except (SafetensorError, OSError, ValueError) as error:
-        raise VegasError(f"{path} cannot be read ({error}); it is damaged, train it again") from error
+        raise Damaged(f"{path} cannot be read ({error}); it is damaged, train it again") from error
     if header.get("format") != FORMAT:
         raise VegasError(
             f"{path} has checkpoint format {header.get('format')}, this version reads {FORMAT}; train it again"
         )
     if header["sha256"] != digest(tensors):
-        raise VegasError(f"{path} is damaged: its content does not match its hash; train it again")
+        raise Damaged(f"{path} is damaged: its content does not match its hash; train it again")
     for key, value in expected.items():
         if value is not None and header.get(key, value) != value:
             raise VegasError(

@@ -21,9 +21,8 @@ from torch import Tensor, nn
 from vegas_fl import metrics, seeds
 from vegas_fl.adapters import Adapter, AdapterShape, Conditioning
 from vegas_fl.benchmarks.memory import peak_bytes
+from vegas_fl.benchmarks.runs import embedded, spread
 from vegas_fl.config import AdapterConfig, compose
-from vegas_fl.datasets import open_dataset
-from vegas_fl.embeddings import embed
 from vegas_fl.targets import text_targets
 from vegas_fl.training import adapt, train_adapter
 
@@ -142,23 +141,8 @@ def accuracy(order: str, root: Path, seeds_: Sequence[int], epochs: int = 50) ->
         Passes over the 240 clips.
     """
     config = compose(["experiment=esc10_1n", f"data.root={root}"])
-    cache = Path(config.paths.cache).expanduser()
-    dataset = open_dataset(config.data)
-
-    def clips(folds: tuple[int, ...] | None) -> tuple[Tensor, Tensor]:
-        chosen = [
-            (c, k) for k, name in enumerate(config.classes) for c in dataset.clips(name) if c.fold in (folds or ())
-        ]
-        audio = embed(
-            [clip for clip, _ in chosen],
-            config.encoder,
-            cache_dir=cache / "embeddings",
-            max_seconds=config.data.max_seconds,
-        )
-        return audio, torch.tensor([label for _, label in chosen])
-
-    (x, labels), (unseen, truth) = clips(config.data.train_folds), clips(config.data.test_folds)
-    targets = text_targets(config.classes, config.renderer, cache, "cpu")
+    (x, labels), (unseen, truth) = embedded(config, "train"), embedded(config, "test")
+    targets = text_targets(config.classes, config.renderer, Path(config.paths.cache).expanduser(), "cpu")
     shape = AdapterShape(x.shape[1], x.shape[2], targets.clip.shape[1], *targets.t5.shape[1:])
     results = []
     for seed in seeds_:
@@ -178,7 +162,6 @@ def table(root: Path | None, config: AdapterConfig, batch: int = 8, steps: int =
         row = [order, f"{one.parameters:.1f} M", f"{one.seconds:.2f} s", f"{one.memory:.2f} GB"]
         results = accuracy(order, root, range(seeds_)) if root else []
         for branch in ("clip", "t5"):
-            values = [result[branch] for result in results]
-            row.append(f"{statistics.mean(values):.3f} ± {statistics.stdev(values):.3f}" if values else "")
+            row.append(spread([result[branch] for result in results]))
         lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines)

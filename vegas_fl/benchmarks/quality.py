@@ -8,13 +8,15 @@ command goes on after the last. ``quality.csv`` beside this file holds the figur
 from __future__ import annotations
 
 import csv
-import json
+import io
 import logging
-import statistics
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from vegas_fl.benchmarks.runs import evaluated, spread
+from vegas_fl.tensorfiles import write_atomically
 
 SETTINGS = {
     "10 nodes x 1 class": ["experiment=esc10_10n"],
@@ -65,7 +67,7 @@ def bench(root: Path, seeds: Sequence[int], output: Path, settings: Sequence[str
         common = [f"data.root={root}", f"seed={seed}", f"data.split_seed={seed}"]
         if not _has(cells, "", CENTRALISED, seed):
             with tempfile.TemporaryDirectory() as folder:
-                (alone,) = _run(Path(folder), ["experiment=esc10_1n", *common])
+                (alone,) = evaluated(Path(folder), ["experiment=esc10_1n", *common])
             cells.append(Cell("", CENTRALISED, seed, **alone["local"]))
             write(output, cells)
         for setting in settings:
@@ -82,38 +84,21 @@ def bench(root: Path, seeds: Sequence[int], output: Path, settings: Sequence[str
 def _methods(folder: Path, common: list[str]) -> Iterator[tuple[str, dict[str, float]]]:
     """All methods of one setting and seed, in ``folder``."""
     local = ["stages=[adapters]", "aggregation=standalone", "run=local"]
-    (result,) = _run(folder, [*common, *local])
+    (result,) = evaluated(folder, [*common, *local])
     yield "local", result["local"]
     yield "fedavg, 1 round", result["fedavg"]
     for generator in GENERATORS:
-        _run(folder, [*common, "stages=[generators]", f"generator={generator}", f"run={generator}"])
+        evaluated(folder, [*common, "stages=[generators]", f"generator={generator}", f"run={generator}"])
         for method, overrides in MERGES.items():
             merge = ["stages=[adapters]", f"run={generator}-{method.replace(', ', '-').replace(' ', '-')}"]
             merge += [f"generator={generator}", f"generator.checkpoint_dir={folder}/checkpoints/generators/{generator}"]
             merge += [f"adapter.local_checkpoint_dir={folder}/checkpoints/adapters/local", "evaluation.compare=[]"]
-            (result,) = _run(folder, [*common, *overrides, *merge])
+            (result,) = evaluated(folder, [*common, *overrides, *merge])
             yield f"{method}, {generator}", next(iter(result.values()))
     rounds = ["stages=[adapters]", "aggregation=fedavg", "run=fedavg", f"rounds={FEDAVG_ROUNDS[-1]}"]
-    results = _run(folder, [*common, *rounds, "evaluation.compare=[]", f"evaluation.every={FEDAVG_ROUNDS[1]}"])
+    results = evaluated(folder, [*common, *rounds, "evaluation.compare=[]", f"evaluation.every={FEDAVG_ROUNDS[1]}"])
     for number in FEDAVG_ROUNDS[1:]:
         yield f"fedavg, {number} rounds", results[number // FEDAVG_ROUNDS[1] - 1]["fedavg"]
-
-
-def _run(folder: Path, overrides: list[str]) -> list[dict[str, dict[str, float]]]:
-    """Run vegas-fl in ``folder``; for each evaluated round, adapter → branch → accuracy."""
-    from vegas_fl.cli import run
-    from vegas_fl.config import compose
-
-    places = [f"paths.checkpoints={folder}/checkpoints", f"paths.runs={folder}/runs", f"images_output_dir={folder}/out"]
-    config = compose([*overrides, *places, "evaluation.generators=false"])
-    run(config)
-    lines = (folder / "runs" / config.run / "metrics.jsonl").read_text("utf8").splitlines()
-    results: dict[int, dict[str, dict[str, float]]] = {}
-    for line in map(json.loads, lines):
-        if line["stage"] == "evaluation":
-            round_ = results.setdefault(line["round"], {})
-            round_.setdefault(line["adapter"], {})[line["branch"]] = line["accuracy"]
-    return [results[round_] for round_ in sorted(results)]
 
 
 def _has(cells: Sequence[Cell], setting: str, method: str, seed: int) -> bool:
@@ -133,13 +118,11 @@ def read(path: Path) -> list[Cell]:
 
 def write(path: Path, cells: Sequence[Cell]) -> None:
     """Write the cells as CSV."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".part")
-    with open(partial, "w", newline="", encoding="utf8") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(FIELDS)
-        rows.writerows([c.setting, c.method, c.seed, f"{c.clip:.4f}", f"{c.t5:.4f}"] for c in cells)
-    partial.replace(path)
+    file = io.StringIO()
+    rows = csv.writer(file, lineterminator="\n")
+    rows.writerow(FIELDS)
+    rows.writerows([c.setting, c.method, c.seed, f"{c.clip:.4f}", f"{c.t5:.4f}"] for c in cells)
+    write_atomically(path, file.getvalue().encode())
 
 
 def table(cells: Sequence[Cell]) -> str:
@@ -154,12 +137,6 @@ def table(cells: Sequence[Cell]) -> str:
         row = []
         for setting in settings:
             chosen = [c for c in cells if c.method == method and c.setting in (setting, "")]
-            row += [_spread([c.clip for c in chosen]), _spread([c.t5 for c in chosen])]
+            row += [spread([c.clip for c in chosen]), spread([c.t5 for c in chosen])]
         lines.append(f"| {method} | " + " | ".join(row) + " |")
     return "\n".join(lines)
-
-
-def _spread(values: Sequence[float]) -> str:
-    if not values:
-        return ""
-    return f"{statistics.mean(values):.3f} ± {statistics.stdev(values) if len(values) > 1 else 0:.3f}"

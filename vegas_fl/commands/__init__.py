@@ -43,6 +43,7 @@ def main(arguments: list[str]) -> None:
         bench,
         compare,
         data,
+        deploy,
         gallery,
         import_checkpoint,
         import_config,

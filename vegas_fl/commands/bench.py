@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from vegas_fl.commands import app
+from vegas_fl.commands import app, show_log
 
 bench = typer.Typer(help="Measure: the figures of the README.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
@@ -59,15 +59,19 @@ def scale(
 def embedding(
     clips: Annotated[int, typer.Option(help="How many toy clips.")] = 10_000,
     processes: Annotated[int, typer.Option(help="How many processes embed the same clips at the same time.")] = 2,
-    cache: Annotated[Path | None, typer.Option(help="Folder of the cache, kept; default: one that is removed.")] = None,
+    kills: Annotated[int, typer.Option(help="How often a process is killed before one may end.")] = 5,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of the caches, kept; default: one that is removed.")
+    ] = None,
 ) -> None:
-    """Embed toy clips, and again from the cache."""
+    """Embed toy clips by several processes at once, again from the cache, by one process, and by one that is killed."""
     import tempfile
 
     from vegas_fl.benchmarks import embedding as benchmark
 
+    show_log()
     with tempfile.TemporaryDirectory() as folder:
-        print("\n".join(benchmark.bench(clips, processes, cache or Path(folder))))
+        print(benchmark.measure(clips, processes, kills, cache or Path(folder)))
 
 
 @bench.command()
@@ -98,3 +102,34 @@ def render(
     if memory:
         for line in benchmark.peak_memory(settings):
             print(line)
+
+
+@bench.command()
+def faults() -> None:
+    """How Flower's own FedAvg ends when one of three nodes fails."""
+    from vegas_fl.benchmarks import faults as benchmark
+
+    print(benchmark.table())
+
+
+@bench.command()
+def kills(
+    count: Annotated[int, typer.Option(help="Runs, each with one kill.")] = 20,
+    seed: Annotated[int, typer.Option(help="Of the moments.")] = 0,
+    folder: Annotated[Path | None, typer.Option(help="Empty folder, kept; default: one that is removed.")] = None,
+) -> None:
+    """Runs of a deployment on this machine, a process of which is killed: are their files an undisturbed run's?"""
+    import tempfile
+
+    from vegas_fl.benchmarks import kills as benchmark
+
+    with tempfile.TemporaryDirectory() as temporary:
+        same = 0
+        for one in benchmark.bench(folder or Path(temporary), count, seed):
+            same += one.same
+            print(
+                f"{one.victim} killed after {one.moment:.0f} s: {one.commands} commands, {one.seconds:.0f} s, "
+                f"{'the same files' if one.same else 'OTHER FILES'}",
+                flush=True,
+            )
+        print(f"{same} of {count} runs ended with the same files")

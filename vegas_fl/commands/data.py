@@ -52,12 +52,9 @@ def check(overrides: Overrides = None, picture: PictureFile = None) -> None:
 def _composed(overrides: list[str] | None) -> Config:
     """The configuration, its data settings checked."""
     from vegas_fl import preflight
-    from vegas_fl.config import ConfigError, compose
+    from vegas_fl.config import compose, sound
 
-    config = compose(overrides or ())
-    if mistakes := preflight.check_recordings(config):
-        raise ConfigError(mistakes)
-    return config
+    return sound(lambda: compose(overrides or ()), preflight.check_recordings)
 
 
 def _draw(findings: list, picture: Path | None) -> None:

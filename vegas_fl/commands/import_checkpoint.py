@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vegas_fl.commands import app
+
+if TYPE_CHECKING:
+    from vegas_fl.importing.checkpoints import Decoder
 
 
 @app.command("import-checkpoint")
@@ -15,7 +19,10 @@ def import_checkpoint(
     files: Annotated[list[Path], typer.Argument(help="Its .pt or .pth files of generators.")],
     output: Annotated[Path, typer.Option(help="Folder: generator.checkpoint_dir of the runs that use them.")],
     activation: Annotated[
-        str | None, typer.Option(help="What stands between the layers: relu, leaky_relu, gelu, silu, tanh.")
+        str | None,
+        typer.Option(
+            help="Between the layers: relu (its VAE of a class), leaky_relu, leaky_relu_0.2, gelu, silu, tanh."
+        ),
     ] = None,
     label: Annotated[str | None, typer.Option(help="Class, where the file's name does not end in it.")] = None,
     encoder: Annotated[
@@ -26,11 +33,8 @@ def import_checkpoint(
     ] = None,
 ) -> None:
     """Read generators safely (weights alone), and write those whose architecture can be told from the shapes."""
-    from vegas_fl import encoders
-    from vegas_fl.checkpoints import save_class_generator
-    from vegas_fl.config import MLPConfig, compose
     from vegas_fl.errors import VegasError
-    from vegas_fl.generators.mlp import ACTIVATIONS, MLPSampler
+    from vegas_fl.generators.mlp import ACTIVATIONS
     from vegas_fl.importing import checkpoints
 
     if activation is None or activation not in ACTIVATIONS:
@@ -40,39 +44,57 @@ def import_checkpoint(
             f"in the code that trained it, and give one of {', '.join(ACTIVATIONS)}"
         )
     overrides = encoder or ["encoder=ast"]
-    for file in files:
-        for name, state in checkpoints.read(file).items():
-            origin = f"{file}{f' ({name})' if name else ''}"
-            found = checkpoints.decoder(state, origin)
-            of = label or checkpoints.label_of(file, name)
-            if of is None:
-                raise VegasError(f"{origin}: the class cannot be told from the name; add --label CLASS")
-            width = encoders.shape(compose(overrides).encoder)[1]
-            tokens, rest = divmod(found.widths[-1], width)
-            if rest or not tokens:
-                raise VegasError(
-                    f"{origin} gives {found.widths[-1]} values, which is no multiple of the encoder's width {width}; "
-                    "choose the encoder by --set encoder=…"
-                )
-            config = compose([*overrides, f"encoder.tokens={tokens}"])
-            imported = MLPConfig(
-                name="mlp",
-                checkpoint_dir=str(output),
-                widths=found.widths,
-                activation=activation,  # type: ignore[arg-type]
-            )
-            header = {
-                "audio_tokens": tokens,
-                "audio_width": width,
-                "audio": encoders.fingerprint(config.encoder),
-                "config": imported.model_dump(mode="json"),
-            }
-            sampler = MLPSampler(tokens, width, imported)
-            sampler.load_state_dict(found.state, strict=False)  # its outputs are in the embeddings' own units
-            path = save_class_generator(output, 1, of, {"0": sampler.state_dict()}, {"0": 1}, header)
-            layers = " → ".join(map(str, found.widths))
-            print(f"{path}: {of}, {layers}, {tokens} tokens of {width} ({config.encoder.name})")
+    built = [
+        _generator(decoders, overrides, activation, output) for decoders in checkpoints.decoders(files, label).values()
+    ]
+    for save, told in built:
+        print(f"{save()}: {told}")
     print(
-        f"Use them by generator.checkpoint_dir={output}. Whether its embeddings were pooled as "
-        f"encoder.tokens={tokens} does cannot be told from weights: compare pictures."
+        f"Use them by generator.checkpoint_dir={output}, with the encoder and encoder.tokens above. Whether its "
+        "embeddings were pooled as encoder.tokens does cannot be told from weights: compare pictures."
     )
+
+
+def _generator(
+    decoders: Sequence[Decoder], overrides: list[str], activation: str, output: Path
+) -> tuple[Callable[[], Path], str]:
+    """A class's generator, ready to be written, and what it is."""
+    from vegas_fl import encoders
+    from vegas_fl.checkpoints import save_class_generator
+    from vegas_fl.config import MLPConfig, compose
+    from vegas_fl.errors import VegasError
+    from vegas_fl.generators.mlp import MLPSampler
+
+    first = decoders[0]
+    width = encoders.shape(compose(overrides).encoder)[1]
+    tokens, rest = divmod(first.widths[-1], width)
+    if rest or not tokens:
+        raise VegasError(
+            f"{first.origin} gives {first.widths[-1]} values, which is no multiple of the encoder's width {width}; "
+            "choose the encoder by --set encoder=…"
+        )
+    config = compose([*overrides, f"encoder.tokens={tokens}"])
+    imported = MLPConfig(
+        name="mlp",
+        checkpoint_dir=str(output),
+        widths=first.widths,
+        activation=activation,  # type: ignore[arg-type]
+    )
+    states = {}
+    for decoder in decoders:
+        sampler = MLPSampler(tokens, width, imported)
+        sampler.load_state_dict(decoder.state, strict=False)  # its outputs are in the embeddings' own units
+        sampler.centre()
+        states[decoder.owner] = sampler.state_dict()
+    header = {
+        "audio_tokens": tokens,
+        "audio_width": width,
+        "audio": encoders.fingerprint(config.encoder),
+        "config": imported.model_dump(mode="json"),
+    }
+    layers = " → ".join(map(str, first.widths))
+    of = f", of nodes {', '.join(states)}" if len(states) > 1 else ""
+    told = f"{first.label}, {layers}, {tokens} tokens of {width} ({config.encoder.name}){of}"
+    notes = "".join(f"; {decoder.note}" for decoder in decoders[:1] if decoder.note)
+    samples = dict.fromkeys(states, 1)
+    return lambda: save_class_generator(output, 1, first.label, states, samples, header), told + notes

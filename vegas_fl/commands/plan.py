@@ -9,6 +9,7 @@ import typer
 from vegas_fl.commands import app
 
 if TYPE_CHECKING:
+    from vegas_fl.config import Config
     from vegas_fl.rendering.plan import Row
 
 
@@ -21,15 +22,16 @@ def plan(
     anything; refuse what cannot be run, and what the disk has no room for."""
     from vegas_fl import preflight
     from vegas_fl.commands import show_log
-    from vegas_fl.config import ConfigError, FlowerConfig, compose
+    from vegas_fl.config import compose, sound
     from vegas_fl.devices import resolve_device
     from vegas_fl.rendering import plan as planning
 
     show_log()
-    config = compose(overrides or [])
-    elsewhere = isinstance(config.engine, FlowerConfig) and config.engine.connection is not None
-    if mistakes := preflight.check(config, nodes_are_here=not elsewhere, may_lack=True):
-        raise ConfigError(mistakes)
+    config = sound(
+        lambda: compose(overrides or []),
+        lambda config: preflight.check(config, nodes_are_here=not _elsewhere(config), may_lack=True),
+    )
+    elsewhere = _elsewhere(config)
     print(f"run {config.run}: {', '.join(config.stages)}; {len(config.nodes)} nodes, {len(config.classes)} classes")
     for absent in preflight.lacking(config, nodes_are_here=not elsewhere):
         print(f"still needed: {absent}")
@@ -70,6 +72,13 @@ def _disk(planned: list[Row], missing: int, bytes_each: float) -> None:
     print(f"disk: about {missing * bytes_each / 1e6:.1f} MB ({bytes_each / 1e3:.0f} kB a picture)")
     if short := shortage(planned, bytes_each):
         raise ConfigError(short)
+
+
+def _elsewhere(config: Config) -> bool:
+    """Whether the nodes are other machines."""
+    from vegas_fl.config import FlowerConfig
+
+    return isinstance(config.engine, FlowerConfig) and config.engine.connection is not None
 
 
 def duration(seconds: float) -> str:

@@ -20,10 +20,10 @@ import numpy as np
 from tqdm import tqdm
 
 from vegas_fl.clips import Clip
-from vegas_fl.config import Config
+from vegas_fl.config import PARTS, Config
 from vegas_fl.datasets import open_dataset
 from vegas_fl.errors import VegasError, some
-from vegas_fl.splits import PARTS, node_clips
+from vegas_fl.splits import node_clips
 from vegas_fl.tensorfiles import write_atomically
 
 HASH_RATE = 16_000
@@ -79,7 +79,7 @@ def survey(config: Config, listen: bool, progress: bool = False) -> list[Finding
     Parameters
     ----------
     config : Config
-        Its data have passed :func:`vegas_fl.splits.check`.
+        Its data have passed :func:`vegas_fl.split_mistakes.check`.
     listen : bool
         Read every recording to its end, instead of only what its header says.
     progress : bool
@@ -124,7 +124,8 @@ def problems(findings: Sequence[Finding]) -> list[str]:
     for related in _groups(heard, _source):
         if len({finding.part for finding in related}) > 1 and len({finding.sound for finding in related}) > 1:
             told.append(
-                f"clips cut from one recording are in different parts: {_places(related)}; split by folds, or keep one"
+                f"clips cut from one recording are in different parts: {_places(related)}; put them into one fold, or "
+                "keep one part"
             )
     return told
 
@@ -195,7 +196,7 @@ def picture(findings: Sequence[Finding], path: Path) -> None:
     from matplotlib.figure import Figure
 
     made = rows(findings)
-    figure = Figure(figsize=(11, max(3.0, 1.2 + 0.22 * len(made))), layout="constrained")
+    figure = Figure(figsize=(11, max(3.0, 1.5 + 0.22 * len(made))), layout="constrained")
     counts, lengths = figure.subplots(1, 2, width_ratios=(2, 1))
     names = [f"{row.node}: {row.label}" for row in made]
     left = np.zeros(len(made))
@@ -205,7 +206,7 @@ def picture(findings: Sequence[Finding], path: Path) -> None:
         left += clips
     counts.invert_yaxis()
     counts.set(xlabel="clips", title="who holds what, for what")
-    counts.legend()
+    figure.legend(loc="outside lower left", ncols=len(PARTS), frameon=False)
     counts.tick_params(axis="y", labelsize=7)
     lengths.hist([finding.seconds for finding in findings if not finding.problem], bins=30)
     lengths.set(xlabel="seconds", ylabel="clips", title="lengths")

@@ -1,23 +1,24 @@
 """VEGAS: ``<class>/audios/video_00000.wav``, and beside ``audios/`` what the data set has of pictures and videos.
 
 Y. Zhou, Z. Wang, C. Fang, T. Bui, T. L. Berg, "Visual to Sound: Generating Natural Sound for Videos in the Wild",
-2018. Of a class's folder, only ``audios/`` is needed; ``img/``, ``videos/`` and ``video_info.csv`` are not read.
-``captions.json``, where there is one, says in words what each recording shows.
+2018. Of a class's folder, only ``audios/`` is needed; ``img/`` and ``videos/`` are not read. ``video_info.csv`` tells
+the YouTube video of each recording: its n-th row (YTID, start_second, end_second) is of ``video_<n>``, counted from 0.
 """
 
 from __future__ import annotations
 
-import json
+import csv
+import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from vegas_fl.clips import AUDIO_FILES, Clip, FileClip, recordings
-from vegas_fl.errors import VegasError, some
+from vegas_fl.datasets.captions import captions_of
+from vegas_fl.errors import VegasError
 
 
 class Vegas:
-    """Recordings in ``<class>/audios/``."""
+    """Recordings in ``<class>/audios/``, with their captions and the videos they were cut from where these are told."""
 
     NEEDS = "a folder in VEGAS's layout (<class>/audios/*.wav)"
 
@@ -41,50 +42,37 @@ class Vegas:
         return tuple(self._clips)
 
     def clips(self, label: str) -> list[Clip]:
-        clips, path = self._clips.get(label, []), self._root / label / "captions.json"
-        if not clips or not path.exists():
-            return list(clips)
-        return list(_captioned(clips, read_captions(path), path))
+        clips = self._clips.get(label, [])
+        if not clips:
+            return []
+        captions = captions_of(self._root, label, {clip.path.stem for clip in clips})
+        videos = read_videos(self._root / label / "video_info.csv")
+        return [
+            replace(clip, caption=captions.get(clip.path.stem), source=_video(clip, videos, label)) for clip in clips
+        ]
 
 
-def read_captions(path: Path) -> dict[str, str]:
-    """Captions by recording, named without its ending.
-
-    The file maps a name to its caption (or to a list of captions, of which the first is taken), or lists objects
-    with a ``caption`` and one further text, the name.
+def read_videos(path: Path) -> list[str]:
+    """The YouTube ids of ``video_info.csv``, a row each; none if there is no such file.
 
     Raises
     ------
     VegasError
-        It is neither.
+        It has no column YTID.
     """
-    try:
-        content = json.loads(path.read_text("utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise VegasError(f"{path} cannot be read as JSON ({error}); repair it or take it away") from error
-    pairs = list(content.items()) if isinstance(content, dict) else [_named(entry) for entry in content]
-    captions = {}
-    for name, caption in pairs:
-        text = caption[0] if isinstance(caption, list) and caption else caption
-        if not isinstance(name, str) or not isinstance(text, str) or not text.strip():
+    if not path.exists():
+        return []
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        rows = csv.DictReader(file)
+        if "YTID" not in (rows.fieldnames or ()):
             raise VegasError(
-                f'{path}: {name!r} has the caption {caption!r}; needed is {{"video_00000": "a dog barks"}}'
+                f"{path} has no column YTID; VEGAS's has YTID, start_second and end_second; repair it or take it away"
             )
-        captions[Path(name).stem] = text.strip()
-    return captions
+        return [row["YTID"] or "" for row in rows]
 
 
-def _named(entry: Any) -> tuple[str | None, Any]:
-    """Name and caption of an entry of a list."""
-    names = [value for key, value in entry.items() if key != "caption"] if isinstance(entry, dict) else []
-    texts = [value for value in names if isinstance(value, str)]
-    return (texts[0], entry.get("caption")) if texts else (None, entry)
-
-
-def _captioned(clips: list[FileClip], captions: dict[str, str], path: Path) -> list[FileClip]:
-    if strange := sorted(set(captions) - {clip.path.stem for clip in clips}):
-        raise VegasError(
-            f"{path} has captions for {len(strange)} recordings that are not in {path.parent / 'audios'}: "
-            f"{some(strange)}; restore the recordings or take their captions out"
-        )
-    return [replace(clip, caption=captions.get(clip.path.stem)) for clip in clips]
+def _video(clip: FileClip, videos: list[str], label: str) -> str | None:
+    """The video a recording was cut from, if that is told."""
+    number = re.fullmatch(r"video_(\d+)", clip.path.stem)
+    row = int(number[1]) if number else len(videos)
+    return videos[row] or None if row < len(videos) else None

@@ -11,21 +11,27 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.request import urlopen
 
-from vegas_fl.config import Config, FlowerConfig, parse
+from vegas_fl.config import Config, FlowerConfig
 from vegas_fl.errors import VegasError
+from vegas_fl.places import anchored
+from vegas_fl.tensorfiles import write_atomically
 
 PRIVATE = "private"
 """Name of the connection to the SuperLink of a run of its own."""
 START_TIMEOUT = 60.0
 """Seconds a SuperLink has to start."""
+COMPLETED, ENDED = "finished:completed", "finished"
+"""What the state of a run that completed is, and what that of any run that is over begins with."""
 
 
 def run(config: Config) -> None:
     """Submit ``config``, follow its log, and wait for its end.
+
+    On a SuperLink of one's own choice the run goes on when this process is killed; the same command then follows it.
 
     Raises
     ------
@@ -34,66 +40,72 @@ def run(config: Config) -> None:
     """
     settings = config.engine
     assert isinstance(settings, FlowerConfig)
-    project = project_folder()
+    resolved = anchored(config).model_dump_json()
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vegas-fl-")))
         environment = flower_environment()
-        arguments: list[str] = []
-        connection = settings.connection
-        if connection is None:
-            connection, environment["FLWR_HOME"] = PRIVATE, str(folder)
+        if settings.connection is None:
+            environment["FLWR_HOME"] = str(folder)
             stack.enter_context(private_superlink(folder, environment))
-            arguments = [
-                "--federation-config",
-                f"num-supernodes={len(config.nodes)} client-resources-num-cpus={settings.cpus_per_node} "
-                f"init-args-num-cpus={max(os.cpu_count() or 1, settings.cpus_per_node)}",
-            ]
-        run_config = folder / "run.toml"
-        # A JSON string is a TOML basic string.
-        resolved = json.dumps(anchored(config).model_dump_json())
-        run_config.write_text(f"resolved = {resolved}\n", encoding="utf8")
-        submitted = flwr(
-            [
-                "run",
-                str(project),
-                connection,
-                "--run-config",
-                str(run_config),
-                *arguments,
-                "--format",
-                "json",
-            ],
-            environment,
-        )
-        run_id = str(submitted["run-id"])
+            run_id = submit(resolved, PRIVATE, environment, folder, _simulation(config))
+        else:
+            before = _submitted_before(config, resolved, environment)
+            run_id = before or submit(resolved, settings.connection, environment, folder)
+            note = {"connection": settings.connection, "run-id": run_id, "config": resolved}
+            write_atomically(_note(config), json.dumps(note).encode())
+        connection = settings.connection or PRIVATE
         with contextlib.suppress(KeyboardInterrupt):
-            subprocess.run([_tool("flwr"), "log", run_id, connection, "--stream"], env=environment, check=False)
-        wait_for(run_id, connection, environment)
+            subprocess.run([tool("flwr"), "log", run_id, connection, "--stream"], env=environment, check=False)
+        wait_for(run_id, connection, environment, config.federation.wait)
 
 
-def anchored(config: Config) -> Config:
-    """``config`` with every path absolute: Flower's processes run in folders of their own."""
-    values = config.model_dump(mode="json")
-    places = [
-        (values, "images_output_dir"),
-        (values["evaluation"], "reference"),
-        (values["data"], "root"),
-        (values["generator"], "checkpoint_dir"),
-        (values["adapter"], "checkpoint_dir"),
-        (values["adapter"], "local_checkpoint_dir"),
-        *((values["paths"], key) for key in values["paths"]),
+def submit(resolved: str, connection: str, environment: dict[str, str], folder: Path, more: Sequence[str] = ()) -> str:
+    """Hand the project and the resolved configuration to a SuperLink; the run's id."""
+    run_config = folder / "run.toml"
+    # A JSON string is a TOML basic string.
+    run_config.write_text(f"resolved = {json.dumps(resolved)}\n", encoding="utf8")
+    arguments = ["run", str(project_folder()), connection, "--run-config", str(run_config), *more, "--format", "json"]
+    return str(flwr(arguments, environment)["run-id"])
+
+
+def _simulation(config: Config) -> list[str]:
+    """The sizes of a simulation."""
+    assert isinstance(config.engine, FlowerConfig)
+    cpus = config.engine.cpus_per_node
+    return [
+        "--federation-config",
+        f"num-supernodes={len(config.nodes)} client-resources-num-cpus={cpus} "
+        f"init-args-num-cpus={max(os.cpu_count() or 1, cpus)}",
     ]
-    places += [
-        (section, "model") for section in (values["renderer"], values["encoder"]) if _is_folder(section["model"])
-    ]
-    for section, key in places:
-        if section[key] is not None:
-            section[key] = str(Path(section[key]).expanduser().absolute())
-    return parse(values)
 
 
-def _is_folder(model: str) -> bool:
-    return model != "pack" and Path(model).expanduser().is_dir()
+def _note(config: Config) -> Path:
+    return Path(config.paths.runs) / config.run / "flower.json"
+
+
+def _submitted_before(config: Config, resolved: str, environment: dict[str, str]) -> str | None:
+    """The id under which an earlier command submitted this run, if that is still going on.
+
+    Raises
+    ------
+    VegasError
+        It is, with other settings.
+    """
+    assert isinstance(config.engine, FlowerConfig)
+    try:
+        note = json.loads(_note(config).read_text("utf8"))
+        run_id, connection = note["run-id"], note["connection"]
+        if connection != config.engine.connection or status(run_id, connection, environment)[0].startswith(ENDED):
+            return None
+    except (OSError, ValueError, KeyError, TypeError, VegasError):
+        return None
+    if note["config"] != resolved:
+        raise VegasError(
+            f"run {config.run} is still going on at {connection}, with other settings; stop it (flwr stop {run_id} "
+            f"{connection}), or give this one another name (run=…)"
+        )
+    print(f"run {config.run} is still going on at {connection}: following it", flush=True)
+    return str(run_id)
 
 
 def project_folder() -> Path:
@@ -131,38 +143,30 @@ def private_superlink(folder: Path, environment: dict[str, str]) -> Iterator[Non
         encoding="utf8",
     )
     log = folder / "superlink.log"
+    command = [
+        *(tool("flower-superlink"), "--insecure", "--simulation", "--isolation", "subprocess"),
+        *("--host", "127.0.0.1", "--port", str(port), "--control-api-address", f"127.0.0.1:{control}"),
+        *("--database", str(folder / "state.db"), "--disable-runtime-dependency-installation"),
+    ]
     with open(log, "wb") as output:
-        process = subprocess.Popen(
-            [
-                *(_tool("flower-superlink"), "--insecure", "--simulation", "--isolation", "subprocess"),
-                *(
-                    "--host",
-                    "127.0.0.1",
-                    "--port",
-                    str(port),
-                    "--control-api-address",
-                    f"127.0.0.1:{control}",
-                ),
-                *("--database", str(folder / "state.db"), "--disable-runtime-dependency-installation"),
-            ],
+        guard = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("guard.py")), *command],
             env=environment,
+            stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
         )
+    assert guard.stdin is not None
     try:
         deadline = time.monotonic() + START_TIMEOUT
         while not _healthy(port):
-            if process.poll() is not None or time.monotonic() > deadline:
+            if guard.poll() is not None or time.monotonic() > deadline:
                 raise VegasError(f"The SuperLink did not start:\n{log.read_text('utf8', 'replace')[-2000:]}")
             time.sleep(0.2)
         yield
     finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        guard.stdin.close()
+        guard.wait()
 
 
 def _healthy(port: int) -> bool:
@@ -173,20 +177,42 @@ def _healthy(port: int) -> bool:
         return False
 
 
-def wait_for(run_id: str, connection: str, environment: dict[str, str]) -> None:
-    """Return when the run completed; the log's end alone does not tell."""
+def wait_for(run_id: str, connection: str, environment: dict[str, str], patience: float = 0.0) -> None:
+    """Return when the run completed; the log's end alone does not tell.
+
+    Raises
+    ------
+    VegasError
+        It ended otherwise, or its SuperLink did not answer for ``patience`` seconds.
+    """
+    heard = time.monotonic()
     while True:
-        (row,) = flwr(["list", connection, "--run-id", run_id, "--format", "json"], environment)["runs"]
-        if row["status"] == "finished:completed":
+        try:
+            state, details = status(run_id, connection, environment)
+            heard = time.monotonic()
+        except VegasError as error:
+            if time.monotonic() - heard > patience:
+                raise VegasError(
+                    f"{error}\nThe SuperLink of run {run_id} ({connection}) does not answer. When it does again, "
+                    "start the same command: it goes on from what is done."
+                ) from error
+            state, details = "", ""
+        if state == COMPLETED:
             return
-        if row["status"].startswith("finished"):
-            raise VegasError(row.get("status-details") or f"The run ended as {row['status']}.")
+        if state.startswith(ENDED):
+            raise VegasError(details or f"The run ended as {state}; the same command goes on from what is done.")
         time.sleep(0.5)
+
+
+def status(run_id: str, connection: str, environment: dict[str, str]) -> tuple[str, str]:
+    """Status of a run, and its details."""
+    (row,) = flwr(["list", connection, "--run-id", run_id, "--format", "json"], environment)["runs"]
+    return row["status"], row.get("status-details") or ""
 
 
 def flwr(arguments: list[str], environment: dict[str, str]) -> dict:
     """Output of a flwr command with ``--format json``."""
-    done = subprocess.run([_tool("flwr"), *arguments], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run([tool("flwr"), *arguments], env=environment, capture_output=True, text=True, check=False)
     try:
         answer: dict = json.loads(done.stdout[done.stdout.index("{") :])
     except ValueError:
@@ -197,7 +223,7 @@ def flwr(arguments: list[str], environment: dict[str, str]) -> dict:
     return answer
 
 
-def _tool(name: str) -> str:
+def tool(name: str) -> str:
     """A command installed beside this Python."""
     return str(Path(sys.executable).parent / name)
 

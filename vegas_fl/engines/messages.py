@@ -16,9 +16,11 @@ is a mistake the node understood; one that it did not is a Flower error.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from vegas_fl.tensorfiles import State
@@ -31,17 +33,61 @@ EVALUATE_GENERATOR = "evaluate.generator"
 GENERATE = "query.generate"
 
 
-def pack(values: Mapping[str, Any], states: Mapping[str, State] | None = None) -> RecordDict:
-    """Content of a message: ``values`` as JSON, each of ``states`` as an ArrayRecord."""
-    content = RecordDict({"values": ConfigRecord({"json": json.dumps(values)})})
+def pack(values: Mapping[str, Any], states: Mapping[str, State] | None = None, dtype: str = "float32") -> RecordDict:
+    """Content of a message: ``values`` as JSON, each of ``states`` as an ArrayRecord of one array a
+    kind of number.
+
+    With ``dtype`` float16, floating point tensors travel in half precision, but one with numbers beyond its range
+    (65504) as it is.
+    """
+    layout: dict[str, Any] = {}
+    arrays: dict[str, ArrayRecord] = {}
+    for name, state in (states or {}).items():
+        sent = {key: _half(tensor) if dtype == "float16" else tensor for key, tensor in state.items()}
+        layout[name] = [[key, _kind(tensor), list(tensor.shape)] for key, tensor in sent.items()]
+        arrays[name] = ArrayRecord(_joined(sent))
+    content = RecordDict({"values": ConfigRecord({"json": json.dumps(values), "layout": json.dumps(layout)})})
     if "clips" in values:  # how Flower's own strategies name a reply's weight
         content["metrics"] = MetricRecord({"num-examples": values["clips"]})
-    for name, state in (states or {}).items():
-        content[name] = ArrayRecord(dict(state))
+    content.update(arrays)
     return content
 
 
 def unpack(content: RecordDict) -> tuple[dict[str, Any], dict[str, State]]:
-    """Values and tensors of a message."""
-    values = json.loads(str(content.config_records["values"]["json"]))
-    return values, {name: record.to_torch_state_dict() for name, record in content.array_records.items()}
+    """Values and tensors of a message; half precision is a way to travel alone."""
+    record = content.config_records["values"]
+    values, layout = json.loads(str(record["json"])), json.loads(str(record["layout"]))
+    return values, {
+        name: _parted(content.array_records[name].to_torch_state_dict(), parts) for name, parts in layout.items()
+    }
+
+
+def _joined(state: State) -> State:
+    """The numbers of a state, an array a kind of number: Flower sends each array with a request of its own, which over
+    TLS takes longer than the numbers do."""
+    kinds: dict[str, list[torch.Tensor]] = {}
+    for tensor in state.values():
+        kinds.setdefault(_kind(tensor), []).append(tensor.detach().cpu().reshape(-1))
+    return {kind: torch.cat(parts) for kind, parts in kinds.items()}
+
+
+def _parted(kinds: State, layout: list[tuple[str, str, list[int]]]) -> State:
+    """What :func:`_joined` was given, half precision as float32."""
+    state: State = {}
+    done = dict.fromkeys(kinds, 0)
+    for key, kind, shape in layout:
+        start, done[kind] = done[kind], done[kind] + math.prod(shape)
+        tensor = kinds[kind][start : done[kind]].reshape(shape)
+        state[key] = tensor.float() if tensor.dtype == torch.float16 else tensor.clone()
+    return state
+
+
+def _kind(tensor: torch.Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _half(tensor: torch.Tensor) -> torch.Tensor:
+    if not tensor.is_floating_point():
+        return tensor
+    half = tensor.half()
+    return half if torch.equal(half.isfinite(), tensor.isfinite()) else tensor

@@ -11,7 +11,6 @@ Letters: N clips, S audio tokens of width D, K components.
 from __future__ import annotations
 
 import torch
-from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 
 from vegas_fl.config import GMMConfig
@@ -92,6 +91,8 @@ def fit_gmm(x: Tensor, config: GMMConfig) -> tuple[GMM, dict[str, float]]:
     if len(x) == 1:  # scikit-learn wants two rows
         weights, means, variances, nll = torch.ones(1), rows, torch.full_like(rows, VARIANCE_FLOOR), 0.0
     else:
+        from sklearn.mixture import GaussianMixture  # a second and a half, which few processes need
+
         mixture = GaussianMixture(
             used, covariance_type=config.covariance, reg_covar=VARIANCE_FLOOR, random_state=seed
         ).fit(rows.double().numpy())

@@ -6,15 +6,19 @@ codes that no clip has.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from vegas_fl.config import MLPConfig
 from vegas_fl.generators.base import Sampler
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "leaky_relu": nn.LeakyReLU,
+    "leaky_relu_0.2": functools.partial(nn.LeakyReLU, 0.2),
     "gelu": nn.GELU,
     "silu": nn.SiLU,
     "tanh": nn.Tanh,
@@ -36,14 +40,33 @@ class MLPSampler(Sampler):
         super().__init__(tokens, width)
         pairs = zip(config.widths, config.widths[1:], strict=False)
         self.layers = nn.ModuleList(nn.Linear(inputs, outputs) for inputs, outputs in pairs)
+        self._width = config.widths[0]
         self._activation = ACTIVATIONS[config.activation]()
+
+    @torch.no_grad()
+    def centre(self, count: int = 1000) -> None:
+        """Let ``mean`` be what it says, the mean embedding, of ``count`` samples; what is drawn stays as it was."""
+        last = self._last
+        hidden = self._hidden(count, torch.Generator().manual_seed(0)).mean(0)
+        mean = last(hidden).unflatten(0, (self.tokens, -1)).mean(0)
+        last.bias.sub_(mean.repeat(self.tokens))
+        self.mean.add_(mean)
 
     @torch.no_grad()
     def sample(self, count: int, *, generator: torch.Generator) -> Tensor:
         """``[count, S, D]``: see :meth:`Sampler.sample`."""
-        first = self.layers[0]
-        assert isinstance(first, nn.Linear)
-        x = torch.randn(count, first.in_features, generator=generator)
-        for position, layer in enumerate(self.layers):
-            x = layer(self._activation(x) if position else x)
+        x = self._last(self._hidden(count, generator))
         return self.destandardised(x.unflatten(1, (self.tokens, -1)))
+
+    @property
+    def _last(self) -> nn.Linear:
+        last = self.layers[-1]
+        assert isinstance(last, nn.Linear)
+        return last
+
+    def _hidden(self, count: int, generator: torch.Generator) -> Tensor:
+        """What the last layer is given: ``[count, H]``."""
+        x = torch.randn(count, self._width, generator=generator)
+        for layer in self.layers[:-1]:
+            x = self._activation(layer(x))
+        return x

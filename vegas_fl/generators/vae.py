@@ -21,7 +21,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 
 from vegas_fl.config import VAEConfig
@@ -102,6 +101,8 @@ class LatentPrior(nn.Module):
             weights, means = codes.new_ones(1), codes.mean(0, keepdim=True)
             covariance = (codes - means).T @ (codes - means) / clips
         else:
+            from sklearn.mixture import GaussianMixture  # a second and a half, which few processes need
+
             # "tied": one covariance for all, because a component's few clips cannot carry one each.
             mixture = GaussianMixture(
                 used, covariance_type="tied", reg_covar=1e-3, random_state=int(torch.randint(2**31, ()))

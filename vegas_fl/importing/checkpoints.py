@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,20 +22,77 @@ from vegas_fl.tensorfiles import State
 
 @dataclass(frozen=True)
 class Decoder:
-    """An MLP decoder: widths, the first that of the latent vector; and weights named as
-    :class:`vegas_fl.generators.mlp.MLPSampler` does."""
+    """An MLP decoder, where it was found, and whose it is.
 
+    Attributes
+    ----------
+    origin : str
+        The file, and the part of it.
+    label, owner : str
+        Its class, and the node that trained it.
+    widths : tuple of int
+        The first is that of the latent vector.
+    state : dict
+        Weights named as :class:`vegas_fl.generators.mlp.MLPSampler` does.
+    note : str
+        What was left out, or "".
+    """
+
+    origin: str
+    label: str
+    owner: str
     widths: tuple[int, ...]
     state: State
+    note: str
 
 
-def read(path: Path) -> dict[str, State]:
-    """The states in a file: name ("" for a file of one) → weights. Nothing but weights is ever unpickled.
+def decoders(files: Sequence[Path], label: str | None) -> dict[str, list[Decoder]]:
+    """All decoders in the files, by class; those of one class are of different nodes.
+
+    Parameters
+    ----------
+    files : sequence of Path
+    label : str or None
+        Class of all of them; None: as the names say.
 
     Raises
     ------
     VegasError
-        The file is not there, damaged, or holds more than weights.
+        A file cannot be used, or two are of the same class and node, or those of a class differ in shape.
+    """
+    found: dict[str, list[Decoder]] = {}
+    for path in files:
+        for name, state in read(path).items():
+            origin = f"{path}{f' ({name})' if name else ''}"
+            widths, weights = decoder(state, origin)
+            of = label or label_of(path, name)
+            if of is None:
+                raise VegasError(f"{origin}: the class cannot be told from the name; add --label CLASS")
+            node = re.search(r"node[_-]?(\d+)", path.stem)
+            note = "its upsampler to more tokens is left out" if any("upsampl" in key for key in state) else ""
+            new = Decoder(origin, of, node[1] if node else "0", widths, weights, note)
+            for other in found.setdefault(of, []):
+                if other.owner == new.owner:
+                    raise VegasError(
+                        f"{other.origin} and {origin} are both of class {of} and node {new.owner}; import the later one"
+                    )
+                if other.widths != widths:
+                    raise VegasError(
+                        f"{other.origin} and {origin} are both of class {of}, but their layers differ: "
+                        f"{list(other.widths)} and {list(widths)}; import one, or each into a folder of its own"
+                    )
+            found[of].append(new)
+    return found
+
+
+def read(path: Path) -> dict[str, State]:
+    """The states in a file that have a decoder: name ("" for a file of one) → weights. Nothing but weights is ever
+    unpickled.
+
+    Raises
+    ------
+    VegasError
+        The file is not there, damaged, or holds more than weights, or no decoder.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -53,34 +110,44 @@ def read(path: Path) -> dict[str, State]:
     found = dict(_states(content, ""))
     if not found:
         raise VegasError(f"{path} holds no weights; needed is the state_dict of a generator")
-    return found
+    usable = {name: state for name, state in found.items() if _decoding(state)}
+    if not usable:
+        seen = some(list(next(iter(found.values()))))
+        raise VegasError(
+            f"{path} has no decoder: its weights are {seen}; needed are some named decoder.…, of a VAE over audio "
+            "embeddings (a GAN's generator or an adapter cannot stand in for one)"
+        )
+    return usable
 
 
 def _states(content: Any, name: str) -> Iterator[tuple[str, State]]:
-    """Dictionaries of tensors, however deep; those that only wrap (state_dict, …) have no name."""
+    """Dictionaries of tensors, however deep; those that only wrap (state_dict, …) have no name. Those of optimisers
+    are no weights."""
     if not isinstance(content, Mapping):
         return
     tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
     if tensors:
         yield name, tensors
     for key, value in content.items():
-        wraps = re.search(r"state|model|generator|vae|weights", str(key))
-        yield from _states(value, name if wraps else str(key))
+        if not re.search(r"optim|sched", str(key)):
+            wraps = re.search(r"state|model|generator|vae|weights", str(key))
+            yield from _states(value, name if wraps else str(key))
 
 
-def decoder(state: State, origin: str) -> Decoder:
-    """The decoder among the weights of a VAE.
+def _decoding(state: State) -> State:
+    """The weights of the decoder."""
+    return {name: tensor for name, tensor in state.items() if re.search(r"(^|\.)\w*dec", name)}
+
+
+def decoder(state: State, origin: str) -> tuple[tuple[int, ...], State]:
+    """Widths and weights of the decoder of a VAE.
 
     Raises
     ------
     VegasError
-        There is none, or it is no plain MLP; what it has instead is told.
+        It is no plain MLP, or draws under a condition; what it has instead is told.
     """
-    parts = {name: tensor for name, tensor in state.items() if re.search(r"(^|\.)\w*dec", name)}
-    if not parts:
-        raise VegasError(
-            f"{origin} has no decoder: its weights are {some(list(state))}; needed are some named decoder.…"
-        )
+    parts = _decoding(state)
     if norms := [name for name in parts if name.endswith("running_mean")]:
         raise VegasError(f"{origin} has batch norms ({some(norms)}); where they stand cannot be told from weights")
     layers = [name.removesuffix(".weight") for name, t in parts.items() if name.endswith(".weight") and t.ndim == 2]
@@ -97,17 +164,34 @@ def decoder(state: State, origin: str) -> Decoder:
             raise VegasError(
                 f"{origin}: {layer} takes {after[1]} values, the layer before gives {before[0]}; no plain chain"
             )
+    latent = _latent(state)
+    if latent not in (None, shapes[0][1]):
+        raise VegasError(
+            f"{origin} draws under a condition: its decoder takes {shapes[0][1]} values, its latent has {latent}; the "
+            "condition (embeddings of pictures or texts) is not in the file; train it again with stages=[generators]"
+        )
     renamed = {
         f"layers.{i}.{kind}": parts[f"{layer}.{kind}"].float()
         for i, layer in enumerate(layers)
         for kind in ("weight", "bias")
     }
-    return Decoder((int(shapes[0][1]), *(int(shape[0]) for shape in shapes)), renamed)
+    return (int(shapes[0][1]), *(int(shape[0]) for shape in shapes)), renamed
+
+
+def _latent(state: State) -> int | None:
+    """Width of the latent vector, as the encoder tells it: by a layer for its mean, or by a last one for mean and
+    log-variance; None without an encoder."""
+    layers = {name: t for name, t in state.items() if name.endswith(".weight") and t.ndim == 2}
+    for name, tensor in layers.items():
+        if re.search(r"(^|[._])(mu|mean)[._]", name):
+            return int(tensor.shape[0])
+    encoding = [t for name, t in layers.items() if re.search(r"(^|\.)\w*enc", name)]
+    return int(encoding[-1].shape[0]) // 2 if encoding else None
 
 
 def label_of(path: Path, name: str) -> str | None:
-    """The class a file or a state is of: "dog" of vae_perclass_round_10_dog.pth."""
+    """The class a file or a state is of: "dog" of vae_perclass_round_10_dog.pth and vae_node0_class_dog_round_10.pt."""
     if name:
         return name
-    found = re.fullmatch(r".*_round_\d+_(.+)", path.stem)
+    found = re.fullmatch(r".*_class_(.+?)(_round_\d+)?", path.stem) or re.fullmatch(r".*_round_\d+_(.+)", path.stem)
     return found[1] if found else None

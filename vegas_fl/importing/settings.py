@@ -4,56 +4,31 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from vegas_fl.classes import VEGAS
-from vegas_fl.importing.keys import KEYS, NODE_KEYS
-
-DATASETS = {"vegas": "vegas", "esc50": "esc50", "vggsound": "vggsound"}
-"""Its names of data sets, in lower case without punctuation, and ours."""
+from vegas_fl.importing.keys import KEYS, NODE_KEYS, PLAIN
+from vegas_fl.importing.nodes import folds, nodes_of
+from vegas_fl.importing.outcome import Import
 
 SIZES = {
     "flux": {"encoder": "ast", "adapter": "attention", "renderer": "flux_schnell"},
     "tiny": {"encoder": "yamnet", "adapter": "tiny", "renderer": "tiny"},
 }
-DEFAULT_SAMPLES = 200
+
+NODES = ("nodes", "nodes_tasks")
+ALIASES = {"adapter_aggregation_method": "adapter_aggregation_mode", "num_samples": "num_samples_per_class"}
+"""Older names of keys."""
+
+DRAWS = {"nodes": "nodes", "server": "global"}
+"""Who draws, and its word for them."""
+
+DECAYS = ("clip_adapter_weight_decay", "t5_adapter_weight_decay", "adapters_weight_decay")
+SEED = 42
 
 Size = Literal["flux", "tiny"]
 TextFlags = Literal["guide", "code"]
-
-
-@dataclass
-class Import:
-    """The outcome.
-
-    Attributes
-    ----------
-    groups : dict
-        Choices of groups: data, aggregation, …
-    values : dict
-        Nested values of an experiment.
-    taken, notes, unsupported, suspicious : list of str
-        Sentences: what was taken over, what need not be said any more, what cannot be had, and what was
-        (or looks) wrong in the file.
-    """
-
-    groups: dict[str, str] = field(default_factory=dict)
-    values: dict[str, Any] = field(default_factory=dict)
-    taken: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    unsupported: list[str] = field(default_factory=list)
-    suspicious: list[str] = field(default_factory=list)
-
-    def put(self, key: str, value: Any, because: str) -> None:
-        """Set ``a.b`` to ``value``, as ``because`` (its key there) said."""
-        *path, last = key.split(".")
-        place = self.values
-        for part in path:
-            place = place.setdefault(part, {})
-        place[last] = value
-        self.taken.append(f"{because} → {key}: {value}")
 
 
 def translate(
@@ -89,7 +64,7 @@ def translate(
     _stages(flat, new)
     _aggregation(flat, new)
     _conditioning(flat, new, text_flags)
-    _nodes(flat, nodes, new, {"vegas": sorted(VEGAS), "esc50": sorted(esc50_classes)})
+    nodes_of(flat, nodes, new, {"vegas": sorted(VEGAS), "esc50": sorted(esc50_classes)})
     _checkpoints(flat, run, new)
     if "num_clients" in flat and flat["num_clients"] != len(nodes):
         new.suspicious.append(f"num_clients is {flat['num_clients']}, but nodes has {len(nodes)}: {len(nodes)} it is")
@@ -101,17 +76,23 @@ def _flattened(old: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[s
     flat: dict[str, Any] = {}
     nodes: dict[str, dict[str, Any]] = {}
     for key, value in old.items():
-        if key == "nodes" and isinstance(value, dict):
-            nodes = {str(node): dict(entry) for node, entry in value.items()}
-        elif key == "nodes" and isinstance(value, list):
-            nodes = {str(node): dict(entry) for node, entry in enumerate(value)}
+        if key in NODES and isinstance(value, dict):
+            nodes = {str(node): _renamed(entry) for node, entry in value.items()}
+        elif key in NODES and isinstance(value, list):
+            nodes = {str(node): _renamed(entry) for node, entry in enumerate(value)}
         elif isinstance(value, dict):
             inner, more = _flattened(value)
+            if key == "dataset" and "name" in inner:  # a section of that name: its data set is its "name"
+                inner["dataset"] = inner.pop("name")
             flat |= inner
             nodes |= more
         else:
-            flat[key] = value
+            flat[ALIASES.get(key, key)] = value
     return flat, nodes
+
+
+def _renamed(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {ALIASES.get(key, key): value for key, value in entry.items()}
 
 
 def _sort(entry: Mapping[str, Any], known: Mapping[str, Any], prefix: str, new: Import) -> None:
@@ -128,29 +109,42 @@ def _sort(entry: Mapping[str, Any], known: Mapping[str, Any], prefix: str, new: 
             new.notes.append(f"{prefix}{key}: {what.text}")
 
 
-PLAIN: dict[str, tuple[str, Callable[[Any], Any]]] = {
-    "global_rounds": ("rounds", int),
-    "local_epochs": ("adapter.local_epochs", int),
-    "eval_gap": ("evaluation.every", int),
-    "seed": ("seed", int),
-    "device": ("device", str),
-    "batch_size": ("adapter.batch_size", int),
-    "train_ratio": ("data.train_ratio", float),
-    "val_ratio": ("data.val_ratio", float),
-    "test_ratio": ("data.test_ratio", float),
-    "node_split_seed": ("data.split_seed", int),
-    "images_output_dir": ("images_output_dir", str),
-    "generator_checkpoint_dir": ("generator.checkpoint_dir", str),
-    "generator_training_epochs": ("generator.epochs", int),
-    "generate_low_memomy_footprint": ("renderer.low_memory", bool),
-}
-"""Keys that only change their name."""
-
-
 def _plain(flat: Mapping[str, Any], new: Import, size: Size) -> None:
     for key, (ours, convert) in PLAIN.items():
         if key in flat:
             new.put(ours, convert(flat[key]), key)
+    if "seed" in flat and int(flat["seed"]) < 0:
+        new.notes.append(f"seed={flat['seed']}: it was a new one each time; here it stays {SEED} unless changed")
+    elif "seed" in flat:
+        new.put("seed", int(flat["seed"]), "seed")
+    _adapters(flat, new)
+    _generators(flat, new, size)
+    if flat.get("use_folds") is not None:
+        new.notes.append(f"use_folds={flat['use_folds']}: data.train_folds and data.test_folds say it by being there")
+    for key, chosen in folds(flat, new).items():
+        new.put(f"data.{key}", chosen, key)
+
+
+def _adapters(flat: Mapping[str, Any], new: Import) -> None:
+    """Learning rates and weight decays."""
+    if "adapters_learning_rate" in flat:
+        for branch in ("clip", "t5"):
+            if f"{branch}_adapter_learning_rate" not in flat:
+                new.put(
+                    f"adapter.{branch}_learning_rate", float(flat["adapters_learning_rate"]), "adapters_learning_rate"
+                )
+            else:
+                new.notes.append(f"adapters_learning_rate: {branch}_adapter_learning_rate comes before it")
+    decays = {key: float(flat[key]) for key in DECAYS if key in flat}
+    if len(set(decays.values())) == 1:
+        new.put("adapter.weight_decay", next(iter(decays.values())), ", ".join(decays))
+    elif decays:
+        said = ", ".join(f"{key}={value:g}" for key, value in decays.items())
+        new.unsupported.append(f"{said}: both branches have one weight decay; set adapter.weight_decay")
+
+
+def _generators(flat: Mapping[str, Any], new: Import, size: Size) -> None:
+    """Kind, granularity and number of tokens."""
     if "generator_sequence_length" in flat:
         tokens = int(flat["generator_sequence_length"])
         if size == "tiny":
@@ -169,36 +163,51 @@ def _plain(flat: Mapping[str, Any], new: Import, size: Size) -> None:
         new.unsupported.append(
             f"generator_granularity={flat['generator_granularity']}: a generator is trained for each class"
         )
-    if flat.get("use_folds") is not None:
-        new.notes.append(f"use_folds={flat['use_folds']}: data.train_folds and data.test_folds say it by being there")
-    for key, folds in _folds(flat).items():
-        new.put(f"data.{key}", folds, key)
-
-
-def _folds(entry: Mapping[str, Any]) -> dict[str, list[int]]:
-    keys = ("train_folds", "test_folds") if entry.get("use_folds", True) else ()
-    return {key: [int(fold) for fold in entry[key]] for key in keys if key in entry}
+    if "generator_type" in flat and str(flat["generator_type"]).lower() != "vae":
+        new.unsupported.append(f"generator_type={flat['generator_type']}: a VAE is trained for each class")
+    elif "generator_type" in flat:
+        new.taken.append("generator_type → generator=vae")
 
 
 def _stages(flat: Mapping[str, Any], new: Import) -> None:
-    trains_generators = bool(flat.get("generator_training_mode", False))
+    trains_generators = bool(flat.get("generator_training_mode") or flat.get("generator_only_mode"))
     adapters = bool(flat.get("global_model_train", True)) and not trains_generators
-    images = bool(flat.get("generate_nodes_images_frequency") or flat.get("generate_global_images_frequency"))
+    every = {where: int(flat.get(f"generate_{key}_images_frequency") or 0) for where, key in DRAWS.items()}
+    images = any(every.values())
     chosen = [("generators", trains_generators), ("adapters", adapters), ("images", images and not trains_generators)]
     stages = [name for name, wanted in chosen if wanted]
     if not stages:
         stages = ["adapters"]
         new.suspicious.append("it trains nothing and draws nothing: taken for a training of adapters")
-    keys = [key for key in KEYS if key in flat and KEYS[key].to == "stages"]
+    keys = [key for key in KEYS if key in flat and KEYS[key].to.startswith("stages")]
     new.put("stages", stages, ", ".join(keys) or "(nothing said)")
-    for key in ("generate_nodes_images_frequency", "generate_global_images_frequency"):
-        if images and flat.get(key, 0) > 1:
-            new.notes.append(
-                f"{key}={flat[key]}: pictures are drawn once, after the last round; images.round chooses one"
-            )
-    if images:
-        which = "global" if flat.get("generate_global_images_frequency") or not _alone(flat) else "local"
-        new.put("images.adapters", which, "generate_global_images_frequency")
+    if "images" in stages:
+        _images(flat, every, adapters, new)
+    elif images:
+        new.suspicious.append("pictures are asked for, but generators are being trained: they come in a later step")
+    if flat.get("generate_embeddings_only"):
+        new.put("images.output", "embeddings", "generate_embeddings_only")
+    elif "generate_embeddings_only" in flat:
+        new.notes.append("generate_embeddings_only: pictures are drawn, as it says")
+
+
+def _images(flat: Mapping[str, Any], every: Mapping[str, int], trains: bool, new: Import) -> None:
+    """Who draws, with whose adapters, after which rounds."""
+    because = ", ".join(f"generate_{DRAWS[where]}_images_frequency" for where in every if every[where])
+    where = "both" if all(every.values()) else next(where for where in every if every[where])
+    if _alone(flat) and where != "nodes":
+        new.suspicious.append(
+            "generate_global_images_frequency: without an aggregation the server has no adapter to draw with; "
+            "the nodes draw, each with its own"
+        )
+        where = "nodes"
+    new.put("images.where", where, because)
+    new.put("images.adapters", "local" if _alone(flat) else "global", because)
+    rounds = {frequency for frequency in every.values() if frequency}
+    if len(rounds) > 1:
+        new.unsupported.append(f"{because} differ: nodes and server draw after the same rounds; set images.every")
+    elif trains and rounds and max(rounds) < int(flat.get("global_rounds", 1)):
+        new.put("images.every", max(rounds), because)
 
 
 def _alone(flat: Mapping[str, Any]) -> bool:
@@ -230,8 +239,9 @@ def _aggregation(flat: Mapping[str, Any], new: Import) -> None:
         ("kd_training_epochs", "epochs"),
         ("kd_learning_rate", "learning_rate"),
         ("kd_samples_per_class", "samples_per_class"),
+        ("global_model_train_epochs", "epochs"),
     ):
-        if key in flat and choice in ("kd", "replay"):
+        if key in flat and choice in (("replay",) if key.startswith("global") else ("kd", "replay")):
             new.put(f"aggregation.{ours}", flat[key], key)
         elif key in flat:
             new.notes.append(f"{key}: of no use with aggregation={choice}")
@@ -251,117 +261,6 @@ def _conditioning(flat: Mapping[str, Any], new: Import, meaning: TextFlags) -> N
             f"generate_from_…_text_embeddings are read as its {meaning} does; its {other} means something else: "
             f"--text-flags {other}"
         )
-
-
-def _nodes(
-    flat: Mapping[str, Any],
-    nodes: Mapping[str, Mapping[str, Any]],
-    new: Import,
-    classes: Mapping[str, list[str]],
-) -> None:
-    named = {node: _dataset(entry.get("dataset", flat.get("dataset")), new) for node, entry in nodes.items()}
-    most = max(dict.fromkeys(named.values()), key=list(named.values()).count, default="vegas")
-    new.groups["data"] = most
-    new.taken.append(f"dataset → data={most}; add data.root=FOLDER")
-    if not nodes:
-        new.suspicious.append(
-            'there are no nodes; add them: nodes: {"0": {selected_classes: [dog], samples_per_node: 200}}'
-        )
-    # Its nodes' own settings of the split become the data group's, if all agree.
-    for key in ("node_split_seed", "train_ratio", "val_ratio", "test_ratio"):
-        said = {entry[key] for entry in nodes.values() if key in entry}
-        if len(said) == 1:
-            new.put(PLAIN[key][0], PLAIN[key][1](said.pop()), f"nodes.*.{key}")
-        elif said:
-            new.suspicious.append(
-                f"nodes.*.{key} differ ({', '.join(map(str, sorted(said)))}): one is needed; set {PLAIN[key][0]}"
-            )
-    entries: dict[str, Any] = {}
-    for position, (node, entry) in enumerate(nodes.items()):
-        if node != str(position):
-            new.suspicious.append(f"node {node!r} is number {position}: nodes are numbered 0, 1, … here")
-        selected = _selected(node, entry, flat, classes.get(named[node], []), new)
-        made: dict[str, Any] = {"selected_classes": selected}
-        made["samples_per_node"] = _samples(node, entry, flat, len(selected), new)
-        entries[str(position)] = made
-        changes: dict[str, Any] = {"name": named[node], "root": None} if named[node] != most else {}
-        changes |= _folds(entry)
-        if changes:
-            made["dataset"] = changes
-            new.taken.append(f"nodes.{node}.dataset → {changes}" + ("; add its root" if "root" in changes else ""))
-    new.values["nodes"] = entries
-    _overlaps(nodes, entries, named, new)
-
-
-def _dataset(name: Any, new: Import) -> str:
-    if name is None:
-        return "vegas"
-    plain = re.sub(r"[^a-z0-9]", "", str(name).lower())
-    if plain not in DATASETS:
-        told = f"data set {name!r} is none of VEGAS, ESC50, VGGSound: taken for a folder per class (data=folder)"
-        if told not in new.suspicious:
-            new.suspicious.append(told)
-    return DATASETS.get(plain, "folder")
-
-
-def _selected(node: str, entry: Mapping[str, Any], flat: Mapping[str, Any], known: list[str], new: Import) -> list[str]:
-    selected = entry.get("selected_classes", flat.get("selected_classes"))
-    excluded = entry.get("excluded_classes") or flat.get("excluded_classes") or []
-    if not selected:
-        chosen = [name for name in known if name not in excluded]
-        new.notes.append(f"nodes.{node} names no classes: all {len(chosen)} that are left are written out")
-        return chosen or ["???"]
-    selected = [str(name) for name in ([selected] if isinstance(selected, str) else selected)]
-    for name in selected:
-        if known and name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]}? " if close else ""
-            new.suspicious.append(
-                f"nodes.{node}.selected_classes: there is no {name!r}; {hint}(there, it meant all classes)"
-            )
-    return [name for name in selected if name not in excluded]
-
-
-def _samples(node: str, entry: Mapping[str, Any], flat: Mapping[str, Any], classes: int, new: Import) -> int:
-    for source, prefix in ((entry, f"nodes.{node}."), (flat, "")):
-        if "samples_per_node" in source:
-            return int(source["samples_per_node"])
-        if "num_samples_per_class" in source:
-            new.taken.append(f"{prefix}num_samples_per_class for {classes} classes → nodes.{node}.samples_per_node")
-            return int(source["num_samples_per_class"]) * classes
-    new.notes.append(f"nodes.{node}.samples_per_node is not said: {DEFAULT_SAMPLES}")
-    return DEFAULT_SAMPLES
-
-
-def _overlaps(
-    nodes: Mapping[str, Mapping[str, Any]], entries: Mapping[str, Any], named: Mapping[str, str], new: Import
-) -> None:
-    """Classes that several nodes hold, without its saying how they share them; or shares that nobody holds."""
-    for (node, old), made in zip(nodes.items(), entries.values(), strict=True):
-        for label in made["selected_classes"]:
-            owners = [
-                other
-                for other, theirs in zip(nodes, entries.values(), strict=True)
-                if label in theirs["selected_classes"] and named[other] == named[node]
-            ]
-            told = int(old.get("num_nodes", len(owners)))
-            if told != len(owners):
-                new.suspicious.append(
-                    f"nodes.{node}.num_nodes is {told}, but {len(owners)} nodes hold {label}: they share all of it here"
-                )
-            if (
-                len(owners) > 1
-                and owners[0] == node
-                and not any("num_nodes" in nodes[o] or "node_split_id" in nodes[o] for o in owners)
-            ):
-                new.suspicious.append(
-                    f"nodes {', '.join(owners)} all hold all of {label} there: here they share its clips"
-                )
-            splits = [nodes[o].get("node_split_id") for o in owners if "node_split_id" in nodes[o]]
-            if owners[0] == node and len(set(splits)) < len(splits):
-                new.suspicious.append(
-                    f"nodes {', '.join(owners)} have the same share of {label} (node_split_id): overlapping"
-                )
 
 
 def _checkpoints(flat: Mapping[str, Any], run: str, new: Import) -> None:

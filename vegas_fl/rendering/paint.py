@@ -11,13 +11,13 @@ from typing import Any
 import torch
 
 from vegas_fl import devices, encoders
-from vegas_fl.checkpoints import SavedAdapter, adapter_from, load_adapter
+from vegas_fl.checkpoints import SavedAdapter, adapter_from, load_newest
 from vegas_fl.classes import WORDS, prompt, words
 from vegas_fl.clips import FileClip
 from vegas_fl.config import Config
 from vegas_fl.embeddings import embed
 from vegas_fl.errors import VegasError
-from vegas_fl.preflight import adapter_files
+from vegas_fl.preflight import adapter_rounds
 from vegas_fl.rendering import flux
 from vegas_fl.rendering.folder import Picture, PictureFolder
 from vegas_fl.rendering.jobs import AdapterFeed, recorded
@@ -66,7 +66,7 @@ def paint(sounds: Sequence[Path], config: Config, output: Path) -> list[Painted]
         raise VegasError(
             f"two recordings are called {twice[0]}, and their pictures would be too; paint them one by one"
         )
-    saved = load_adapter(adapter_files(config))
+    _, saved = load_newest(adapter_rounds(config))
     _check_spaces(config, saved)
     device = devices.resolve_device(config.device)
     cache = Path(config.paths.cache).expanduser()

@@ -27,6 +27,7 @@ NEEDED: dict[str, dict[str, type | tuple[type, ...]]] = {
     "evaluation": {"round": int, "adapter": str, "branch": str, "accuracy": (int, float)},
     "generator quality": {"label": str},
     "judge": {"accuracy": (int, float)},
+    "resumed": {"kept": int},
     "traffic": {"message": str, "down": (int, float), "up": (int, float), "seconds": (int, float)},
 }
 """Entries without which a line is of no use."""
@@ -34,7 +35,7 @@ NEEDED: dict[str, dict[str, type | tuple[type, ...]]] = {
 
 @dataclass
 class Attempt:
-    """What one command added to the run: from a ``start`` line to the next."""
+    """What one command added to the run, interrupted and resumed or not: from a ``start`` line to the next."""
 
     number: int
     lines: list[Line] = field(default_factory=list)
@@ -166,7 +167,7 @@ def read(folder: Path) -> Run:
     notes: list[str] = []
     config = _yaml(folder / "config.yaml", notes)
     attempts: list[Attempt] = []
-    for line in _lines(folder / "metrics.jsonl", notes):
+    for line in _valid(_lines(folder / "metrics.jsonl", notes)):
         if line["stage"] == "start" or not attempts:
             attempts.append(Attempt(len(attempts) + 1))
         attempts[-1].lines.append(line)
@@ -217,7 +218,18 @@ def recalls(line: Line | None) -> list[float | None]:
     return [row[k] / sum(row) if sum(row) else None for k, row in enumerate(counts)]
 
 
-def _lines(path: Path, notes: list[str]) -> Iterator[Line]:
+def _valid(lines: Iterator[tuple[int, Line]]) -> list[Line]:
+    """Without what was done again after an interruption; which replies were dropped stays."""
+    kept: list[tuple[int, Line]] = []
+    for number, line in lines:
+        if line["stage"] == "resumed":
+            kept = [(n, old) for n, old in kept if n <= line["kept"] or old["stage"] == "dropped"]
+        kept.append((number, line))
+    return [line for _, line in kept]
+
+
+def _lines(path: Path, notes: list[str]) -> Iterator[tuple[int, Line]]:
+    """The lines that can be used, with their numbers from 1."""
     try:
         text = path.read_text("utf8", errors="replace")
     except OSError as error:
@@ -237,7 +249,7 @@ def _lines(path: Path, notes: list[str]) -> Iterator[Line]:
                 f"Line {number} of metrics.jsonl ({line['stage']}) lacks {', '.join(lacking)}; it is left out."
             )
             continue
-        yield line
+        yield number, line
 
 
 def _is(value: Any, kind: type | tuple[type, ...]) -> bool:

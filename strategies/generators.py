@@ -8,9 +8,11 @@ from pathlib import Path
 
 from strategies.federation import Federation, Reply
 from strategies.record import Record
+from strategies.replies import absurd, odd_counts
 from vegas_fl.checkpoints import (
     GENERATOR_FILES,
     Spaces,
+    find_generators,
     sampler_header,
     save_class_generator,
     set_aside,
@@ -29,22 +31,29 @@ def train_generators(federation: Federation, record: Record, spaces: Spaces) -> 
     like = build_sampler(spaces.audio_tokens, spaces.audio_width, config.generator).state_dict()
 
     def problem(node: str, reply: Reply) -> str | None:
+        if problem := odd_counts(reply.values, federation.described(node), config.nodes[node]):
+            return problem
         owned = reply.values["samples"]
-        if strange := set(owned) - set(config.nodes[node].selected_classes):
-            return f"it answered for classes it does not own: {', '.join(sorted(strange))}"
         if set(reply.states) != {f"generator.{label}" for label in owned}:
             return f"it sent {', '.join(sorted(reply.states)) or 'nothing'} for its classes {', '.join(owned)}"
         for name, state in reply.states.items():
-            if reason := misfit(state, like):
+            if reason := misfit(state, like) or absurd(state, like, config.federation.max_norm):
                 return f"its {name} cannot be used: {reason}"
         return None
 
-    content = federation.content(spaces=asdict(spaces))
-    contents = dict.fromkeys(federation.nodes.values(), content)
+    first = record.begin("generators")
+    federation.muster()
+    contents = dict.fromkeys(federation.nodes.values(), federation.content(spaces=asdict(spaces), first=first))
     replies = federation.ask(TRAIN_GENERATOR, contents, "generators", problem)
-    if moved := set_aside(folder, GENERATOR_FILES):
+    trained = {label for reply in replies.values() for label in reply.values["samples"]}
+    found = find_generators(folder)
+    if kept := sorted(label for label in config.classes if label not in trained and label in found):
+        log.warning("no owner of %s answered: the generators of an earlier training are kept", ", ".join(kept))
+    moved = set_aside(folder, GENERATOR_FILES, keep=[found[label] for label in kept]) if first else []
+    if moved:
         log.info("generators of an earlier training were moved to %s: %s", folder / "previous", ", ".join(moved))
     header = sampler_header(spaces, config.generator)
+    files = [found[label] for label in kept]
     for label in config.classes:
         owners = {node: reply for node, reply in replies.items() if label in reply.values["samples"]}
         if not owners:
@@ -52,6 +61,7 @@ def train_generators(federation: Federation, record: Record, spaces: Spaces) -> 
         states = {node: reply.states[f"generator.{label}"] for node, reply in owners.items()}
         samples = {node: reply.values["samples"][label] for node, reply in owners.items()}
         path = save_class_generator(folder, 1, label, states, samples, header)
+        files.append(path)
         log.info("generator of %s: %s", label, path)
         for node, reply in owners.items():
             record.add(
@@ -61,3 +71,4 @@ def train_generators(federation: Federation, record: Record, spaces: Spaces) -> 
                 clips=samples[node],
                 training=reply.values["metrics"][label],
             )
+    record.done("generators", files)

@@ -1,0 +1,143 @@
+"""What a node lets the server have it read and write.
+
+A SuperNode that was started with any of the keys of :class:`Roots` in its ``--node-config`` is confined: it reads
+recordings below ``data-root`` alone, opens none but its own ``models`` and the pack, and writes below ``output-dir``
+(``generators-dir`` and ``cache-dir`` where they are given) alone, whatever paths the server names. Runs and
+generators of different names get folders of their own there.
+
+A node without these keys (in process, in a simulation, or alone on a machine with its server) takes the server's paths.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vegas_fl.config import Config
+from vegas_fl.errors import VegasError
+
+KEYS = ("data-root", "output-dir", "generators-dir", "cache-dir", "models")
+
+
+@dataclass(frozen=True)
+class Roots:
+    """The folders and models of one node's own settings.
+
+    Attributes
+    ----------
+    node : str
+    data : Path or None
+        Folder of its recordings, in the layout of the run's data set; None: it has none but synthetic ones.
+    output : Path or None
+        Folder of all that it writes; None: it writes nothing.
+    generators, cache : Path or None
+        Elsewhere than in ``output``.
+    models : dict
+        Name that a server may give (a hub id or a folder) → where it is here: a folder, or the name itself.
+    """
+
+    node: str
+    data: Path | None = None
+    output: Path | None = None
+    generators: Path | None = None
+    cache: Path | None = None
+    models: Mapping[str, str] | None = None
+
+    @classmethod
+    def of(cls, node: str, settings: Mapping[str, Any]) -> Roots | None:
+        """The roots in a ``--node-config``; None if it has none."""
+        if not any(key in settings for key in KEYS):
+            return None
+        data, output, generators, cache = (
+            Path(str(settings[key])).expanduser().absolute() if settings.get(key) else None for key in KEYS[:4]
+        )
+        listed = [entry.strip() for entry in str(settings.get("models", "")).split(",") if entry.strip()]
+        pairs = (entry.partition("=") for entry in listed)
+        return cls(node, data, output, generators, cache, {name: place or name for name, _, place in pairs})
+
+    def confine(self, config: Config) -> Config:
+        """``config`` with this node's folders and models in the place of the server's.
+
+        Raises
+        ------
+        VegasError
+            The server names a model this node does not open, or there is nowhere to write.
+        """
+        if self.output is None:
+            raise VegasError(
+                f"node {self.node} writes to folders of its own alone, and has none; start it with an output-dir"
+            )
+        generators = self.generators or self.output / "checkpoints" / "generators"
+        if self.data is not None:
+            config = config.with_root(self.node, str(self.data))
+        paths = {"checkpoints": self.output / "checkpoints", "runs": self.output / "runs", "cache": self._cache}
+        sections: dict[str, dict[str, Any]] = {
+            "generator": {"checkpoint_dir": str(generators / config.series)},
+            "paths": {key: str(path) for key, path in paths.items()},
+            "encoder": {"model": self._model("encoder.model", config.encoder.model)},
+            "renderer": {"model": self._model("renderer.model", config.renderer.model)},
+        }
+        if config.renderer.judge:
+            sections["renderer"]["judge"] = self._model("renderer.judge", config.renderer.judge)
+        for section in ("encoder", "renderer"):
+            revision = getattr(config, section).revision
+            if revision and ".." in revision:
+                raise VegasError(f"node {self.node}: {section}.revision={revision} from the server is no revision")
+        changed = {name: getattr(config, name).model_copy(update=values) for name, values in sections.items()}
+        return config.model_copy(
+            update={**changed, "images_output_dir": str(self.output / "output_images" / config.run)}
+        )
+
+    def check_recordings(self, config: Config) -> None:
+        """Raise :class:`VegasError` unless the node's data set is its own, and no link leads out of it."""
+        data = config.data_of(self.node)
+        if data.name == "toy":
+            return
+        if self.data is None:
+            raise VegasError(
+                f"node {self.node} has no data-root, so it reads no recordings (data={data.name}, "
+                f"data.root={data.root} from the server); start it with a data-root"
+            )
+        _refuse_links(self.data, self.node, "data-root")
+
+    def check_writable(self, folder: Path) -> None:
+        """Raise :class:`VegasError` if something in ``folder``, or it itself, leads out of the node's folders."""
+        assert self.output is not None
+        root = next((r for r in (self.generators, self.cache) if r and folder.is_relative_to(r)), self.output)
+        if not folder.resolve().is_relative_to(root.resolve()):
+            raise VegasError(
+                f"node {self.node}: {folder} leads out of {root}; a node writes nothing outside its folders"
+            )
+        _refuse_links(folder, self.node, str(root))
+
+    @property
+    def _cache(self) -> Path:
+        assert self.output is not None
+        return self.cache or self.output / "cache"
+
+    def _model(self, key: str, name: str) -> str:
+        """Where a model that the server names is on this node."""
+        models = self.models or {}
+        if name == "pack" or name in models:
+            return models.get(name, name)
+        allowed = ", ".join(["pack", *models])
+        raise VegasError(
+            f"node {self.node} does not open {key}={name}, which the server names: its models are {allowed}; "
+            "add it to the node's models, or choose one of them"
+        )
+
+
+def _refuse_links(folder: Path, node: str, root: str) -> None:
+    """Raise :class:`VegasError` if a symbolic link below ``folder`` leads out of it."""
+    real = folder.resolve()
+    for place, folders, files in os.walk(real):
+        for name in (*folders, *files):
+            path = Path(place, name)
+            if path.is_symlink() and not path.resolve().is_relative_to(real):
+                raise VegasError(
+                    f"node {node}: {path} is a link to {path.resolve()}, outside {root}={folder}; put what is there "
+                    "in its place, or take the link away"
+                )

@@ -1,0 +1,256 @@
+"""The sections of a configuration: types and bounds of their keys, which ``conf/`` documents."""
+
+from __future__ import annotations
+
+import re
+import typing
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    create_model,
+    model_serializer,
+)
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+CLASS_NAME = re.compile(r"\w[\w .,'-]*")
+"""What a class may be called: its name is part of file names."""
+
+PARTS = ("train", "val", "test")
+"""What clips are for."""
+
+
+class Section(BaseModel):
+    """A group of keys: unknown keys are mistakes, values never change after validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class DataConfig(Section):
+    name: Literal["toy", "esc50", "folder", "vegas", "vggsound"]
+    root: str | None
+    max_seconds: PositiveFloat
+    clips_per_class: PositiveInt
+    train_ratio: Fraction
+    val_ratio: Fraction
+    test_ratio: Fraction
+    partition: Literal["even", "dirichlet", "pathological", "none"]
+    dirichlet_alpha: PositiveFloat
+    classes_per_node: PositiveInt
+    train_folds: tuple[int, ...] | None
+    val_folds: tuple[int, ...] | None
+    test_folds: tuple[int, ...] | None
+    split_seed: int
+
+    @property
+    def folds(self) -> dict[str, tuple[int, ...]]:
+        """The folds of each part."""
+        return {part: getattr(self, f"{part}_folds") or () for part in PARTS}
+
+    @property
+    def by_folds(self) -> bool:
+        """Whether folds, and not ratios, say what clips are for."""
+        return bool(self.train_folds or self.test_folds)
+
+
+class Changes(Section):
+    """Some keys of another section; only those that were set are there when it is written down."""
+
+    @model_serializer(mode="wrap")
+    def _what_was_set(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in write(self).items() if key in self.model_fields_set}
+
+
+if TYPE_CHECKING:
+    DatasetConfig = DataConfig
+else:
+    _kinds = typing.get_type_hints(DataConfig, include_extras=True)
+    DatasetConfig = create_model(
+        "DatasetConfig",
+        __base__=Changes,
+        __doc__="The keys of the data group that a node has otherwise than the others.",
+        **{key: (_kinds[key], None) for key in DataConfig.model_fields},
+    )
+
+
+class EncoderConfig(Section):
+    name: Literal["yamnet", "ast"]
+    model: str
+    revision: str | None
+    tokens: PositiveInt
+    batch_size: PositiveInt
+
+
+class VAEConfig(Section):
+    name: Literal["vae"]
+    checkpoint_dir: str
+    clip_latent: PositiveInt
+    token_latent: PositiveInt
+    hidden: PositiveInt
+    epochs: PositiveInt
+    max_steps: PositiveInt
+    learning_rate: PositiveFloat
+    batch_size: PositiveInt
+    beta: NonNegativeFloat
+    warmup: Fraction
+    input_noise: NonNegativeFloat
+    prior_components: PositiveInt
+    prior_shrinkage: Fraction
+    residual_noise: NonNegativeFloat
+
+
+class GMMConfig(Section):
+    name: Literal["gmm"]
+    checkpoint_dir: str
+    components: PositiveInt
+    covariance: Literal["diag", "spherical"]
+
+
+class MLPConfig(Section):
+    """An imported generator; there is nothing to choose."""
+
+    name: Literal["mlp"]
+    checkpoint_dir: str
+    widths: Annotated[tuple[PositiveInt, ...], Field(min_length=2)]
+    activation: Literal["relu", "leaky_relu", "leaky_relu_0.2", "gelu", "silu", "tanh"]
+
+
+GeneratorConfig = Annotated[VAEConfig | GMMConfig | MLPConfig, Field(discriminator="name")]
+
+
+class AdapterConfig(Section):
+    checkpoint_dir: str
+    local_checkpoint_dir: str | None
+    width: PositiveInt
+    heads: PositiveInt
+    hidden: PositiveInt
+    local_epochs: NonNegativeInt
+    replay_samples: NonNegativeInt
+    clip_learning_rate: PositiveFloat
+    t5_learning_rate: PositiveFloat
+    weight_decay: NonNegativeFloat
+    batch_size: PositiveInt
+
+
+class StudentConfig(Section):
+    """How the server trains an adapter on samples."""
+
+    epochs: PositiveInt
+    learning_rate: PositiveFloat
+    weight_decay: NonNegativeFloat
+    samples_per_class: PositiveInt
+    batch_size: PositiveInt
+    mixup: NonNegativeFloat
+    warm_start: bool
+
+
+class KDConfig(StudentConfig):
+    name: Literal["kd"]
+    teachers: Literal["owners", "median", "all"]
+
+
+class ReplayConfig(StudentConfig):
+    name: Literal["replay"]
+
+
+class FedAvgConfig(Section):
+    name: Literal["fedavg"]
+    weighted: bool
+
+
+class StandaloneConfig(Section):
+    name: Literal["standalone"]
+
+
+class RendererConfig(Section):
+    model: str
+    revision: str | None
+    steps: PositiveInt
+    guidance_scale: NonNegativeFloat
+    height: PositiveInt
+    width: PositiveInt
+    max_sequence_length: PositiveInt
+    batch_size: PositiveInt
+    dtype: Literal["float32", "bfloat16", "float16"]
+    memory: Literal["auto", "full", "model_offload", "group_offload", "sequential"]
+    low_memory: bool
+    quantization: Literal["none", "nf4", "int8", "fp8"]
+    compile: bool
+    threads: PositiveInt | None
+    judge: str | None
+
+
+class InProcessConfig(Section):
+    name: Literal["inprocess"]
+
+
+class FlowerConfig(Section):
+    name: Literal["flower"]
+    connection: str | None
+    cpus_per_node: PositiveInt
+
+
+class NodeConfig(Section):
+    selected_classes: Annotated[tuple[str, ...], Field(min_length=1)]
+    samples_per_node: PositiveInt
+    dataset: DatasetConfig | None = None
+
+
+Source = Literal["adapter", "text", "none"]
+
+
+class ConditioningConfig(Section):
+    clip: Source
+    t5: Source
+
+
+class ImagesConfig(Section):
+    source: Literal["generator", "recordings"]
+    output: Literal["pictures", "embeddings"]
+    where: Literal["nodes", "server", "both"]
+    server_samples: PositiveInt
+    adapters: Literal["global", "local"]
+    round: PositiveInt | None
+    every: PositiveInt | None
+    report_seconds: PositiveFloat
+    overwrite: bool
+    sheet_columns: NonNegativeInt
+    judge_classes: tuple[str, ...]
+
+
+class EvaluationConfig(Section):
+    split: Literal["test", "val", "none"]
+    compare: tuple[Literal["local", "fedavg"], ...]
+    local_nodes: PositiveInt
+    every: PositiveInt
+    generators: bool
+    reference: str | None
+
+
+class FederationConfig(Section):
+    min_nodes: PositiveInt | None
+    wait: PositiveFloat
+    timeout: PositiveFloat
+    max_norm: PositiveFloat
+
+
+class TransportConfig(Section):
+    dtype: Literal["float16", "float32"]
+
+
+class TrackingConfig(Section):
+    wandb: str | None
+
+
+class PathsConfig(Section):
+    checkpoints: str
+    runs: str
+    cache: str

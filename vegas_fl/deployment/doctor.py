@@ -1,0 +1,240 @@
+"""Whether a machine is ready for its part: looked at without changing anything."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from vegas_fl.deployment import certificates, flower
+from vegas_fl.deployment.processes import Service
+from vegas_fl.deployment.settings import NodeSettings, ServerSettings
+from vegas_fl.errors import VegasError
+
+EXPIRES_SOON = 30.0
+"""Days."""
+CLOCK = 5.0
+"""Seconds that clocks may differ: Flower's allowance for the signatures of nodes."""
+DISK = 2e9
+"""Bytes that shall be free: checkpoints, pictures, Flower's database."""
+
+Verdict = Literal["ok", "warning", "problem"]
+
+
+class Finding(NamedTuple):
+    """What was looked at, what was seen, and whether that is good."""
+
+    subject: str
+    verdict: Verdict
+    seen: str
+
+
+def examine(settings: ServerSettings | NodeSettings) -> Iterator[Finding]:
+    """All findings of a machine."""
+    yield from _versions()
+    yield from _attempt("pack", _pack)
+    if isinstance(settings, ServerSettings):
+        yield from _server_keys(settings)
+        yield from _port(settings.port, Service(settings.folder, settings.process))
+        yield from _superlink(settings)
+        folders = [("folder", settings.folder)]
+    else:
+        yield from _node_keys(settings)
+        yield from _port(settings.own_port, Service(settings.folder, settings.process))
+        yield from _reached(settings.superlink, settings.ca)
+        yield from _data(settings)
+        yield from _models(settings)
+        yield from _attempt("device", lambda: _device(settings.device))
+        own = {"output_dir": settings.output_dir, "generators_dir": settings.generators_dir}
+        folders = [(k, f) for k, f in {**own, "cache_dir": settings.cache_dir, "folder": settings.folder}.items() if f]
+    for key, folder in folders:
+        yield from _folder(key, folder)
+
+
+def _attempt(subject: str, look: Callable[[], str]) -> Iterator[Finding]:
+    """What ``look`` sees; what it raises is a problem."""
+    try:
+        yield Finding(subject, "ok", look())
+    except (VegasError, OSError) as error:
+        yield Finding(subject, "problem", str(error))
+
+
+def _versions() -> Iterator[Finding]:
+    from packaging.requirements import Requirement
+
+    try:
+        (wanted,) = (
+            requirement
+            for text in importlib.metadata.requires("vegas-fl") or []
+            if (requirement := Requirement(text)).name == "flwr" and requirement.marker is None
+        )
+        own = importlib.metadata.version("vegas-fl")
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        yield Finding("versions", "problem", "vegas-fl is not installed; run pip install on the checkout")
+        return
+    names = ("flwr", "torch", "diffusers", "transformers")
+    found = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
+    fits = wanted.specifier.contains(importlib.metadata.version("flwr"))
+    seen = f"Python {platform.python_version()}, vegas-fl {own}, {found}"
+    remedy = "" if fits else f"; needed is flwr{wanted.specifier}, on all machines the same"
+    yield Finding("versions", "ok" if fits else "problem", seen + remedy)
+
+
+def _pack() -> str:
+    import vegas_tiny
+
+    try:
+        return ", ".join(str(vegas_tiny.path(part)) for part in ("yamnet", "flux", "clip"))
+    except FileNotFoundError as error:
+        raise VegasError(str(error)) from error
+
+
+def _server_keys(settings: ServerSettings) -> Iterator[Finding]:
+    for name, file in {"CA": settings.ca, "certificate": settings.folder / "server.crt"}.items():
+        yield from _expiry(name, file)
+    for key in (settings.folder / "ca.key", settings.folder / "server.key"):
+        if key.is_file():
+            yield from _private(key)
+    try:
+        problem = certificates.mismatch(settings.folder)
+        names = certificates.look_at(settings.folder / "server.crt").names
+    except VegasError:  # told by the expiry
+        return
+    if problem:
+        yield Finding("certificate", "problem", problem)
+    missing = [name for name in (settings.host, *settings.names) if name not in names]
+    if missing:
+        yield Finding("certificate", "problem", f"it is not for {', '.join(missing)}; make it anew with --renew")
+    else:
+        yield Finding("certificate", "ok", f"for {', '.join(names)}")
+
+
+def _node_keys(settings: NodeSettings) -> Iterator[Finding]:
+    yield from _expiry("CA", settings.ca)
+    if settings.key.is_file():
+        yield from _private(settings.key)
+    else:
+        yield Finding("key", "problem", f"{settings.key} is missing; vegas-fl deploy key makes it")
+
+
+def _expiry(name: str, file: Path) -> Iterator[Finding]:
+    try:
+        seen = certificates.look_at(file)
+    except VegasError as error:
+        yield Finding(name, "problem", str(error))
+        return
+    verdict: Verdict = "ok" if seen.days_left > EXPIRES_SOON else "warning" if seen.days_left > 0 else "problem"
+    left = f"expires in {seen.days_left:.0f} days" if seen.days_left > 0 else f"expired {-seen.days_left:.0f} days ago"
+    yield Finding(name, verdict, f"{file} ({seen.fingerprint}) {left}")
+
+
+def _private(key: Path) -> Iterator[Finding]:
+    if certificates.readable_by_others(key):
+        yield Finding("key", "problem", f"{key} can be read by others; run chmod 600 {key}")
+    else:
+        yield Finding("key", "ok", f"{key}, its owner's alone")
+
+
+def _port(port: int, service: Service) -> Iterator[Finding]:
+    with socket.socket() as one:
+        one.settimeout(2)
+        taken = one.connect_ex(("127.0.0.1", port)) == 0
+    process = service.process()
+    if process is not None:
+        verdict: Verdict = "ok" if taken else "problem"
+        yield Finding("process", verdict, f"{service.name} runs (PID {process.pid}), log {service.log}")
+    elif taken:
+        yield Finding("port", "warning", f"port {port} is taken by something that was not started here")
+    else:
+        yield Finding("port", "ok", f"port {port} is free; {service.name} does not run")
+
+
+def _superlink(settings: ServerSettings) -> Iterator[Finding]:
+    if Service(settings.folder, settings.process).process() is None:
+        return
+    yield from _reached(settings.address, settings.ca)
+    try:
+        nodes = flower.registered(settings)
+    except VegasError as error:
+        yield Finding("nodes", "problem", str(error))
+        return
+    counts: dict[str, int] = {}
+    for node in nodes:
+        counts[node.get("status", "unknown")] = counts.get(node.get("status", "unknown"), 0) + 1
+    told = ", ".join(f"{count} {status}" for status, count in counts.items())
+    yield Finding("nodes", "ok" if nodes else "warning", told or "none is registered; vegas-fl deploy register")
+
+
+def _reached(address: str, ca: Path) -> Iterator[Finding]:
+    """Whether the SuperLink answers over TLS, and has the same time."""
+    before = time.time()
+    try:
+        headers = flower.health(address, ca)
+    except VegasError as error:
+        yield Finding("superlink", "problem", str(error))
+        return
+    yield Finding("superlink", "ok", f"{address} answers, its certificate is the CA's")
+    if told := headers.get("date"):
+        # The header has whole seconds.
+        theirs, middle = parsedate_to_datetime(told).timestamp() + 0.5, (before + time.time()) / 2
+        differ = abs(theirs - middle)
+        remedy = (
+            "" if differ < CLOCK else f"; Flower refuses nodes whose clock differs by more than {CLOCK:g} s: set it"
+        )
+        verdict: Verdict = "ok" if differ < CLOCK else "problem"
+        yield Finding("clock", verdict, f"differs from the SuperLink's by {max(0.0, differ - 0.5):.0f} s{remedy}")
+
+
+def _data(settings: NodeSettings) -> Iterator[Finding]:
+    root = settings.data_root
+    if root is None:
+        yield Finding("data_root", "warning", "not set: the node has no recordings but synthetic ones (data=toy)")
+        return
+    try:
+        names = [entry.name for entry in os.scandir(root) if not entry.name.startswith(".")]
+    except OSError as error:
+        yield Finding("data_root", "problem", f"{root} cannot be read ({error.strerror})")
+        return
+    seen = f"{root}: {', '.join(sorted(names)[:5])}{' …' if len(names) > 5 else ''}"
+    yield Finding("data_root", "ok" if names else "problem", seen if names else f"{root} is empty")
+
+
+def _models(settings: NodeSettings) -> Iterator[Finding]:
+    for name, place in settings.models.items():
+        folder = Path(place or name).expanduser()
+        if place and not folder.is_dir():
+            yield Finding("models", "problem", f"{name}: {place} is not a folder")
+        else:
+            yield Finding("models", "ok", f"{name}: {folder if folder.is_dir() else 'from the hub'}")
+
+
+def _device(name: str) -> str:
+    import torch
+
+    from vegas_fl.devices import cores, resolve_device
+
+    device = resolve_device(name)
+    if device.startswith("cuda"):
+        free, total = torch.cuda.mem_get_info(device)
+        return f"{device}: {torch.cuda.get_device_name(device)}, {free / 1e9:.1f} of {total / 1e9:.1f} GB free"
+    return f"{device}, {cores()} CPU cores"
+
+
+def _folder(key: str, folder: Path) -> Iterator[Finding]:
+    place = folder.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        reason = f"no permission in {place}" if place.is_dir() else f"{place} is not a folder"
+        yield Finding(key, "problem", f"{folder} cannot be written: {reason}")
+        return
+    free = shutil.disk_usage(place).free
+    remedy = "" if free > DISK else f"; {DISK / 1e9:g} GB should be: free some"
+    yield Finding(key, "ok" if free > DISK else "warning", f"{folder}, {free / 1e9:.1f} GB free{remedy}")

@@ -1,0 +1,145 @@
+"""The Flower side of a deployment: the commands that run, their environment, and connections in config.toml."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import ssl
+import tomllib
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from vegas_fl.deployment.settings import NodeSettings, ServerSettings
+from vegas_fl.engines import flower
+from vegas_fl.errors import VegasError
+from vegas_fl.tensorfiles import write_atomically
+
+POLL = "0.25"
+"""Seconds between two looks of Flower for work; its own choice is 1."""
+
+
+def environment(settings: ServerSettings | NodeSettings) -> dict[str, str]:
+    """Of a process of the deployment: Flower's home is in the machine's own folder."""
+    own = {"FLWR_HOME": str(settings.folder / "flower"), "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": POLL}
+    return flower.flower_environment() | own
+
+
+def command(settings: ServerSettings | NodeSettings) -> list[str]:
+    """What runs on the machine. Writes the files it is started with.
+
+    Raises
+    ------
+    VegasError
+        A key or certificate is missing.
+    """
+    if isinstance(settings, ServerSettings):
+        files = {name: settings.folder / name for name in ("ca.crt", "server.crt", "server.key")}
+        _needed(files.values(), "vegas-fl deploy ca, then vegas-fl deploy certificate")
+        return [
+            *(flower.tool("flower-superlink"), "--host", settings.bind, "--port", str(settings.port)),
+            *("--ssl-ca-certfile", str(files["ca.crt"]), "--ssl-certfile", str(files["server.crt"])),
+            *("--ssl-keyfile", str(files["server.key"]), "--enable-supernode-auth"),
+            *("--database", str(settings.folder / "state.db"), "--disable-runtime-dependency-installation"),
+        ]
+    _needed([settings.key], "vegas-fl deploy key")
+    _needed([settings.ca], "a copy of the server's ca.crt (key ca of the node's settings)")
+    node_config = settings.folder / "node-config.toml"
+    lines = [f"{key} = {json.dumps(value)}\n" for key, value in settings.node_config.items()]  # JSON text is TOML text
+    write_atomically(node_config, "".join(lines).encode())
+    return [
+        *(flower.tool("flower-supernode"), "--superlink", settings.superlink, "--root-certificates", str(settings.ca)),
+        *("--auth-supernode-private-key", str(settings.key), "--port", str(settings.own_port)),
+        *("--node-config", str(node_config)),
+    ]
+
+
+def _needed(files: object, remedy: str) -> None:
+    for file in files:  # type: ignore[attr-defined]
+        if not file.is_file():
+            raise VegasError(f"{file} is missing; it is made by: {remedy}")
+
+
+def connect(name: str, address: str, ca: Path, home: Path | None = None) -> Path:
+    """Write a connection into Flower's config.toml, unless it is there; the file's path.
+
+    Parameters
+    ----------
+    name, address : str
+    ca : Path
+    home : Path, optional
+        Flower's home; default: $FLWR_HOME, else ~/.flwr.
+
+    Raises
+    ------
+    VegasError
+        There is a connection of this name to something else.
+    """
+    file = (home or Path(os.environ.get("FLWR_HOME") or Path.home() / ".flwr")) / "config.toml"
+    wanted = {"address": address, "root-certificates": str(ca.absolute())}
+    text = file.read_text("utf8") if file.is_file() else f"[superlink]\ndefault = {json.dumps(name)}\n"
+    try:
+        there = tomllib.loads(text).get("superlink", {}).get(name)
+    except tomllib.TOMLDecodeError as error:
+        raise VegasError(f"{file} is no TOML ({error}); repair it") from error
+    if there is None:
+        lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in wanted.items())
+        write_atomically(file, f"{text.rstrip()}\n\n[superlink.{json.dumps(name)}]\n{lines}".lstrip().encode())
+    elif there != wanted:
+        raise VegasError(
+            f"{file} has another connection {name} ({there}); change it there to {wanted}, or give the deployment "
+            "another name"
+        )
+    return file
+
+
+def register(settings: ServerSettings, keys: list[Path]) -> list[str]:
+    """Let the nodes with these public keys take part; a sentence for each.
+
+    Raises
+    ------
+    VegasError
+        The SuperLink does not answer, or a file is no public key.
+    """
+    told = []
+    for key in keys:
+        try:
+            answer = _flwr(settings, ["supernode", "register", str(key), settings.name])
+            told.append(f"{key}: registered as {answer['node-id']}")
+        except VegasError as error:
+            if "already in use" not in str(error):
+                raise
+            told.append(f"{key}: was registered before")
+    return told
+
+
+def registered(settings: ServerSettings) -> list[dict[str, str]]:
+    """The nodes the SuperLink knows."""
+    nodes: list[dict[str, str]] = _flwr(settings, ["supernode", "list", settings.name])["nodes"]
+    return nodes
+
+
+def _flwr(settings: ServerSettings, arguments: list[str]) -> dict:
+    own = environment(settings)
+    # From the machine itself: the name the others use may not lead here.
+    connect(settings.name, f"127.0.0.1:{settings.port}", settings.ca, Path(own["FLWR_HOME"]))
+    return flower.flwr([*arguments, "--format", "json"], own)
+
+
+def health(address: str, ca: Path) -> http.client.HTTPMessage:
+    """The headers a SuperLink answers with, over TLS checked by ``ca``.
+
+    Raises
+    ------
+    VegasError
+        It does not answer, or is not the one that ``ca`` vouches for.
+    """
+    try:
+        context = ssl.create_default_context(cafile=str(ca))
+        with urlopen(f"https://{address}/health", timeout=5, context=context) as response:
+            headers: http.client.HTTPMessage = response.headers
+            return headers
+    except (OSError, http.client.HTTPException) as error:
+        reason = error.reason if isinstance(error, URLError) else error
+        raise VegasError(f"the SuperLink at {address} cannot be reached ({reason})") from error

@@ -1,0 +1,40 @@
+"""``python guard.py COMMAND…``: runs a command, and ends it and all it started when this process's input is closed.
+
+The input is a pipe that another process holds: however that one ends, SIGKILL included, the pipe is closed and nothing
+is left behind. The same when the command itself is killed.
+"""
+
+import contextlib
+import select
+import signal
+import subprocess
+import sys
+
+import psutil
+
+PATIENCE = 20.0
+"""Seconds the processes have to end by themselves."""
+LOOK = 1.0
+"""Seconds between two looks for what the command started."""
+
+
+def main() -> int:
+    """Run the command; its exit code is this one's."""
+    command = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: command.terminate())
+    family: set[psutil.Process] = set()
+    while command.poll() is None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            family |= {*psutil.Process(command.pid).children(recursive=True)}
+        if select.select([sys.stdin], [], [], LOOK)[0]:
+            break
+    command.terminate()
+    _, left = psutil.wait_procs([process for process in family if process.is_running()], PATIENCE)
+    for process in left:
+        process.kill()
+    return command.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
