@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := OMP_WAIT_POLICY=PASSIVE $(BIN)
 
-.PHONY: help setup demo test test-slow test-deploy lint clean pack pack-report bench-quality bench-adapter bench-scale bench-render
+.PHONY: help setup demo test test-slow test-long test-deploy lint clean pack pack-report bench-quality bench-adapter bench-scale bench-render bench-kills
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -21,8 +21,11 @@ demo: setup  ## two nodes, dog and chainsaw: train, distil, render 400 pictures
 test: setup  ## run the fast tests, on two cores
 	OMP_NUM_THREADS=1 $(RUN)/pytest -q -n 2 --dist loadfile
 
-test-slow: setup  ## run the slow tests: flwr run, bars on real recordings, the pack's recipe
-	$(RUN)/pytest -q -m "slow and not deploy"
+test-slow: setup  ## run the slow tests: flwr run, bars on real recordings
+	$(RUN)/pytest -q -m "slow and not long and not deploy"
+
+test-long: setup  ## run the long tests: a thousand pictures and ten kills, the pack's recipe
+	$(RUN)/pytest -q -m long
 
 test-deploy: setup  ## run the tests of a deployment: SuperLink and SuperNodes on hosts of their own (root: network namespaces)
 	$(RUN)/pytest -q -m deploy
@@ -49,6 +52,9 @@ bench-adapter: setup  ## the adapter's order against the replaced system's: make
 
 bench-scale: setup  ## time and memory of the server with 10 and with 100 nodes
 	$(RUN)/vegas-fl bench scale
+
+bench-kills: setup  ## kill a process in each of twenty runs of a deployment: do they end with the same files?
+	$(RUN)/vegas-fl bench kills
 
 clean:  ## remove caches and what runs left here (checkpoints, pictures, runs)
 	rm -rf checkpoints output_images runs .pytest_cache .mypy_cache .ruff_cache *.egg-info *.fab

@@ -114,6 +114,7 @@ def test_same_seed_same_picture_other_seed_other_picture(flux: FluxPipeline) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_recipe_builds_a_pack_from_the_packages(tmp_path: Path) -> None:
     pytest.importorskip("resvg_py", reason="rasterising icons needs resvg-py (extra `pack`)")
     if shutil.which("npm") is None:

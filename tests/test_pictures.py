@@ -295,6 +295,7 @@ def test_any_recording_is_painted(trained: Path, tmp_path: Path, embedding_cache
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_thousand_pictures_survive_ten_kills(base: list[str], tmp_path: Path) -> None:
     many = [*base, "nodes.0.samples_per_node=700", "nodes.1.samples_per_node=300", "images.sheet_columns=0"]
     many += ["renderer.batch_size=20", "nodes.1.selected_classes=[chainsaw,dog]"]
