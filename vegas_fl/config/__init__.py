@@ -7,6 +7,7 @@ and :func:`compose`, which turns Hydra overrides into a :class:`Config` or lists
 from vegas_fl.config.composing import compose, lenient, parse, restored, sound, validate
 from vegas_fl.config.mistakes import ConfigError
 from vegas_fl.config.sections import (
+    CLASS_NAME,
     PARTS,
     AdapterConfig,
     ConditioningConfig,
@@ -33,6 +34,7 @@ from vegas_fl.config.sections import (
 from vegas_fl.config.whole import Config
 
 __all__ = [
+    "CLASS_NAME",
     "PARTS",
     "AdapterConfig",
     "ConditioningConfig",

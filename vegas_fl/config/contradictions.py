@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from vegas_fl.config.sections import CLASS_NAME
 from vegas_fl.config.whole import Config
 
 
@@ -19,7 +20,7 @@ def contradictions(config: Config) -> list[str]:
         if len(set(names)) < len(names):
             found.append(f"nodes.{node}.selected_classes: {list(names)} names a class twice; name each once")
         for name in names:
-            if not re.fullmatch(r"[\w][\w .,'-]*", name):
+            if not CLASS_NAME.fullmatch(name):
                 found.append(
                     f"nodes.{node}.selected_classes: {name!r} cannot be part of a file name; "
                     "use letters, digits, blanks, '.', ',', '_', '-'"
