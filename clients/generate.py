@@ -8,11 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from clients.node import Node
 from vegas_fl import encoders, tensorfiles
-from vegas_fl.adapters import Conditioning
 from vegas_fl.checkpoints import adapter_from, sampler_from
 from vegas_fl.clips import Clip
 from vegas_fl.errors import VegasError
@@ -20,8 +17,8 @@ from vegas_fl.rendering.embeddings_file import write_embeddings
 from vegas_fl.rendering.folder import plan, plan_clips
 from vegas_fl.rendering.jobs import AdapterFeed, Job, job_path, recipes, recorded, sampled
 from vegas_fl.rendering.judged import judge_job
+from vegas_fl.rendering.recordings import unseen
 from vegas_fl.rendering.render import Drawn, render
-from vegas_fl.rendering.runfile import write_runfile
 from vegas_fl.splits import split_evenly
 from vegas_fl.tensorfiles import State
 
@@ -37,17 +34,15 @@ def generate(node: Node) -> tuple[dict[str, Any], dict[str, State]]:
     if config.images.output == "embeddings":
         written = write_embeddings(job, config, overwrite=overwrite)
         return _answer(job, written) | {"judged": None, "notes": _notes(job)}, {}
-    write_runfile(job, config, values["files"])
-    with tqdm(total=len(job.pictures), desc=job.name, unit="picture", mininterval=1) as bar:
-        drawn = render(
-            job,
-            config.renderer,
-            node.device,
-            overwrite=overwrite,
-            sheet_columns=config.images.sheet_columns,
-            seconds=config.images.report_seconds,
-            progress=bar.update,
-        )
+    drawn = render(
+        job,
+        config,
+        node.device,
+        overwrite=overwrite,
+        seconds=config.images.report_seconds,
+        patient=values["again"],
+        show=True,
+    )
     answer = _answer(job, drawn)
     if drawn.missing:
         if not values["again"]:
@@ -63,11 +58,7 @@ def job_of(node: Node) -> Job:
     """What the node is to draw."""
     config, values = node.config, node.values
     classes = node.entry.selected_classes
-    targets: dict[str, Conditioning] = {}
-    if "targets" in node.states:
-        targets = {
-            label: Conditioning(*(branch[config.classes.index(label)] for branch in node.targets)) for label in classes
-        }
+    targets = node.targets.by_class(config.classes) if "targets" in node.states else {}
     if config.images.source == "recordings":
         clips = own_clips(node)
         embeddings, _ = node.embeddings(clips)
@@ -90,7 +81,7 @@ def job_of(node: Node) -> Job:
     adapter = adapter_from(values["adapter"], node.states["adapter"], "the adapter the server sent")
     feed = AdapterFeed(audio, adapter, targets, config.conditioning, config.renderer.batch_size)
     made_from = recipes(config, node.id, classes, values["adapter_sha256"], **source)
-    return Job(node.id, job_path(config, node.id, values["subfolder"]), pictures, feed, made_from)
+    return Job(node.id, job_path(config, node.id, values["subfolder"]), pictures, feed, made_from, values["files"])
 
 
 def own_clips(node: Node) -> dict[str, list[Clip]]:
@@ -102,10 +93,7 @@ def own_clips(node: Node) -> dict[str, list[Clip]]:
         There are none.
     """
     caps = split_evenly(node.entry.samples_per_node, node.entry.selected_classes)
-    chosen: dict[str, list[Clip]] = {}
-    for label in node.entry.selected_classes:
-        unseen = [*node.clips.val.get(label, []), *node.clips.test.get(label, [])]
-        chosen[label] = list({clip.content(): clip for clip in unseen}.values())[: caps[label]]
+    chosen = {label: list(unseen(node.clips, label).values())[: caps[label]] for label in node.entry.selected_classes}
     if not any(chosen.values()):
         raise VegasError(
             f"node {node.id} has no validation or test clip to draw from; give it some (data.val_ratio, "
@@ -133,6 +121,7 @@ def _answer(job: Job, drawn: Drawn) -> dict[str, Any]:
         "pictures": len(job.pictures),
         "rendered": drawn.new,
         "missing": drawn.missing,
+        "seconds": drawn.seconds,
         "folder": str(job.path),
     }
 

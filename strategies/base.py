@@ -25,7 +25,6 @@ from vegas_fl.checkpoints import (
     SavedAdapter,
     Spaces,
     adapter_header,
-    adapter_path,
     find_adapters,
     find_generators,
     load_adapter,
@@ -85,6 +84,8 @@ class AdapterStrategy(Strategy):
         self.folder = Path(self.config.adapter.checkpoint_dir)
         self.header = adapter_header(spaces, self.config.adapter)
         self.previous: State = {}
+        self._files: dict[Path, str] = {}
+        """The checkpoints of this round, with their hashes."""
         self.locals: list[LocalAdapter] = []
         """The nodes' adapters of this round."""
         self.latest: dict[str, LocalAdapter] = {}
@@ -121,7 +122,7 @@ class AdapterStrategy(Strategy):
             arrays = merged or arrays
             messages = self.configure_evaluate(round_, arrays, ConfigRecord(), grid)
             self.aggregate_evaluate(round_, self.federation.exchange(messages, round_))
-            self.record.done("adapters", self._files(round_), round_)
+            self.record.done("adapters", self._files, round_)
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -153,6 +154,7 @@ class AdapterStrategy(Strategy):
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Validate, save, aggregate, save."""
+        self._files = {}
         if self.config.adapter.local_checkpoint_dir:
             self.locals = list(find_local(Path(self.config.adapter.local_checkpoint_dir), self.config).values())
         else:
@@ -161,7 +163,8 @@ class AdapterStrategy(Strategy):
         state = self.aggregate(server_round, self.previous, self.locals)
         if state is None:
             return None, None
-        save_adapter(self.folder, self.config.run, server_round, state, {**self.header, "samples": self._samples()})
+        header = {**self.header, "samples": self._samples()}
+        self._files |= save_adapter(self.folder, self.config.run, server_round, state, header)
         return ArrayRecord(dict(state)), None
 
     def configure_evaluate(
@@ -249,9 +252,10 @@ class AdapterStrategy(Strategy):
     def _save_local(self, round_: int, replies: Iterable[Message]) -> list[LocalAdapter]:
         def save(node: str, reply: Reply) -> tuple[LocalAdapter, dict[str, float]]:
             samples, state = reply.values["samples"], reply.states["adapter"]
-            save_adapter(self.folder, self.config.run, round_, state, {**self.header, "samples": samples}, node)
-            paths = {b: adapter_path(self.folder, self.config.run, round_, b, node) for b in BRANCHES}
-            return LocalAdapter(node, samples, paths), reply.values["metrics"]
+            header = {**self.header, "samples": samples}
+            written = save_adapter(self.folder, self.config.run, round_, state, header, node)
+            self._files |= written
+            return LocalAdapter(node, samples, dict(zip(BRANCHES, written, strict=True))), reply.values["metrics"]
 
         saved = self.federation.accept(replies, f"adapters, round {round_}", self._problem, save)
         for local, training in saved.values():
@@ -300,14 +304,6 @@ class AdapterStrategy(Strategy):
             yield "fedavg", self.average(self.locals)
         if self.name != "standalone":
             yield self.name, arrays.to_torch_state_dict()
-
-    def _files(self, round_: int) -> Iterator[Path]:
-        """The checkpoints a round left."""
-        owners: list[str | None] = [] if self.name == "standalone" else [None]
-        if not self.config.adapter.local_checkpoint_dir:
-            owners += [local.node for local in self.locals]
-        for owner in owners:
-            yield from (adapter_path(self.folder, self.config.run, round_, branch, owner) for branch in BRANCHES)
 
     def _samples(self) -> dict[str, int]:
         total: dict[str, int] = {}

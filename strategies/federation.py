@@ -230,11 +230,14 @@ class Federation:
             for id_, content in contents.items()
         ]
 
-    def exchange(self, messages: Iterable[Message], round_: int | None = None) -> Iterator[Message]:
+    def exchange(
+        self, messages: Iterable[Message], round_: int | None = None, idle: Callable[[], object] = lambda: None
+    ) -> Iterator[Message]:
         """Send, and yield each answer when it comes, until all are there or ``federation.timeout`` has passed.
 
         What is yielded may be dropped before the next one comes: memory need not grow with the nodes. To a deque,
-        further messages may be added meanwhile. ``round_`` is for the record.
+        further messages may be added meanwhile. ``round_`` is for the record; ``idle`` is called between two looks
+        for answers.
         """
         queue, pause = messages if isinstance(messages, deque) else deque(messages), FIRST_PAUSE
         exchange = self._exchange = Exchange(queue[0].metadata.message_type if queue else "", round_)
@@ -246,6 +249,7 @@ class Federation:
                 exchange.sent(message, id_)
                 waiting |= {id_} if id_ else set()
             else:
+                idle()
                 time.sleep(pause)
                 pause = min(1.5 * pause, LAST_PAUSE)
             for reply in self.grid.pull_messages(waiting):
@@ -322,17 +326,17 @@ class Federation:
         what: str,
         check: Check,
         follow: Follow,
-        round_: int | None = None,
+        idle: Callable[[], object] = lambda: None,
     ) -> dict[str, Reply]:
         """Like :meth:`ask`, but a node that is not done yet is sent a further message, until it is.
 
         No node waits for another. What a node prints reaches nobody in a deployment: a long job answers in parts
-        to be heard.
+        to be heard. ``idle`` is called between two looks for answers.
         """
         queue = deque(self.messages(message_type, contents))
 
         def last() -> Iterator[Message]:
-            for reply in self.exchange(queue, round_):
+            for reply in self.exchange(queue, idle=idle):
                 node = self._node(reply)
                 content = None if node is None else self._next(node, reply, follow)
                 if node is None or content is None:

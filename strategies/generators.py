@@ -9,6 +9,7 @@ from pathlib import Path
 from strategies.federation import Federation, Reply
 from strategies.record import Record
 from strategies.replies import absurd, odd_counts
+from vegas_fl import tensorfiles
 from vegas_fl.checkpoints import (
     GENERATOR_FILES,
     Spaces,
@@ -71,4 +72,4 @@ def train_generators(federation: Federation, record: Record, spaces: Spaces) -> 
                 clips=samples[node],
                 training=reply.values["metrics"][label],
             )
-    record.done("generators", files)
+    record.done("generators", {path: tensorfiles.load_header(path)["sha256"] for path in files})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,12 @@ from typing import Any
 import torch
 from flwr.app import RecordDict
 
+from strategies.drawing import Drawing, progress_line
 from strategies.federation import Federation, Reply
 from strategies.record import Record
 from vegas_fl import metrics
 from vegas_fl.adapters import Conditioning
-from vegas_fl.checkpoints import adapter_from, find_adapters, find_generators, load_class_generator, load_newest
+from vegas_fl.checkpoints import adapter_from, find_generators, load_class_generator, load_newest
 from vegas_fl.config import Config
 from vegas_fl.devices import resolve_device
 from vegas_fl.engines.messages import GENERATE
@@ -24,11 +24,20 @@ from vegas_fl.judge import fid, reference_features
 from vegas_fl.preflight import adapter_rounds
 from vegas_fl.rendering.embeddings_file import write_embeddings
 from vegas_fl.rendering.folder import plan
-from vegas_fl.rendering.jobs import SERVER, AdapterFeed, Job, job_path, recipes, sampled_from_owners
+from vegas_fl.rendering.jobs import (
+    SERVER,
+    AdapterFeed,
+    Job,
+    job_path,
+    recipes,
+    round_folder,
+    rounds,
+    rounds_there,
+    sampled_from_owners,
+)
 from vegas_fl.rendering.judged import judge_job
 from vegas_fl.rendering.render import Drawn
 from vegas_fl.rendering.render import render as draw
-from vegas_fl.rendering.runfile import write_runfile
 from vegas_fl.tensorfiles import State
 
 log = logging.getLogger("vegas_fl.server")
@@ -37,7 +46,6 @@ log = logging.getLogger("vegas_fl.server")
 def render(federation: Federation, record: Record, targets: Conditioning | None) -> None:
     """Pictures of the adapters chosen, and of the rounds before them that ``images.every`` asks for."""
     for config, subfolder in _rounds(federation.config):
-        federation.muster()
         answers: dict[str, Reply] = {}
         if config.images.where != "server":
             answers |= _by_nodes(federation, config, subfolder, targets)
@@ -76,13 +84,10 @@ def _record_judgement(config: Config, record: Record, subfolder: str, judged: li
 
 def _rounds(config: Config) -> Iterator[tuple[Config, str]]:
     """The configuration of each round to be drawn, and the subfolder for it; the last one has none."""
-    if config.images.every:
-        local = config.images.adapters == "local"
-        rounds = find_adapters(Path(config.adapter.checkpoint_dir), min(config.nodes, key=int) if local else None)
-        for round_ in list(rounds)[:-1]:
-            if round_ % config.images.every == 0:
-                images = config.images.model_copy(update={"round": round_})
-                yield config.model_copy(update={"images": images}), f"round_{round_}"
+    for round_ in rounds(config, rounds_there(config)):
+        if round_ is not None:
+            images = config.images.model_copy(update={"round": round_})
+            yield config.model_copy(update={"images": images}), round_folder(round_)
     yield config, ""
 
 
@@ -92,8 +97,7 @@ def _of_round(subfolder: str) -> dict[str, Any]:
 
 def _by_nodes(federation: Federation, config: Config, subfolder: str, targets: Conditioning | None) -> dict[str, Reply]:
     """Each node renders its pictures with its own generators and the chosen adapters."""
-    rendered = dict.fromkeys(federation.nodes.values(), 0)
-    since = time.monotonic()
+    drawing = Drawing(federation.nodes.values())
     contents, values_of = {}, {}
     for node in federation.nodes.values():
         if lacking := _ungenerated(config, node):
@@ -103,15 +107,16 @@ def _by_nodes(federation: Federation, config: Config, subfolder: str, targets: C
         contents[node] = federation.content(states, **values_of[node], again=False)
 
     def follow(node: str, reply: Reply) -> RecordDict | None:
-        values = reply.values
-        rendered[node] += values["rendered"]
-        if not values["missing"]:
+        drawing.answer(node, reply.values)
+        if not reply.values["missing"]:
             return None
-        log.info("%s", progress_line(f"node {node}", values, rendered[node], time.monotonic() - since))
         return federation.content(**values_of[node], again=True)  # it has kept the weights
 
-    replies = federation.converse(GENERATE, contents, "pictures", _odd_counts, follow)
-    return {node: Reply({**reply.values, "rendered": rendered[node]}, reply.states) for node, reply in replies.items()}
+    replies = federation.converse(GENERATE, contents, "pictures", _odd_counts, follow, drawing.idle)
+    return {
+        node: Reply({**reply.values, "rendered": drawing.rendered[node]}, reply.states)
+        for node, reply in replies.items()
+    }
 
 
 def _ungenerated(config: Config, node: str) -> list[str]:
@@ -156,46 +161,35 @@ def _request(
 
 def _by_server(config: Config, subfolder: str, targets: Conditioning | None) -> Reply:
     """The server renders every class, from the shared generators with the global adapter."""
-    job, files = server_job(config, subfolder, targets)
+    job = server_job(config, subfolder, targets)
     device = resolve_device(config.device)
-    rendered, since, overwrite = 0, time.monotonic(), config.images.overwrite
+    rendered, seconds, overwrite = 0, 0.0, config.images.overwrite
     if config.images.output == "embeddings":
         drawn = write_embeddings(job, config, overwrite=overwrite)
         return Reply(_values(job, drawn, drawn.new), {})
-    write_runfile(job, config, files)
     while True:
-        drawn = draw(
-            job,
-            config.renderer,
-            device,
-            overwrite=overwrite,
-            sheet_columns=config.images.sheet_columns,
-            seconds=config.images.report_seconds,
-        )
-        rendered, overwrite = rendered + drawn.new, False
+        drawn = draw(job, config, device, overwrite=overwrite, seconds=config.images.report_seconds)
+        rendered, seconds, overwrite = rendered + drawn.new, seconds + drawn.seconds, False
         values = _values(job, drawn, rendered)
         if not drawn.missing:
             break
-        log.info("%s", progress_line(SERVER, values, rendered, time.monotonic() - since))
+        log.info("%s", progress_line(SERVER, values, rendered / seconds))
     judged, features, notes = judge_job(job, config, device)
     states = {} if features is None else {"pictures": {"features": features}}
     return Reply({**values, "judged": judged, "notes": notes}, states)
 
 
-def server_job(config: Config, subfolder: str, targets: Conditioning | None) -> tuple[Job, dict[str, Any]]:
-    """What the server is to draw, and the files it draws from."""
-    files, saved = load_newest(adapter_rounds(config, SERVER))
+def server_job(config: Config, subfolder: str, targets: Conditioning | None) -> Job:
+    """What the server is to draw."""
+    files, saved = load_newest(adapter_rounds(config))
     paths = find_generators(Path(config.generator.checkpoint_dir))
     generators = {
         label: load_class_generator(paths[label], saved.header["spaces"]["audio"]) for label in config.classes
     }
-    text = {}
-    if targets is not None:
-        text = {label: Conditioning(*(t[i] for t in targets)) for i, label in enumerate(config.classes)}
     feed = AdapterFeed(
-        sampled_from_owners({label: (g.samplers, g.samples) for label, g in generators.items()}),
+        sampled_from_owners(generators),
         adapter_from(saved.header, saved.state, "the global adapter"),
-        text,
+        {} if targets is None else targets.by_class(config.classes),
         config.conditioning,
         config.renderer.batch_size,
     )
@@ -204,11 +198,11 @@ def server_job(config: Config, subfolder: str, targets: Conditioning | None) -> 
         config, SERVER, config.classes, hashes, generator={label: g.header["sha256"] for label, g in generators.items()}
     )
     pictures = plan(config.seed, SERVER, config.classes, config.images.server_samples)
-    job = Job(SERVER, job_path(config, SERVER, subfolder), pictures, feed, made_from)
-    return job, {
+    drawn_from = {
         "adapter": {branch: str(path) for branch, path in files.items()},
         "generators": {label: str(paths[label]) for label in config.classes},
     }
+    return Job(SERVER, job_path(config, SERVER, subfolder), pictures, feed, made_from, drawn_from)
 
 
 def _values(job: Job, drawn: Drawn, rendered: int) -> dict[str, Any]:
@@ -224,12 +218,3 @@ def _report(node: str, values: dict[str, Any], record: Record, subfolder: str) -
     log.info("%s: %d pictures in %s%s", name, values["pictures"], values["folder"], new)
     counts = {key: values[key] for key in ("pictures", "rendered", "folder")}
     record.add(stage="images", **_of_round(subfolder), node=node, **counts)
-
-
-def progress_line(name: str, values: dict[str, Any], new: int, seconds: float) -> str:
-    """How far a folder is, how fast it goes and how long it still takes."""
-    rate = new / seconds
-    left = values["missing"] / rate
-    minutes = f"{left / 60:.0f} min" if left > 90 else f"{left:.0f} s"
-    there = values["pictures"] - values["missing"]
-    return f"{name}: {there} of {values['pictures']} pictures, {rate:.2g} a second, about {minutes} left"

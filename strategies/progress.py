@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,9 +127,9 @@ class Progress:
         """Rounds of a stage that are done."""
         return max((step["round"] for step in self._steps if step["stage"] == stage), default=0)
 
-    def done(self, stage: str, files: Iterable[Path], round_: int | None, lines: int, seconds: float) -> None:
-        """A stage, or a round of it, is done: ``files`` are what it left."""
-        hashes = {str(path): tensorfiles.load_header(path)["sha256"] for path in files}
+    def done(self, stage: str, files: Mapping[Path, str], round_: int | None, lines: int, seconds: float) -> None:
+        """A stage, or a round of it, is done: ``files`` (and their hashes) are what it left."""
+        hashes = {str(path): sha256 for path, sha256 in files.items()}
         self._steps.append({"stage": stage, "round": round_, "files": hashes, "lines": lines, "seconds": seconds})
         self._write()
 

@@ -17,7 +17,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +79,9 @@ class Record:
         """Whether a stage starts for the first time (:meth:`Progress.begin`)."""
         return self.progress.begin(stage)
 
-    def done(self, stage: str, files: Iterable[Path] = (), round_: int | None = None) -> None:
-        """A stage, or a round of it, is done and need not be done again."""
-        self.progress.done(stage, files, round_, self._lines, self.seconds)
+    def done(self, stage: str, files: Mapping[Path, str] | None = None, round_: int | None = None) -> None:
+        """A stage, or a round of it, is done and need not be done again; it left ``files`` (path → hash)."""
+        self.progress.done(stage, files or {}, round_, self._lines, self.seconds)
 
     @contextlib.contextmanager
     def to_the_end(self) -> Iterator[None]:

@@ -22,6 +22,8 @@ LAUNCH = (
 )
 """Chromium reads commands from file descriptor 3 and writes to 4."""
 TIMEOUT = 60.0
+KEYS = {"Home": 36, "ArrowDown": 40}
+"""Keys and the numbers a browser knows them by."""
 
 
 class Loaded(NamedTuple):
@@ -69,7 +71,8 @@ class Browser:
         self.call("Page.navigate", url=path.resolve().as_uri())
         while not any(event["method"] == "Page.loadEventFired" for event in self._events):
             self._events.append(self._next())
-        self.value("Promise.all([...document.images].map(i => i.decode().catch(() => null))).then(() => true)")
+        at_once = "[...document.images].filter(i => i.loading != 'lazy')"
+        self.value(f"Promise.all({at_once}.map(i => i.decode().catch(() => null))).then(() => true)")
         requests = [e["params"]["request"]["url"] for e in self._events if e["method"] == "Network.requestWillBeSent"]
         spoken = ("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown")
         return Loaded(requests, [json.dumps(e["params"]) for e in self._events if e["method"] in spoken])
@@ -79,6 +82,29 @@ class Browser:
         answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
+
+    def click(self, selector: str) -> None:
+        """Press and release the mouse in the middle of an element, wherever it is on the screen."""
+        middle = "(b => [b.x + b.width / 2, b.y + b.height / 2])(document.querySelector({}).getBoundingClientRect())"
+        x, y = self.value(middle.format(json.dumps(selector)))
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def scroll(self, pixels: float) -> None:
+        """Turn the mouse's wheel."""
+        self.call("Input.dispatchMouseEvent", type="mouseWheel", x=400, y=400, deltaX=0, deltaY=pixels)
+
+    def press(self, key: str) -> None:
+        """Press and release one of :data:`KEYS`."""
+        for kind in ("rawKeyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=KEYS[key])
+
+    def until(self, expression: str) -> None:
+        """Wait until a JavaScript expression is true."""
+        deadline = time.monotonic() + TIMEOUT
+        while not self.value(f"Boolean({expression})"):
+            assert time.monotonic() < deadline, f"{expression} did not become true within {TIMEOUT:g} s"
+            time.sleep(0.02)
 
     def _next(self) -> dict[str, Any]:
         deadline = time.monotonic() + TIMEOUT

@@ -15,6 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from tests.sounds import embed_files, sound, yamnet
+from vegas_fl import embeddings
 from vegas_fl.benchmarks.embedding import measure
 from vegas_fl.clips import Clip, FileClip
 from vegas_fl.datasets.toy import Toy
@@ -237,3 +238,20 @@ def test_the_cache_is_fifty_times_faster(tmp_path: Path) -> None:
         embed(clips, yamnet(), cache_dir=tmp_path, max_seconds=5.0)
         times.append(time.perf_counter() - start)
     assert times[0] >= 50 * min(times[1:])
+
+
+def test_a_shard_that_vanishes_while_it_is_opened_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another process may merge it; torch then raises a RuntimeError."""
+    cache = Cache(tmp_path, "f", 5.0)
+    cache.add("k", torch.zeros(2, 3))
+    path = cache.flush()
+
+    def vanish(shard: Path, wanted: set[str] | None) -> dict[str, torch.Tensor]:
+        shard.unlink()
+        raise RuntimeError("unable to open file: No such file or directory (2)")
+
+    monkeypatch.setattr(embeddings, "_read_shard", vanish)
+    assert path and cache.read(["k"]) == {}
+    assert not caplog.records

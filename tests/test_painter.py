@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+from PIL.Image import Image
 
 from vegas_fl import devices
 from vegas_fl.adapters import Conditioning
@@ -34,8 +35,12 @@ def prompts(count: int, clip: int = 64, tokens: int = 16, t5: int = 64) -> tuple
     return Conditioning(*(torch.stack(branch) for branch in zip(*rows, strict=True))), list(range(count))
 
 
+def values(images: Sequence[Image]) -> np.ndarray:
+    return np.stack([np.asarray(image, np.int16) for image in images])
+
+
 def pixels(painter: Painter, count: int = 8) -> np.ndarray:
-    return np.stack([np.asarray(image, np.int16) for image in painter.paint(*prompts(count))])
+    return values(painter.paint(*prompts(count)))
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +88,7 @@ def test_a_picture_does_not_depend_on_its_company(plain: np.ndarray) -> None:
     for threads, allowed in ((torch.get_num_threads(), 0), (2, 2)):
         with devices.threads(threads):
             images = painter.paint(Conditioning(*(branch[order] for branch in conditioning)), [seeds[i] for i in order])
-        for i, image in zip(order, images, strict=True):
-            assert np.abs(np.asarray(image, np.int16) - plain[i]).max() <= allowed
+        assert np.abs(values(images) - plain[order]).max() <= allowed
 
 
 def test_out_of_memory_halves_the_batch(failing: Any, caplog: pytest.LogCaptureFixture, plain: np.ndarray) -> None:
@@ -168,11 +172,24 @@ def test_quantisation_without_its_package_or_device_is_a_sentence(monkeypatch: p
             memory.quantization(renderer(quantization=kind))
 
 
-@pytest.mark.parametrize("kind", ["int8", "fp8"])
-def test_quantised_weights_are_smaller_and_draw_nearly_the_same(kind: str, plain: np.ndarray) -> None:
-    pytest.importorskip("torchao", reason="quantising on a CPU needs torchao (extra `torchao`)")
-    drawn = pixels(Painter(renderer(batch_size=8, quantization=kind), "cpu"))
-    assert 0 < np.abs(drawn - plain).mean() < 8
+@pytest.mark.parametrize(("kind", "bytes_a_weight"), [("int8", 1.1), ("fp8", 1.1), ("nf4", 0.6)])
+def test_quantised_weights_are_smaller_and_draw_nearly_the_same(
+    kind: str, bytes_a_weight: float, plain: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = memory.PACKAGES[kind]
+    pytest.importorskip(package, reason=f"needs {package} (an extra of the project)")
+    if kind == "nf4" and not torch.cuda.is_available():
+        # bitsandbytes can do it on a CPU, diffusers does not let it.
+        from diffusers.quantizers.bitsandbytes import BnB4BitDiffusersQuantizer
+
+        monkeypatch.setattr(memory, "quantization_problem", lambda config: None)
+        monkeypatch.setattr(BnB4BitDiffusersQuantizer, "validate_environment", lambda *args, **options: None)
+        monkeypatch.setattr(BnB4BitDiffusersQuantizer, "update_device_map", lambda *args: {"": "cpu"})
+    for mode in CPU_MODES:
+        painter = Painter(renderer(batch_size=8, quantization=kind, memory=mode), "cpu")
+        weights = sum(parameter.numel() for parameter in Painter(renderer(), "cpu").pipeline.transformer.parameters())
+        assert memory.weights(painter.pipeline, ("transformer",))["transformer"] < bytes_a_weight * weights
+        assert 0 < np.abs(pixels(painter) - plain).mean() < 8
 
 
 @pytest.mark.parametrize(
@@ -236,6 +253,6 @@ def test_the_widths_of_flux_1_draw_in_every_mode(wide: Path) -> None:
         painter = Painter(renderer(**settings, max_sequence_length=17, memory=mode), "cpu")
         images = painter.paint(embeddings, seeds)
         assert [image.size for image in images] == [(256, 256)] * 3
-        drawn[mode] = np.stack([np.asarray(image, np.int16) for image in images])
+        drawn[mode] = values(images)
     for mode in CPU_MODES[1:]:
         assert np.abs(drawn[mode] - drawn["full"]).max() <= 2

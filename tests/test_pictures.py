@@ -75,6 +75,25 @@ def test_embeddings_are_drawn_elsewhere_to_the_same_bytes(base: list[str], tmp_p
     other = [*base, "images.output=embeddings", f"images_output_dir={written}", "seed=7"]
     assert "holds other embeddings (other pictures)" in vegas(tmp_path, *other, code=1).stderr
     assert "holds no embeddings" in vegas(tmp_path, "render", str(tmp_path / "out"), code=1).stderr
+    # what the first refusal advises
+    sized = [str(written), "renderer.steps=2", "--output", str(tmp_path / "later")]
+    assert "steps is" in (told := vegas(tmp_path, "render", *sized, code=1).stderr) or "renderer_fingerprint is" in told
+    assert "6 of them new" in vegas(tmp_path, "render", *sized, "--overwrite").stdout
+
+
+def test_damaged_embeddings_are_written_again(base: list[str], tmp_path: Path) -> None:
+    writing = [*base, "images.output=embeddings"]
+    vegas(tmp_path, *writing)
+    one, other = (tmp_path / f"out/node_{i}/embeddings_0001.safetensors" for i in (0, 1))
+    whole = one.read_bytes(), other.read_bytes()
+    one.write_bytes(whole[0][:-40])
+    flipped = bytearray(whole[1])
+    flipped[-1] ^= 1
+    other.write_bytes(flipped)
+    (one.parent / ".embeddings_0002.safetensors.99.tmp").write_bytes(b"half")
+    vegas(tmp_path, *writing)
+    assert (one.read_bytes(), other.read_bytes()) == whole
+    assert not list(one.parent.glob(".*.tmp"))
 
 
 def test_recordings_are_drawn_and_named_by_their_content(base: list[str], tmp_path: Path) -> None:
@@ -84,7 +103,12 @@ def test_recordings_are_drawn_and_named_by_their_content(base: list[str], tmp_pa
     line = json.loads((tmp_path / "out/node_0/manifest.jsonl").read_text().splitlines()[0])
     assert line["file"] == f"dog_{line['clip'][:12]}.png" and line["recipe"]["source"] == "recordings"
     done = vegas(tmp_path, "verify", str(tmp_path / "out"))
-    assert "0 problems" in done.stdout
+    assert re.search(r"node_1: 4 pictures, 0 problems, 4 drawn again, 4 of them the same to the byte", done.stdout)
+    # where the recordings are not
+    done = vegas(tmp_path, "verify", str(tmp_path / "out"), "data.clips_per_class=40")
+    assert re.search(
+        r"0 problems, none drawn again \(the recording of dog_\w+.png is not among the node's", done.stdout
+    )
 
 
 def test_the_server_paints_every_class(base: list[str], tmp_path: Path) -> None:
@@ -156,6 +180,7 @@ def test_another_configuration_is_refused(base: list[str], tmp_path: Path, chang
     before = hashes(tmp_path / "out")
     assert re.search(both, vegas(tmp_path, *base, *change, code=1).stderr)
     assert hashes(tmp_path / "out") == before
+    assert "4 of them the same to the byte" in vegas(tmp_path, "verify", str(tmp_path / "out/node_0")).stdout
     vegas(tmp_path, *base, *change, "--overwrite")
     assert set(hashes(tmp_path / "out")) == set(before) and hashes(tmp_path / "out") != before
 
@@ -202,6 +227,10 @@ def test_plan_tells_and_writes_nothing(base: list[str], tmp_path: Path) -> None:
         "to be drawn: 15"
         in vegas(tmp_path, "plan", "--no-timing", *base, "images.where=both", "images.server_samples=5").stdout
     )
+    rounds = vegas(tmp_path, "plan", "--no-timing", *base, "images.every=1").stdout
+    assert "to be drawn: 30" in rounds and "round_2/node_1" in rounds
+    written = vegas(tmp_path, "plan", *base, "images.output=embeddings").stdout
+    assert "disk: about 0.0 MB (4 kB a picture)" in written and "estimated time" not in written
     assert "did you mean seed" in vegas(tmp_path, "plan", "sede=1", code=2).stderr
     huge = vegas(tmp_path, "plan", *base, "nodes.0.samples_per_node=2000000000", code=2)
     assert re.search(r"the pictures need about \d+ MB, \d+ MB are free", huge.stderr)
@@ -235,6 +264,12 @@ def test_what_cannot_be_drawn_is_one_sentence(
     if len(change) == 1 or "where" in change[0]:  # torchao, which int8 needs beside, may be there or not
         assert "1 mistake" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_pack_is_one_sentence(base: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "vegas_tiny", None)  # as where only the app came, by Flower
+    told = vegas(tmp_path, *base, code=2).stderr
+    assert "1 mistake" in told and "the tiny pack (package vegas_tiny), whose flux is asked for, is not" in told
 
 
 def test_any_recording_is_painted(trained: Path, tmp_path: Path, embedding_cache: Path) -> None:

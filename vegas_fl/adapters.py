@@ -11,6 +11,7 @@ Letters: B clips, S audio tokens of width D, P width of CLIP's pooled vector, T 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -35,6 +36,10 @@ class Conditioning(NamedTuple):
 
     clip: Tensor
     t5: Tensor
+
+    def by_class(self, classes: Sequence[str]) -> dict[str, Conditioning]:
+        """Of K text targets, each by its class: clip ``[P]`` and t5 ``[T, C]``."""
+        return {label: Conditioning(*rows) for label, *rows in zip(classes, *self, strict=True)}
 
 
 @dataclass(frozen=True)

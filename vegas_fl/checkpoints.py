@@ -98,6 +98,12 @@ class ClassGenerator:
                 parts.append(sampler.sample(share, generator=generator))
         return torch.cat(parts)
 
+    def sample_one(self, *, generator: torch.Generator) -> torch.Tensor:
+        """``[1, S, D]``, of an owner drawn in proportion to the owners' clips."""
+        shares = torch.tensor([float(self.samples[node]) for node in self.samplers])
+        owner = list(self.samplers)[int(torch.multinomial(shares, 1, generator=generator))]
+        return self.samplers[owner].sample(1, generator=generator)
+
 
 def sampler_header(spaces: Spaces, config: GeneratorConfig) -> dict[str, Any]:
     """Header entries that rebuild a sampler."""
@@ -190,17 +196,20 @@ def load_class_generator(path: Path, audio: str | None = None) -> ClassGenerator
 
 def save_adapter(
     folder: Path, run: str, round_: int, state: State, header: dict[str, Any], node: str | None = None
-) -> None:
-    """Write an adapter's state as one file a branch. A node's own may be lost with the power: a hundred of them are
-    not waited for one by one, and a damaged one is found by its hash."""
+) -> dict[Path, str]:
+    """Write an adapter's state as one file a branch; return their hashes. A node's own may be lost with the power: a
+    hundred of them are not waited for one by one, and a damaged one is found by its hash."""
+    written: dict[Path, str] = {}
     for branch in BRANCHES:
         part = {name: tensor for name, tensor in state.items() if name.startswith(f"{branch}.")}
-        tensorfiles.save(
-            adapter_path(folder, run, round_, branch, node),
+        path = adapter_path(folder, run, round_, branch, node)
+        written[path] = tensorfiles.save(
+            path,
             {name.removeprefix(f"{branch}."): tensor for name, tensor in part.items()},
             {**header, "kind": f"adapter.{branch}", "run": run, "round": round_, "node": node},
             durable=node is None,
         )
+    return written
 
 
 @dataclass(frozen=True)
@@ -320,14 +329,14 @@ def listing(config: Config, before: Path) -> list[dict[str, Any]]:
     kind, class, round, node and content hash. ``before`` is the list as the earlier steps left it."""
     written: list[Path] = []
     if "generators" in config.stages:
-        written += sorted(Path(config.generator.checkpoint_dir).glob("**/vae_perclass_round_*.safetensors"))
+        written += sorted(Path(config.generator.checkpoint_dir).glob(f"**/{GENERATOR_FILES}"))
     if "adapters" in config.stages:
         written += sorted(Path(config.adapter.checkpoint_dir).glob(f"{config.run}_*round_*.safetensors"))
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         known = [Path(entry["file"]) for entry in json.loads(before.read_text("utf8"))]
-        written += [path for path in known if path.is_file() and path not in written]
+        written += [path for path in known if path.is_file()]
     entries = []
-    for path in written:
+    for path in dict.fromkeys(written):
         if path.parent.name == "previous":
             continue
         with contextlib.suppress(VegasError):

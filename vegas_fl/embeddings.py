@@ -203,7 +203,9 @@ class Cache:
             return _read_shard(path, wanted)
         except FileNotFoundError:
             return {}
-        except (SafetensorError, ValueError) as error:
+        except (SafetensorError, ValueError, RuntimeError) as error:
+            if not path.exists():  # it vanished while it was opened: torch tells that in words of its own
+                return {}
             log.warning("%s is damaged (%s): removed, its clips are embedded again", path, error)
             path.unlink(missing_ok=True)
             return {}

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vegas_fl import metrics
+from vegas_fl import metrics, pack
 from vegas_fl.classes import prompt, words
 from vegas_fl.config import Config
 from vegas_fl.devices import resolve_device
@@ -172,9 +172,7 @@ def _open(model: str, device: str) -> tuple[Any, Any]:
     logging.disable_progress_bar()
     try:
         if model == "pack":
-            import vegas_tiny
-
-            model = str(vegas_tiny.path("clip"))
+            model = str(pack.model_folder("clip"))
         return CLIPModel.from_pretrained(model).to(device).eval(), CLIPProcessor.from_pretrained(model)
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0]

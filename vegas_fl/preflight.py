@@ -105,9 +105,9 @@ def _of(keys: str, mistake: str) -> str:
     return re.sub(rf"\bdata\.(?={'|'.join(DataConfig.model_fields)})", f"{keys}.", mistake)
 
 
-def adapter_rounds(config: Config, node: str) -> dict[int, dict[str, Path]]:
-    """The adapters that ``node`` may draw with, round → branch → path, the wanted one last: the one of
-    ``images.round``, or all there are.
+def adapter_rounds(config: Config, node: str | None = None) -> dict[int, dict[str, Path]]:
+    """The adapters that ``node`` may draw with, or without a node the global ones, round → branch → path, the wanted
+    one last: the one of ``images.round``, or all there are.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def adapter_rounds(config: Config, node: str) -> dict[int, dict[str, Path]]:
         There are none, or none of the round asked for.
     """
     folder = Path(config.adapter.checkpoint_dir)
-    local = config.images.adapters == "local"
+    local = node is not None and config.images.adapters == "local"
     whose = f"adapter of node {node}" if local else "global adapter"
     rounds = find_adapters(folder, node if local else None)
     if not rounds:

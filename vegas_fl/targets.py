@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vegas_fl import tensorfiles
+from vegas_fl import devices, tensorfiles
 from vegas_fl.adapters import Conditioning
 from vegas_fl.classes import prompt
 from vegas_fl.config import RendererConfig
@@ -47,6 +47,7 @@ def prompt_targets(prompts: Sequence[str], config: RendererConfig, cache: Path, 
             for text, clip_target, t5_target in zip(batch, clip.float(), t5.float(), strict=True):
                 tensorfiles.save(paths[text], {"clip": clip_target, "t5": t5_target}, {"prompt": text})
         del pipeline
+        devices.release(device)
     loaded = {text: tensorfiles.load(path, prompt=text).tensors for text, path in paths.items()}
     return Conditioning(*(torch.stack([loaded[text][branch] for text in prompts]) for branch in ("clip", "t5")))
 

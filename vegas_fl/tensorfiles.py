@@ -55,12 +55,14 @@ def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
         ) from error
 
 
-def save(path: Path, tensors: Mapping[str, torch.Tensor], header: Mapping[str, Any], *, durable: bool = True) -> None:
+def save(path: Path, tensors: Mapping[str, torch.Tensor], header: Mapping[str, Any], *, durable: bool = True) -> str:
     """Write a file (:func:`write_atomically`). ``header`` (JSON values) gets the format's version and a hash of the
-    tensors."""
+    tensors, which is returned."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    metadata = {"vegas_fl": json.dumps({"format": FORMAT, "sha256": digest(plain), **header}, sort_keys=True)}
+    sha256 = digest(plain)
+    metadata = {"vegas_fl": json.dumps({"format": FORMAT, "sha256": sha256, **header}, sort_keys=True)}
     write_atomically(path, to_bytes(plain, metadata=metadata), durable=durable)
+    return sha256
 
 
 def load(path: Path, **expected: Any) -> TensorFile:

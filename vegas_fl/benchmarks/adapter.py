@@ -8,7 +8,6 @@ widths.
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import statistics
 import time
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from vegas_fl import metrics, seeds
 from vegas_fl.adapters import Adapter, AdapterShape, Conditioning
+from vegas_fl.benchmarks.memory import peak_bytes
 from vegas_fl.benchmarks.runs import embedded, spread
 from vegas_fl.config import AdapterConfig, compose
 from vegas_fl.targets import text_targets
@@ -113,7 +113,7 @@ def _cost(order: str, config: AdapterConfig, batch: int, steps: int, shape: Adap
     audio = torch.randn(batch, shape.audio_tokens, shape.audio_width)
     wanted = Conditioning(torch.randn(batch, shape.clip_width), torch.randn(batch, shape.t5_tokens, shape.t5_width))
     optimizer = torch.optim.AdamW(adapter.parameters())
-    before = _peak()
+    before = peak_bytes()
     seconds = []
     for _ in range(steps + 1):
         start = time.perf_counter()
@@ -124,12 +124,7 @@ def _cost(order: str, config: AdapterConfig, batch: int, steps: int, shape: Adap
         optimizer.step()
         seconds.append(time.perf_counter() - start)
     parameters = sum(p.numel() for p in adapter.parameters()) / 1e6
-    return Cost(statistics.median(seconds[1:]), _peak() - before, parameters)
-
-
-def _peak() -> float:
-    """Largest resident memory of this process so far, in GB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return Cost(statistics.median(seconds[1:]), (peak_bytes() - before) / 1e9, parameters)
 
 
 def accuracy(order: str, root: Path, seeds_: Sequence[int], epochs: int = 50) -> list[dict[str, float]]:

@@ -29,23 +29,12 @@ COUNTS = (50, 2000)
 
 CHILD = (
     "import sys, pathlib\n"
-    "from vegas_fl.benchmarks import rendering\n"
+    "from vegas_fl.benchmarks import memory, rendering\n"
     "from vegas_fl.config import compose\n"
     "config = compose(sys.argv[3:])\n"
     "rendering.ours(config, int(sys.argv[1]), pathlib.Path(sys.argv[2]))\n"
-    "print(rendering.peak_bytes())\n"
+    "print(memory.peak_bytes())\n"
 )
-
-
-def peak_bytes() -> int:
-    """Peak resident memory of this process."""
-    status = Path("/proc/self/status")
-    if status.exists():  # getrusage would tell the peak of the process that started this one, if it is higher
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def random_feed(config: RendererConfig, pictures: Sequence[Picture]) -> Conditioning:
@@ -62,8 +51,8 @@ def ours(config: Config, count: int, folder: Path) -> None:
     """Draw ``count`` pictures the way a node does."""
     pictures = plan(config.seed, "0", ["dog", "drum"], count)
     recipes: dict[str, dict[str, Any]] = {"dog": {"node": "0"}, "drum": {"node": "0"}}
-    job = Job("0", folder, pictures, lambda part: random_feed(config.renderer, part), recipes)
-    draw(job, config.renderer, devices.resolve_device(config.device))
+    job = Job("0", folder, pictures, lambda part: random_feed(config.renderer, part), recipes, files={})
+    draw(job, config, devices.resolve_device(config.device))
 
 
 def loop(config: Config, pipeline: Any, batch: int, count: int, folder: Path) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import resource
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from vegas_fl.benchmarks.memory import peak_bytes
 from vegas_fl.datasets.toy import HEARD_AS
 
 QUICK = ["stages=[generators,adapters]", "generator.epochs=5", "adapter.local_epochs=1", "evaluation.split=none"]
@@ -45,7 +45,7 @@ def _cost(nodes: int) -> Cost:
         run(config)
         lines = (Path(folder) / "scale" / "metrics.jsonl").read_text("utf8").splitlines()
     (seconds,) = (line["seconds"] for line in map(json.loads, lines) if line["stage"] == "kd")
-    return Cost(nodes, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+    return Cost(nodes, seconds, peak_bytes() / 1e9)
 
 
 def table(counts: tuple[int, ...]) -> str:

@@ -96,11 +96,11 @@ def render(
     from vegas_fl.benchmarks import rendering as benchmark
     from vegas_fl.config import compose
 
-    config = compose(overrides or [])
-    for line in benchmark.speed(config, pictures, repeats):
+    settings = ["images.sheet_columns=0", *(overrides or [])]
+    for line in benchmark.speed(compose(settings), pictures, repeats):
         print(line)
     if memory:
-        for line in benchmark.peak_memory(overrides or []):
+        for line in benchmark.peak_memory(settings):
             print(line)
 
 

@@ -10,6 +10,7 @@ from vegas_fl.commands import app
 
 if TYPE_CHECKING:
     from vegas_fl.config import Config
+    from vegas_fl.rendering.plan import Row
 
 
 @app.command()
@@ -21,7 +22,7 @@ def plan(
     anything; refuse what cannot be run, and what the disk has no room for."""
     from vegas_fl import preflight
     from vegas_fl.commands import show_log
-    from vegas_fl.config import ConfigError, compose, sound
+    from vegas_fl.config import compose, sound
     from vegas_fl.devices import resolve_device
     from vegas_fl.rendering import plan as planning
 
@@ -44,11 +45,12 @@ def plan(
         shares = ", ".join(f"{count} of {label}" for label, count in row.classes.items())
         name = row.node if row.node == "server" else f"node {row.node}"
         print(f"{name}: {row.pictures} pictures ({shares}) in {row.folder}, {row.there} are there")
-    if config.images.every:
-        print(f"images.every={config.images.every}: as many again for each of the earlier rounds")
     missing = sum(row.missing for row in planned)
     print(f"to be drawn: {missing}")
-    if config.images.output == "embeddings" or not (timing and missing):
+    if config.images.output == "embeddings":
+        _disk(planned, missing, planning.embedding_bytes(config.renderer))
+        return
+    if not (timing and missing):
         return
     device = resolve_device(config.device)
     timed = planning.timing(config.renderer, device)
@@ -59,8 +61,16 @@ def plan(
     )
     here = " if every node were this machine" if elsewhere else ""
     print(f"estimated time: {duration(whole)}{here}")
-    print(f"disk: about {missing * timed.bytes_each / 1e6:.1f} MB ({timed.bytes_each / 1e3:.0f} kB a picture)")
-    if short := planning.shortage(planned, timed.bytes_each):
+    _disk(planned, missing, timed.bytes_each)
+
+
+def _disk(planned: list[Row], missing: int, bytes_each: float) -> None:
+    """Tell the disk space that is needed, and refuse what is not there."""
+    from vegas_fl.config import ConfigError
+    from vegas_fl.rendering.plan import shortage
+
+    print(f"disk: about {missing * bytes_each / 1e6:.1f} MB ({bytes_each / 1e3:.0f} kB a picture)")
+    if short := shortage(planned, bytes_each):
         raise ConfigError(short)
 
 

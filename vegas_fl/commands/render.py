@@ -22,17 +22,15 @@ def render(
     output: Annotated[
         Path | None, typer.Option(help="Where the pictures go; default: beside their embeddings.")
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Draw all anew, whatever is there.")] = False,
 ) -> None:
     """Draw the pictures of embeddings that were written elsewhere (images.output=embeddings)."""
-    from tqdm import tqdm
-
     from vegas_fl.commands import show_log
     from vegas_fl.config import restored
     from vegas_fl.devices import resolve_device
     from vegas_fl.rendering import embeddings_file
     from vegas_fl.rendering.jobs import Job
     from vegas_fl.rendering.render import render as draw
-    from vegas_fl.rendering.runfile import write_runfile
 
     show_log()
     if strange := [word for word in overrides or [] if "=" not in word]:
@@ -42,15 +40,8 @@ def render(
     for folder, prompts in found.items():
         config = restored({"renderer": prompts.renderer}, overrides or [])
         path = output / folder.relative_to(top) if output else folder
-        job = Job(prompts.node, path, prompts.pictures, embeddings_file.FileFeed(prompts), prompts.recipes)
-        write_runfile(job, config, {"embeddings": [str(file) for file in prompts.files]})
-        with tqdm(total=len(job.pictures), desc=job.name, unit="picture", mininterval=1) as bar:
-            drawn = draw(
-                job,
-                config.renderer,
-                resolve_device(config.device),
-                overwrite=config.images.overwrite,
-                sheet_columns=config.images.sheet_columns,
-                progress=bar.update,
-            )
+        feed, files = embeddings_file.FileFeed(prompts), {"embeddings": [str(file) for file in prompts.files]}
+        job = Job(prompts.node, path, prompts.pictures, feed, prompts.recipes, files)
+        anew = overwrite or config.images.overwrite
+        drawn = draw(job, config, resolve_device(config.device), overwrite=anew, show=True)
         print(f"{job.name}: {drawn.there} pictures in {job.path}, {drawn.new} of them new")

@@ -24,7 +24,6 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 CLASS_NAME = re.compile(r"\w[\w .,'-]*")
 """What a class may be called: its name is part of file names."""
 
-
 PARTS = ("train", "val", "test")
 """What clips are for."""
 

@@ -73,7 +73,10 @@ class Config(Section):
 
     def peers(self, node: str) -> dict[str, NodeConfig]:
         """The nodes (this one among them) that read the same data set, and so share out the clips of a class."""
-        return {other: entry for other, entry in self.nodes.items() if self._source(other) == self._source(node)}
+        own, ours = self.nodes[node].dataset, self._source(node)
+        return {
+            other: entry for other, entry in self.nodes.items() if entry.dataset == own or self._source(other) == ours
+        }
 
     def with_root(self, node: str, root: str) -> Config:
         """This configuration as ``node`` sees it, whose data set lies in a folder of its own. Who shares it with

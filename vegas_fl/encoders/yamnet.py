@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
-import vegas_tiny
+from vegas_fl import pack
 from vegas_fl.encoders.base import AudioEncoder, hash_files, in_equal_batches, pool_time
 from vegas_fl.errors import VegasError
 from vegas_fl.tensorfiles import misfit
@@ -170,10 +170,7 @@ def locate(model: str) -> Path:
         There is none.
     """
     if model == "pack":
-        try:
-            return vegas_tiny.path("yamnet")
-        except FileNotFoundError as error:
-            raise VegasError(str(error)) from error
+        return pack.model_folder("yamnet")
     return Path(model).expanduser()
 
 

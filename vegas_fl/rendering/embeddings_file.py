@@ -19,7 +19,7 @@ from vegas_fl import devices, tensorfiles
 from vegas_fl.adapters import Conditioning
 from vegas_fl.config import Config
 from vegas_fl.errors import VegasError
-from vegas_fl.rendering.folder import Picture
+from vegas_fl.rendering.folder import Picture, remove_leftovers
 from vegas_fl.rendering.jobs import Job
 from vegas_fl.rendering.render import Drawn, drawing_threads
 
@@ -29,7 +29,7 @@ FILE_BYTES = 64 * 2**20
 
 
 def write_embeddings(job: Job, config: Config, *, overwrite: bool = False) -> Drawn:
-    """Write the embeddings of a job's pictures; files that are there already stay.
+    """Write the embeddings of a job's pictures; files that are there already and whole stay.
 
     Raises
     ------
@@ -41,17 +41,19 @@ def write_embeddings(job: Job, config: Config, *, overwrite: bool = False) -> Dr
     parts = [job.pictures[start : start + size] for start in range(0, len(job.pictures), size)]
     wanted = {job.path / f"embeddings_{i:04d}.safetensors": part for i, part in enumerate(parts, start=1)}
     headers = {path: _header(job, config, part) for path, part in wanted.items()}
+    remove_leftovers(job.path)
     there = sorted(job.path.glob("embeddings_*.safetensors"))
     if overwrite:
         for path in there:
             path.unlink()
         there = []
+    there = [path for path in there if path not in wanted or not _damaged(path)]
     for path in there:
         if path not in wanted or (difference := _difference(path, headers[path])):
             reason = "this run does not make it" if path not in wanted else difference
             raise VegasError(
-                f"{path} holds other embeddings ({reason}); choose another images_output_dir, or set "
-                "images.overwrite=true to make all anew"
+                f"{path} holds other embeddings ({reason}); choose another images_output_dir, or add "
+                "--overwrite (images.overwrite=true) to make all anew"
             )
     new = 0
     for path, part in wanted.items():
@@ -142,6 +144,14 @@ def _read_header(path: Path) -> dict[str, Any]:
     if header.get("kind") != KIND:
         raise VegasError(f"{path} holds no prompt embeddings; give a folder written with images.output=embeddings")
     return header
+
+
+def _damaged(path: Path) -> bool:
+    try:
+        tensorfiles.load(path)
+    except VegasError:
+        return True
+    return False
 
 
 def _difference(path: Path, wanted: dict[str, Any]) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
+from vegas_fl import pack
 from vegas_fl.config import RendererConfig
 from vegas_fl.errors import VegasError
 from vegas_fl.rendering import memory
@@ -31,12 +32,7 @@ def location(config: RendererConfig) -> str:
         The folder or the pack is not there.
     """
     if config.model == "pack":
-        import vegas_tiny
-
-        try:
-            return str(vegas_tiny.path("flux"))
-        except FileNotFoundError as error:
-            raise VegasError(str(error)) from error
+        return str(pack.model_folder("flux"))
     folder = Path(config.model).expanduser()
     if folder.is_dir():
         return str(folder)

@@ -78,6 +78,13 @@ def plan_clips(run_seed: int, node: str, clips: Mapping[str, Sequence[str]]) -> 
     ]
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove the halves of files that a run wrote when it was killed."""
+    for rest in folder.glob(".*.tmp"):
+        with contextlib.suppress(OSError):
+            rest.unlink()
+
+
 @functools.cache
 def versions() -> dict[str, str]:
     """Versions of what makes a picture."""
@@ -113,9 +120,7 @@ class PictureFolder:
             The folder holds pictures this run would not make, or made from something else, and ``overwrite``
             is false.
         """
-        for rest in self.path.glob(".*.tmp"):  # of a run that was killed
-            with contextlib.suppress(OSError):
-                rest.unlink()
+        remove_leftovers(self.path)
         made = self.lines()
         present = {p.name for p in self.path.glob("*.png")}
         planned = {picture.name: picture for picture in pictures}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import torch
 
 from vegas_fl import seeds
 from vegas_fl.adapters import Adapter, Conditioning
+from vegas_fl.checkpoints import ClassGenerator, find_adapters
 from vegas_fl.config import ConditioningConfig, Config, RendererConfig, Source
 from vegas_fl.generators import Sampler
 from vegas_fl.rendering import flux
@@ -40,6 +41,8 @@ class Job:
     feed : Feed
     recipes : dict
         Class → what its pictures are made from, without the renderer's part.
+    files : dict
+        The same as paths: "generators" by class and "adapter" by branch, or "embeddings".
     """
 
     node: str
@@ -47,6 +50,7 @@ class Job:
     pictures: list[Picture]
     feed: Feed
     recipes: dict[str, Recipe]
+    files: dict[str, Any]
 
     @property
     def name(self) -> str:
@@ -66,6 +70,24 @@ class Job:
 def job_path(config: Config, node: str, subfolder: str = "") -> Path:
     """Folder of a node's pictures, or of the server's."""
     return Path(config.images_output_dir) / subfolder / (node if node == SERVER else f"node_{node}")
+
+
+def rounds(config: Config, trained: Iterable[int]) -> list[int | None]:
+    """Of the rounds that adapters were ``trained`` in, those before the last that ``images.every`` draws, each into
+    its :func:`round_folder`; None stands for the round that is drawn in any case."""
+    every = config.images.every
+    return [*(r for r in sorted(trained)[:-1] if every and r % every == 0), None]
+
+
+def rounds_there(config: Config) -> Iterable[int]:
+    """The rounds whose adapters are on disk: the global ones, or (``images.adapters=local``) the first node's."""
+    local = config.images.adapters == "local"
+    return find_adapters(Path(config.adapter.checkpoint_dir), min(config.nodes, key=int) if local else None)
+
+
+def round_folder(round_: int | None) -> str:
+    """Subfolder of ``images_output_dir`` for the pictures of a round."""
+    return "" if round_ is None else f"round_{round_}"
 
 
 def recipes(config: Config, node: str, classes: Sequence[str], adapter: Mapping[str, str], **source: Any) -> dict:
@@ -138,18 +160,9 @@ def sampled(samplers: Mapping[str, Sampler]) -> Audio:
     return lambda picture: samplers[picture.label].sample(1, generator=seeds.generator(picture.seed, "embedding"))
 
 
-def sampled_from_owners(generators: Mapping[str, tuple[Mapping[str, Sampler], Mapping[str, int]]]) -> Audio:
-    """Samples of the generators of all owners of a class (samplers and numbers of clips by node); each picture's
-    owner is drawn in proportion to its clips."""
-
-    def audio(picture: Picture) -> torch.Tensor:
-        samplers, clips = generators[picture.label]
-        generator = seeds.generator(picture.seed, "embedding")
-        shares = torch.tensor([float(clips[node]) for node in samplers])
-        owner = list(samplers)[int(torch.multinomial(shares, 1, generator=generator))]
-        return samplers[owner].sample(1, generator=generator)
-
-    return audio
+def sampled_from_owners(generators: Mapping[str, ClassGenerator]) -> Audio:
+    """Samples of the generators of all owners of a class; the picture's seed decides whose and which."""
+    return lambda picture: generators[picture.label].sample_one(generator=seeds.generator(picture.seed, "embedding"))
 
 
 def recorded(embeddings: Mapping[str, torch.Tensor]) -> Audio:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from vegas_fl.config import RendererConfig
 from vegas_fl.errors import VegasError
@@ -76,7 +77,7 @@ def choose(config: RendererConfig, device: str, sizes: Mapping[str, int], free: 
             raise VegasError(problem)
         return Choice(config.memory, "asked for")
     if free is None:
-        return Choice("full", f"the {device} works in the machine's own memory")
+        return Choice("full", f"a {device} draws from the machine's own memory")
     if not config.low_memory:
         return Choice("full", "renderer.low_memory is false")
     value = torch.finfo(getattr(torch, config.dtype)).bits // 8
@@ -165,8 +166,15 @@ def quantization(config: RendererConfig) -> Any:
 
 
 def weights(pipeline: Any, parts: tuple[str, ...]) -> dict[str, int]:
-    """Bytes of each part's weights."""
-    return {part: sum(p.numel() * p.element_size() for p in getattr(pipeline, part).parameters()) for part in parts}
+    """Bytes of each part's weights, quantised ones as they lie in memory."""
+    return {part: sum(_bytes(weight) for weight in getattr(pipeline, part).parameters()) for part in parts}
+
+
+def _bytes(tensor: torch.Tensor) -> int:
+    if is_traceable_wrapper_subclass(tensor):  # torchao's: by its shape and type it is still as large as before
+        names, _ = tensor.__tensor_flatten__()
+        return sum(_bytes(getattr(tensor, name)) for name in names)
+    return tensor.numel() * tensor.element_size()
 
 
 def first_line(error: BaseException) -> str:

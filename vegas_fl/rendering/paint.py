@@ -11,12 +11,13 @@ from typing import Any
 import torch
 
 from vegas_fl import devices, encoders
-from vegas_fl.checkpoints import SavedAdapter, adapter_from, find_adapters, load_adapter
+from vegas_fl.checkpoints import SavedAdapter, adapter_from, load_newest
 from vegas_fl.classes import WORDS, prompt, words
 from vegas_fl.clips import FileClip
 from vegas_fl.config import Config
 from vegas_fl.embeddings import embed
 from vegas_fl.errors import VegasError
+from vegas_fl.preflight import adapter_rounds
 from vegas_fl.rendering import flux
 from vegas_fl.rendering.folder import Picture, PictureFolder
 from vegas_fl.rendering.jobs import AdapterFeed, recorded
@@ -65,7 +66,7 @@ def paint(sounds: Sequence[Path], config: Config, output: Path) -> list[Painted]
         raise VegasError(
             f"two recordings are called {twice[0]}, and their pictures would be too; paint them one by one"
         )
-    saved = _adapter(config)
+    _, saved = load_newest(adapter_rounds(config))
     _check_spaces(config, saved)
     device = devices.resolve_device(config.device)
     cache = Path(config.paths.cache).expanduser()
@@ -107,20 +108,6 @@ def describe(painted: Painted) -> str:
     """One line for the terminal."""
     near = ", ".join(f"{words(label)} ({distance:.2f})" for label, distance in painted.nearest)
     return f"{painted.sound} -> {painted.picture}; nearest: {near}"
-
-
-def _adapter(config: Config) -> SavedAdapter:
-    folder = Path(config.adapter.checkpoint_dir)
-    rounds = find_adapters(folder)
-    if not rounds:
-        raise VegasError(
-            f"Checkpoint not found: no global adapter in {folder}; name a run that trained one (adapters=RUN), or set "
-            "adapter.checkpoint_dir"
-        )
-    round_ = config.images.round or max(rounds)
-    if round_ not in rounds:
-        raise VegasError(f"images.round={round_}: {folder} has the rounds {', '.join(map(str, rounds))}; choose one")
-    return load_adapter(rounds[round_])
 
 
 def _check_spaces(config: Config, saved: SavedAdapter) -> None:

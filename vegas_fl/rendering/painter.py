@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import gc
 import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from vegas_fl import devices
 from vegas_fl.adapters import Conditioning
 from vegas_fl.config import RendererConfig
 from vegas_fl.errors import VegasError
@@ -44,12 +44,12 @@ class Painter:
         self.config, self.device = config, device
         self.batch = config.batch_size
         self.pipeline: Any = flux.load_pipeline(config)
+        devices.release(device)  # what other networks left is free too
         choice = memory.choose(
             config, device, memory.weights(self.pipeline, flux.PICTURE_PARTS), memory.free_bytes(device)
         )
         self.mode = choice.mode
-        if not device.startswith("cpu") or choice.mode != "full":
-            log.info("renderer.memory=%s: %s", choice.mode, choice.reason)
+        log.info("renderer.memory=%s: %s", choice.mode, choice.reason)
         self._place()
 
     def paint(self, conditioning: Conditioning, seeds: Sequence[int]) -> list[Image]:
@@ -103,9 +103,7 @@ class Painter:
 
     def _retreat(self) -> None:
         """Draw fewer at once; if it was one, keep less in memory; else give up."""
-        gc.collect()
-        if self.device.startswith("cuda"):
-            torch.cuda.empty_cache()
+        devices.release(self.device)
         if self.batch > 1:
             before, self.batch = self.batch, -(-self.batch // 2)
             log.warning("out of memory with %d pictures at once: going on with %d", before, self.batch)
@@ -127,7 +125,7 @@ class Painter:
         self.mode = below[0]
         # Loaded anew, because not every way of offloading can be undone.
         self.pipeline = None
-        gc.collect()
+        devices.release(self.device)
         self.pipeline = flux.load_pipeline(self.config)
         self._place()
 

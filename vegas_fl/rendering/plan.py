@@ -14,7 +14,7 @@ from vegas_fl import devices, seeds
 from vegas_fl.adapters import Conditioning
 from vegas_fl.config import Config, RendererConfig
 from vegas_fl.rendering import flux
-from vegas_fl.rendering.jobs import SERVER, job_path
+from vegas_fl.rendering.jobs import SERVER, job_path, round_folder, rounds, rounds_there
 from vegas_fl.rendering.painter import painter
 from vegas_fl.rendering.render import drawing_threads, existing
 from vegas_fl.splits import split_evenly
@@ -78,12 +78,20 @@ def rows(config: Config) -> list[Row]:
         }
     if config.images.where != "nodes":
         wanted[SERVER] = split_evenly(config.images.server_samples, config.classes)
+    trained = range(1, config.rounds + 1) if "adapters" in config.stages else rounds_there(config)
     found = []
-    for node, classes in wanted.items():
-        folder = job_path(config, node)
-        there = 0 if config.images.overwrite else len(list(folder.glob("*.png")))
-        found.append(Row(node, folder, classes, there))
+    for round_ in rounds(config, trained):
+        for node, classes in wanted.items():
+            folder = job_path(config, node, round_folder(round_))
+            there = 0 if config.images.overwrite else len(list(folder.glob("*.png")))
+            found.append(Row(node, folder, classes, there))
     return found
+
+
+def embedding_bytes(config: RendererConfig) -> int:
+    """Size of a picture's embeddings (``images.output=embeddings``)."""
+    clip, tokens, t5 = flux.text_shape(config)
+    return 4 * (clip + tokens * t5)
 
 
 def timing(config: RendererConfig, device: str) -> Timing:

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from tqdm import tqdm
 
 from vegas_fl import devices
-from vegas_fl.config import RendererConfig
+from vegas_fl.config import Config, RendererConfig
 from vegas_fl.errors import VegasError
 from vegas_fl.rendering.folder import Picture, PictureFolder
 from vegas_fl.rendering.jobs import Job
 from vegas_fl.rendering.painter import Painter, painter
+from vegas_fl.rendering.runfile import write_runfile
 from vegas_fl.rendering.sheets import contact_sheet
 
 if TYPE_CHECKING:
@@ -27,43 +29,46 @@ if TYPE_CHECKING:
 AHEAD = 2
 """Batches that may wait to be written: what keeps memory flat when the disk is slower than FLUX."""
 PATIENCE = 3
-"""A request with a time limit goes on for at least so many times as loading the models took."""
+"""A request to a node that loads the models anew takes at least so many times as long as that took."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """How far a folder is: pictures there, pictures made just now, and pictures still missing."""
+    """How far a folder is: pictures there, pictures made just now and in how many seconds, once the models were
+    loaded, and pictures still missing."""
 
     there: int
     new: int
     missing: int
+    seconds: float = 0.0
 
 
 def render(
     job: Job,
-    renderer: RendererConfig,
+    config: Config,
     device: str,
     *,
     overwrite: bool = False,
-    sheet_columns: int = 0,
     seconds: float | None = None,
-    progress: Callable[[int], object] = lambda count: None,
+    patient: bool = False,
+    show: bool = False,
 ) -> Drawn:
     """Draw what is missing of a job's pictures, and their contact sheet once none is.
 
     Parameters
     ----------
     job : Job
-    renderer : RendererConfig
+    config : Config
+        Its renderer draws; the columns of the contact sheet.
     device : str
     overwrite : bool
         Make all anew.
-    sheet_columns : int
-        Columns of the contact sheet; 0: none.
     seconds : float, optional
         Start no batch after so many seconds; at least one is drawn.
-    progress : callable
-        Called with the number of pictures just written.
+    patient : bool
+        If loading the models took long, draw longer than ``seconds``: for a node that loads them for each request.
+    show : bool
+        A progress bar, with pictures a second and the time that is left.
 
     Raises
     ------
@@ -72,25 +77,32 @@ def render(
         drawn before stays.
     """
     begin = time.monotonic()
+    renderer, columns = config.renderer, config.images.sheet_columns
     folder = job.folder(renderer)
     pending = folder.pending(job.pictures, overwrite)
-    done = 0
-    progress(len(job.pictures) - len(pending))
-    if pending:
-        brush = painter(renderer, device)
-        limit = None if seconds is None else max(seconds, PATIENCE * (time.monotonic() - begin))
-        with devices.threads(drawing_threads(renderer)), Writer(folder, brush, len(pending), progress) as writer:
-            for start in range(0, len(pending), renderer.batch_size):
-                if start and limit is not None and time.monotonic() - begin > limit:
-                    break
-                batch = pending[start : start + renderer.batch_size]
-                images = brush.paint(job.feed(batch), [picture.seed for picture in batch])
-                writer.add(batch, images)
-                done += len(batch)
+    write_runfile(job, config)  # not before the folder is known to be of this run
+    done, drawing = 0, 0.0
+    count, there = len(job.pictures), len(job.pictures) - len(pending)
+    with tqdm(total=count, initial=there, desc=job.name, unit="picture", mininterval=1, disable=not show) as bar:
+        if pending:
+            brush = painter(renderer, device)
+            loaded = time.monotonic()
+            bar.unpause()  # its rate is of drawing
+            if seconds is not None and patient:
+                seconds = max(seconds, PATIENCE * (loaded - begin))
+            with devices.threads(drawing_threads(renderer)), Writer(folder, brush, len(pending), bar.update) as writer:
+                for start in range(0, len(pending), renderer.batch_size):
+                    if start and seconds is not None and time.monotonic() - begin > seconds:
+                        break
+                    batch = pending[start : start + renderer.batch_size]
+                    images = brush.paint(job.feed(batch), [picture.seed for picture in batch])
+                    writer.add(batch, images)
+                    done += len(batch)
+            drawing = time.monotonic() - loaded
     missing = len(pending) - done
-    if sheet_columns and not missing:
-        contact_sheet(folder.path, job.pictures, sheet_columns, sheet_path(folder.path))
-    return Drawn(len(job.pictures) - missing, done, missing)
+    if columns and not missing:
+        contact_sheet(folder.path, job.pictures, columns, sheet_path(folder.path))
+    return Drawn(count - missing, done, missing, drawing)
 
 
 def drawing_threads(renderer: RendererConfig) -> int:
@@ -128,7 +140,9 @@ class Writer:
     def add(self, pictures: Sequence[Picture], images: Sequence[Image]) -> None:
         """Take a batch; waits if too many do."""
         brush = self._brush
-        drawn = {"batch": brush.batch, "memory": brush.mode, "device": brush.device}
+        drawn: dict[str, object] = {"batch": brush.batch, "memory": brush.mode, "device": brush.device}
+        if brush.config.compile:
+            drawn["compiled"] = True
         if brush.device == "cpu":
             drawn["threads"] = torch.get_num_threads()
         self._waiting.append(self._thread.submit(self._write, list(pictures), list(images), drawn))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from vegas_fl.tensorfiles import write_atomically
 NAME = "run.json"
 
 
-def write_runfile(job: Job, config: Config, files: Mapping[str, Any]) -> None:
+def write_runfile(job: Job, config: Config) -> None:
     """Write it, unless it is there as it should be.
 
     Parameters
@@ -23,13 +22,11 @@ def write_runfile(job: Job, config: Config, files: Mapping[str, Any]) -> None:
     job : Job
     config : Config
         Resolved; its renderer, conditioning and seed made the pictures.
-    files : mapping
-        What the pictures come from, as paths: "generators" by class, "adapter" by branch, or "embeddings".
     """
     counts: dict[str, int] = {}
     for picture in job.pictures:
         counts[picture.label] = counts.get(picture.label, 0) + 1
-    values = {"node": job.node, "pictures": counts, "files": files, "config": config.model_dump(mode="json")}
+    values = {"node": job.node, "pictures": counts, "files": job.files, "config": config.model_dump(mode="json")}
     data = (json.dumps(values, indent=1) + "\n").encode()
     path = job.path / NAME
     if not path.is_file() or path.read_bytes() != data:

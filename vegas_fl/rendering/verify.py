@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vegas_fl import devices
+from vegas_fl import devices, encoders
 from vegas_fl.adapters import Conditioning
 from vegas_fl.checkpoints import adapter_from, load_adapter, load_class_generator
 from vegas_fl.config import Config, restored
 from vegas_fl.errors import VegasError
 from vegas_fl.rendering import embeddings_file, flux
 from vegas_fl.rendering.folder import Picture, PictureFolder, Recipe, plan, plan_clips
-from vegas_fl.rendering.jobs import SERVER, AdapterFeed, Feed, sampled, sampled_from_owners
+from vegas_fl.rendering.jobs import SERVER, AdapterFeed, Audio, Feed, sampled, sampled_from_owners
 from vegas_fl.rendering.painter import painter
+from vegas_fl.rendering.recordings import recordings_of
 from vegas_fl.rendering.render import drawing_threads
 from vegas_fl.rendering.runfile import NAME, read_runfile
 from vegas_fl.targets import text_targets
@@ -91,8 +92,8 @@ def verify(folder: Path, sample: int, overrides: Sequence[str]) -> Report:
     report.problems += contents(folder, pictures, report.pictures)
     if sample and not report.problems:
         try:
-            feed = feed_of(run, config, _recipes(folder))
-            _reproduce(report, config, feed, [pictures[i] for i in spread(len(pictures), sample)])
+            again = [pictures[i] for i in spread(len(pictures), sample)]
+            _reproduce(report, config, feed_of(run, config, _recipes(folder), again), again)
         except VegasError as error:
             report.note = str(error)
     return report
@@ -131,8 +132,8 @@ def contents(folder: Path, pictures: Sequence[Picture], count: int) -> Iterator[
             yield f"{path}: its text chunk and the manifest say different things"
 
 
-def feed_of(run: dict[str, Any], config: Config, recipes: dict[str, Recipe]) -> Feed:
-    """The embeddings the pictures were drawn from.
+def feed_of(run: dict[str, Any], config: Config, recipes: dict[str, Recipe], pictures: Sequence[Picture]) -> Feed:
+    """The embeddings that pictures were drawn from.
 
     Parameters
     ----------
@@ -141,48 +142,55 @@ def feed_of(run: dict[str, Any], config: Config, recipes: dict[str, Recipe]) -> 
     config : Config
     recipes : dict
         Class → recipe, as the manifest has it: the checkpoints must still be those.
+    pictures : sequence of Picture
 
     Raises
     ------
     VegasError
         They cannot be had here.
     """
-    files, node = run["files"], run["node"]
+    files = run["files"]
     if "embeddings" in files:
-        return embeddings_file.FileFeed(
-            embeddings_file.find_prompts(Path(files["embeddings"][0]).parent)[Path(files["embeddings"][0]).parent]
-        )
-    if config.images.source == "recordings":
-        raise VegasError("pictures of recordings are made again by the run itself (images.overwrite=true)")
+        place = Path(files["embeddings"][0]).parent
+        return embeddings_file.FileFeed(embeddings_file.find_prompts(place)[place])
+    device = devices.resolve_device(config.device)
     saved = load_adapter(
         {branch: _moved(path, config.adapter.checkpoint_dir) for branch, path in files["adapter"].items()}
     )
+    same = {f"{branch}_adapter": sha256 for branch, sha256 in saved.sha256.items()}
+    _unchanged(recipes, **same, renderer_fingerprint=flux.picture_fingerprint(config.renderer))
+    targets: dict[str, Conditioning] = {}
+    if "text" in config.conditioning.model_dump().values():
+        labels = sorted(recipes)
+        targets = text_targets(labels, config.renderer, Path(config.paths.cache).expanduser(), device).by_class(labels)
+    if config.images.source == "recordings":
+        _unchanged(recipes, encoder=encoders.fingerprint(config.encoder))
+        audio = recordings_of(pictures, config, run["node"], device)
+    else:
+        audio = _samples(run, config, recipes)
+    adapter = adapter_from(saved.header, saved.state, "the adapter")
+    return AdapterFeed(audio, adapter, targets, config.conditioning, config.renderer.batch_size)
+
+
+def _samples(run: dict[str, Any], config: Config, recipes: dict[str, Recipe]) -> Audio:
+    """Samples of the generators."""
     generators = {
         label: load_class_generator(_moved(path, config.generator.checkpoint_dir))
-        for label, path in files["generators"].items()
+        for label, path in run["files"]["generators"].items()
     }
     for label, recipe in recipes.items():
-        now = {f"{branch}_adapter": sha256 for branch, sha256 in saved.sha256.items()}
-        now |= {
-            "generator": generators[label].header["sha256"],
-            "renderer_fingerprint": flux.picture_fingerprint(config.renderer),
-        }
+        _unchanged({label: recipe}, generator=generators[label].header["sha256"])
+    if run["node"] == SERVER:
+        return sampled_from_owners(generators)
+    return sampled({label: generator.of(run["node"]) for label, generator in generators.items()})
+
+
+def _unchanged(recipes: dict[str, Recipe], **now: str) -> None:
+    """Refuse what is no longer as the recipes have it."""
+    for label, recipe in recipes.items():
         for key, value in now.items():
             if recipe.get(key) != value:
                 raise VegasError(f"its {key.replace('_', ' ')} is no longer the one {label} was drawn with")
-    labels = list(generators)
-    targets: dict[str, Conditioning] = {}
-    if "text" in config.conditioning.model_dump().values():
-        cache = Path(config.paths.cache).expanduser()
-        stacked = text_targets(labels, config.renderer, cache, devices.resolve_device(config.device))
-        targets = {label: Conditioning(*(branch[i] for branch in stacked)) for i, label in enumerate(labels)}
-    audio = (
-        sampled_from_owners({label: (g.samplers, g.samples) for label, g in generators.items()})
-        if node == SERVER
-        else sampled({label: g.of(node) for label, g in generators.items()})
-    )
-    adapter = adapter_from(saved.header, saved.state, "the adapter")
-    return AdapterFeed(audio, adapter, targets, config.conditioning, config.renderer.batch_size)
 
 
 def _recipes(folder: Path) -> dict[str, Recipe]:
