@@ -97,7 +97,6 @@ def _of_round(subfolder: str) -> dict[str, Any]:
 
 def _by_nodes(federation: Federation, config: Config, subfolder: str, targets: Conditioning | None) -> dict[str, Reply]:
     """Each node renders its pictures with its own generators and the chosen adapters."""
-    drawing = Drawing(federation.nodes.values())
     contents, values_of = {}, {}
     for node in federation.nodes.values():
         if lacking := _ungenerated(config, node):
@@ -105,6 +104,7 @@ def _by_nodes(federation: Federation, config: Config, subfolder: str, targets: C
             continue
         states, values_of[node] = _request(config, node, subfolder, targets)
         contents[node] = federation.content(states, **values_of[node], again=False)
+    drawing = Drawing(contents)
 
     def follow(node: str, reply: Reply) -> RecordDict | None:
         drawing.answer(node, reply.values)

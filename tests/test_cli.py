@@ -57,3 +57,11 @@ def test_configuration_can_be_shown(tmp_path: Path) -> None:
 def test_engines_load_what_flower_loads() -> None:
     app = tomllib.loads((ROOT / "pyproject.toml").read_text("utf8"))["tool"]["flwr"]["app"]["components"]
     assert app == {"serverapp": engines.SERVER_APP, "clientapp": engines.CLIENT_APP}
+
+
+def test_an_interrupted_run_ends_with_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(config: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vegas_fl.cli.run", interrupted)
+    assert "the same command does what is missing" in vegas(tmp_path, code=130).stderr

@@ -133,7 +133,11 @@ def test_values_and_tensors_survive_a_message() -> None:
 
 
 def test_half_precision_is_for_the_way_alone_and_never_overflows() -> None:
-    state = {"small": torch.tensor([0.1, -3.0]), "large": torch.tensor([1e5, 1.0]), "count": torch.tensor([70_000])}
+    state = {
+        "small": torch.linspace(-3.0, 3.0, 1000),
+        "large": torch.tensor([1e5, 1.0]),
+        "count": torch.tensor([70_000]),
+    }
     content = pack({}, {"m": state}, "float16")
     _, states = unpack(content)
     found = states["m"]

@@ -114,7 +114,7 @@ def test_a_node_with_a_folder_of_its_own_may_keep_all_of_it(folders: Path) -> No
         ["data=folder", "data.root=/server", "data.partition=none", "nodes.1.selected_classes=[dog]"],
     )
     for node in "01":
-        mine = at(config, node, **{"data-root": str(folders / "sounds"), "output-dir": "/mine"}).clips
+        mine = at(config, node, **{"data-root": str(folders / "sounds"), "output-dir": str(folders)}).clips
         assert sum(len(part["dog"]) for part in (mine.train, mine.val, mine.test)) == 5
 
 

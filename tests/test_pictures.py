@@ -157,6 +157,8 @@ def test_damage_is_found_told_and_mended(base: list[str], tmp_path: Path) -> Non
     (node / "dog_0003.png").write_bytes((node / "dog_0004.png").read_bytes())
     (node / "cat_0001.png").write_bytes(b"?")
     (node / ".dog_0006.png.99.tmp").write_bytes(b"half")
+    with open(node / "manifest.jsonl", "a") as file:
+        file.write('{"file": "dog_0005.png"}\n["dog_0006.png"]\n{"file": "dog_00')  # of no use, and cut short
     told = vegas(tmp_path, "verify", str(tmp_path / "out"), code=1).stderr
     assert re.search(r"dog_0001.png: changed or cut short", told) and re.search(r"dog_0002.png: missing", told)
     assert re.search(r"dog_0003.png: changed", told) and re.search(r"cat_0001.png: no picture of this run", told)

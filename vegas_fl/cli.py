@@ -19,6 +19,14 @@ SWITCHES = {"--verbose": "hydra.verbose=true", "--overwrite": "images.overwrite=
 
 def main() -> None:
     """Entry point of the console script."""
+    try:
+        _dispatch()
+    except KeyboardInterrupt:
+        print("\nInterrupted; what was written stays, and the same command does what is missing.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _dispatch() -> None:
     if "--dry-run" in sys.argv[1:]:
         words = [SWITCHES.get(word, word) for word in sys.argv[1:] if word not in ("--dry-run", "--verbose")]
         commands.main(["plan", *words])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from vegas_fl.adapters import Conditioning
 from vegas_fl.classes import prompt
 from vegas_fl.config import RendererConfig
 from vegas_fl.rendering import flux
+from vegas_fl.tensorfiles import Damaged, State
+
+log = logging.getLogger(__name__)
 
 PROMPTS_AT_ONCE = 64
 """Prompts a pass of the text encoders."""
@@ -37,19 +41,28 @@ def prompt_targets(prompts: Sequence[str], config: RendererConfig, cache: Path, 
     """
     fingerprint = flux.text_fingerprint(config)
     paths = {text: cache / "targets" / fingerprint / f"{_key(text)}.safetensors" for text in prompts}
-    missing = [text for text, path in paths.items() if not path.exists()]
-    if missing:
+    known = {text: state for text, path in paths.items() if (state := _kept(path, text)) is not None}
+    if missing := [text for text in paths if text not in known]:
         pipeline = flux.load_text_encoders(config, device)
         for start in range(0, len(missing), PROMPTS_AT_ONCE):
             batch = missing[start : start + PROMPTS_AT_ONCE]
             with torch.no_grad():
                 t5, clip, _ = pipeline.encode_prompt(batch, None, max_sequence_length=config.max_sequence_length)
             for text, clip_target, t5_target in zip(batch, clip.float(), t5.float(), strict=True):
-                tensorfiles.save(paths[text], {"clip": clip_target, "t5": t5_target}, {"prompt": text})
+                known[text] = {"clip": clip_target.cpu(), "t5": t5_target.cpu()}
+                tensorfiles.save(paths[text], known[text], {"prompt": text})
         del pipeline
         devices.release(device)
-    loaded = {text: tensorfiles.load(path, prompt=text).tensors for text, path in paths.items()}
-    return Conditioning(*(torch.stack([loaded[text][branch] for text in prompts]) for branch in ("clip", "t5")))
+    return Conditioning(*(torch.stack([known[text][branch] for text in prompts]) for branch in ("clip", "t5")))
+
+
+def _kept(path: Path, text: str) -> State | None:
+    """What the cache has of a prompt; a damaged file is told and made again."""
+    try:
+        return tensorfiles.load(path, prompt=text).tensors if path.exists() else None
+    except Damaged as error:
+        log.warning("the text target of %r is made again: %s", text, error)
+        return None
 
 
 def spread(classes: Conditioning, labels: Tensor, own: Conditioning) -> Conditioning:

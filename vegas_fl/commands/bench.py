@@ -133,3 +133,14 @@ def kills(
                 flush=True,
             )
         print(f"{same} of {count} runs ended with the same files")
+
+
+@bench.command()
+def overhead(
+    nodes: Annotated[int, typer.Option(help="How many nodes.")] = 100,
+    rounds: Annotated[int, typer.Option(help="Rounds; the first does not count.")] = 4,
+) -> None:
+    """What a node costs a round beside its training, in process and over Flower's simulation."""
+    from vegas_fl.benchmarks import overhead as benchmark
+
+    print(benchmark.table(nodes, rounds))

@@ -88,12 +88,9 @@ def _versions() -> Iterator[Finding]:
 
 
 def _pack() -> str:
-    import vegas_tiny
+    from vegas_fl.pack import model_folder
 
-    try:
-        return ", ".join(str(vegas_tiny.path(part)) for part in ("yamnet", "flux", "clip"))
-    except FileNotFoundError as error:
-        raise VegasError(str(error)) from error
+    return ", ".join(str(model_folder(part)) for part in ("yamnet", "flux", "clip"))
 
 
 def _server_keys(settings: ServerSettings) -> Iterator[Finding]:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 Recipe = dict[str, Any]
 
+NEEDED = {"file", "class", "seed", "sha256", "recipe"}
+"""What a line of the manifest must tell."""
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -210,16 +213,16 @@ class PictureFolder:
         return dict(self._manifest())
 
     def _manifest(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """A line cut short by a kill is passed over, its picture is made again."""
+        """A line cut short by a kill, or without what is needed, is passed over: its picture is made again."""
         if not self.manifest.exists():
             return
         for line in self.manifest.read_text(encoding="utf8", errors="replace").splitlines():
             try:
                 entry = json.loads(line)
-                name = entry["file"]
-            except (json.JSONDecodeError, TypeError, KeyError):
+            except json.JSONDecodeError:
                 continue
-            yield name, entry
+            if isinstance(entry, dict) and entry.keys() >= NEEDED:
+                yield entry["file"], entry
 
     def _ends_with_newline(self) -> bool:
         with open(self.manifest, "rb") as file:
