@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, field_validator
 
-from vegas_fl.config import Name, Section
+from vegas_fl.config.sections import Name, Section
 from vegas_fl.errors import VegasError
 
 Port = Annotated[int, Field(ge=1, le=65535)]
