@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from flwr.app import Message, RecordDict
+from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
 from strategies.record import Record
@@ -97,6 +98,8 @@ class Federation:
         self.grid, self.config = grid, config
         self.nodes: dict[int, str] = {}
         """Flower's id → index, of the nodes that are there."""
+        self.on_join: Callable[[str, Reply], object] = lambda node, reply: None
+        """Called when a node joins a run that goes on."""
         self._described: dict[str, Reply] = {}
         self._refused: set[int] = set()
         self._exchange = Exchange("", None)
@@ -125,11 +128,10 @@ class Federation:
                 f"s, {self.config.min_nodes} are needed; start the others, or raise federation.wait"
             )
         found, problems, lost = self._describe(present)
-        if len(found) < self.config.min_nodes:
-            problems += lost
-        if problems:
+        reasons = {*problems.values(), *(lost if len(found) < self.config.min_nodes else ())}
+        if reasons:
             raise VegasError(
-                "The run cannot start; nothing was trained.\n" + "\n".join(f"- {p}" for p in sorted(set(problems)))
+                "The run cannot start; nothing was trained.\n" + "\n".join(f"- {p}" for p in sorted(reasons))
             )
         self._join(found)
         if absent := [node for node in self.config.nodes if node not in self._described]:
@@ -150,12 +152,15 @@ class Federation:
             present = set(self.grid.get_node_ids())
             if strange := sorted(present - set(self.nodes) - self._refused):
                 found, problems, lost = self._describe(strange)
-                for problem in [*problems, *lost]:
+                for id_ in [id_ for id_, reply in found.items() if self._hears_otherwise(reply)]:
+                    problems[id_] = f"node {found.pop(id_).values['node']} embeds audio otherwise than the others"
+                for problem in [*problems.values(), *lost]:
                     log.warning("a node that joined late cannot take part: %s", problem)
-                self._refused |= set(strange) - set(found)
+                self._refused |= set(problems)
                 self._join(found)
-                for id_ in found:
+                for id_, reply in found.items():
                     log.info("node %s takes part again", self.nodes[id_])
+                    self.on_join(self.nodes[id_], reply)
             return [id_ for id_ in self.nodes if id_ in present]
 
         present = known()
@@ -181,27 +186,32 @@ class Federation:
             time.sleep(0.2)
         return present
 
-    def _describe(self, ids: list[int]) -> tuple[dict[int, Reply], list[str], list[str]]:
-        """What nodes hold, by Flower's id; what is wrong with them; and the failures of those that gave no answer."""
+    def _hears_otherwise(self, reply: Reply) -> bool:
+        """Whether a node's audio embeddings are not those of the nodes that are there."""
+        known = [other.values["audio"] for other in self._described.values() if "audio" in other.values]
+        return bool(known) and reply.values.get("audio") != known[0]
+
+    def _describe(self, ids: list[int]) -> tuple[dict[int, Reply], dict[int, str], list[str]]:
+        """What nodes hold, and what is wrong with them, by Flower's id; and why others gave no answer."""
         replies = list(self.exchange(self._messages(DESCRIBE, dict.fromkeys(ids, self.content()))))
         found: dict[int, Reply] = {}
-        problems = []
+        problems: dict[int, str] = {}
         lost = [f"{silent} nodes did not answer"] if (silent := len(ids) - len(replies)) > 0 else []
         for message in replies:
             if message.has_error():
-                lost.append(f"a node failed: {message.error.reason}")
+                lost.append(f"a node: {self._failure(message)}")
                 continue
+            id_ = message.metadata.src_node_id
             try:
                 reply = Reply(*unpack(message.content))
                 if problem := reply.values.get("problem"):
-                    problems.append(str(problem))
-                    continue
-                node = reply.values["node"]
-                if node in (other.values["node"] for other in found.values()):
-                    problems.append(f"two nodes have partition-id {node}; give each SuperNode its own")
-                found[message.metadata.src_node_id] = reply
+                    problems[id_] = str(problem)
+                elif (node := reply.values["node"]) in (other.values["node"] for other in found.values()):
+                    problems[id_] = f"two nodes have partition-id {node}; give each SuperNode its own"
+                else:
+                    found[id_] = reply
             except Exception as error:  # whatever a broken node can put into a message
-                problems.append(f"a node's answer cannot be read ({type(error).__name__}: {error})")
+                problems[id_] = f"a node's answer cannot be read ({type(error).__name__}: {error})"
         return found, problems, lost
 
     def _join(self, found: Mapping[int, Reply]) -> None:
@@ -278,7 +288,7 @@ class Federation:
                 log.warning("%s: a second answer of node %s was ignored", what, node)
                 continue
             if message.has_error():
-                dropped[node] = f"it failed: {message.error.reason}"
+                dropped[node] = self._failure(message)
                 continue
             try:
                 reply = Reply(*unpack(message.content))
@@ -354,6 +364,14 @@ class Federation:
             return None if reply is None or reply.values.get("problem") else follow(node, reply)
         except Exception:  # whatever a broken node can put into a message; accept tells it
             return None
+
+    def _failure(self, message: Message) -> str:
+        """What Flower's errors mean."""
+        if message.error.code == ErrorCode.NODE_UNAVAILABLE:
+            return "it is gone: its SuperNode was ended or cannot be reached"
+        if message.error.code in (ErrorCode.MESSAGE_UNAVAILABLE, ErrorCode.REPLY_MESSAGE_UNAVAILABLE):
+            return f"no answer within {self.config.federation.timeout:g} s"
+        return f"it failed: {message.error.reason}"
 
     def _node(self, reply: Message) -> str | None:
         """Whose answer it is, or None if it answers nothing of the exchange."""

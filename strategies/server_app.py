@@ -75,6 +75,7 @@ def run(grid: Grid, config: Config) -> None:
         record = Record(config)
         federation.record(record)
         manifests.save(record, described)
+        federation.on_join = lambda node, reply: manifests.save(record, {node: reply})
         with record.to_the_end():
             _stages(federation, record, described)
         for line in record.results():

@@ -40,6 +40,7 @@ class Nodes(InProcessGrid):
         self.twists: dict[tuple[str, str], Twist] = {}
         self.crashes: set[tuple[str, str]] = set()
         self.gone: set[str] = set()
+        self.odd: set[str] = set()
         self.asked: list[tuple[str, str]] = []
         super().__init__(self._answer, count)  # type: ignore[arg-type]  # a ClientApp is called, nothing else
 
@@ -49,6 +50,9 @@ class Nodes(InProcessGrid):
         if (node, kind) in self.crashes or node in self.gone:
             raise RuntimeError("boom")
         reply = client_app(message, context)
+        if node in self.odd and kind == DESCRIBE:
+            values, _ = unpack(reply.content)
+            reply.content = pack({**values, "audio": {**values["audio"], "fingerprint": "another"}})
         if (twist := self.twists.get((node, kind))) is not None:
             values, states = unpack(reply.content)
             reply.content = pack(values, {name: twist(state) for name, state in states.items()})
@@ -189,6 +193,30 @@ def test_nodes_that_fail_vanish_and_return_take_part_again(
     assert dropped == [("0", 2, TRAIN_ADAPTER, "it failed: RuntimeError: boom")]
     assert "nodes 3 are gone; going on without them" in caplog.text
     assert "node 3 takes part again" in caplog.text
+
+
+def test_who_joins_late_and_hears_otherwise_is_left_out(
+    generators: Path, embedding_cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another encoder's embeddings would spoil what all others agree on."""
+    nodes = Nodes(5)
+    nodes.gone = {"4"}
+
+    class AfterTheFirstRound(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.getMessage().startswith("round 1"):
+                nodes.odd = {"4"}
+                nodes.restart("4")
+
+    logging.getLogger("vegas_fl.server").addHandler(handler := AfterTheFirstRound())
+    try:
+        few = ("rounds=2", "federation.min_nodes=4", "federation.wait=0.3")
+        run(generators, embedding_cache, nodes, tmp_path, *few)
+    finally:
+        logging.getLogger("vegas_fl.server").removeHandler(handler)
+    assert "nodes 4 are not there; the run starts without them" in caplog.text
+    assert "node 4 embeds audio otherwise than the others" in caplog.text
+    assert ("4", TRAIN_ADAPTER) not in nodes.asked
 
 
 def test_a_class_whose_only_owner_is_lost_keeps_its_teacher(

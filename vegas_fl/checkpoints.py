@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from vegas_fl import tensorfiles
 from vegas_fl.adapters import Adapter, AdapterShape
@@ -111,13 +111,22 @@ def sampler_header(spaces: Spaces, config: GeneratorConfig) -> dict[str, Any]:
         "audio_tokens": spaces.audio_tokens,
         "audio_width": spaces.audio_width,
         "audio": spaces.audio,
-        "config": config.model_dump(mode="json"),
+        "config": _without_places(config),
     }
 
 
 def adapter_header(spaces: Spaces, config: AdapterConfig) -> dict[str, Any]:
     """Header entries that rebuild an adapter."""
-    return {"spaces": asdict(spaces), "config": config.model_dump(mode="json")}
+    return {"spaces": asdict(spaces), "config": _without_places(config)}
+
+
+PLACES = {"checkpoint_dir": "", "local_checkpoint_dir": None}
+"""Settings that say where files are on one machine, and what stands for them in a header: the same training gives the
+same file, and a node's folders are not told to others."""
+
+
+def _without_places(config: BaseModel) -> dict[str, Any]:
+    return {key: PLACES.get(key, value) for key, value in config.model_dump(mode="json").items()}
 
 
 def sampler_from(header: Mapping[str, Any], state: State, origin: str) -> Sampler:

@@ -57,6 +57,7 @@ def run(config: Config) -> None:
         with contextlib.suppress(KeyboardInterrupt):
             subprocess.run([tool("flwr"), "log", run_id, connection, "--stream"], env=environment, check=False)
         wait_for(run_id, connection, environment, config.federation.wait)
+        _note(config).unlink(missing_ok=True)
 
 
 def submit(resolved: str, connection: str, environment: dict[str, str], folder: Path, more: Sequence[str] = ()) -> str:
@@ -80,32 +81,35 @@ def _simulation(config: Config) -> list[str]:
 
 
 def _note(config: Config) -> Path:
+    """Kept while a run is at a SuperLink of one's own choice, until a command has seen its end."""
     return Path(config.paths.runs) / config.run / "flower.json"
 
 
 def _submitted_before(config: Config, resolved: str, environment: dict[str, str]) -> str | None:
-    """The id under which an earlier command submitted this run, if that is still going on.
+    """The id under which an earlier command submitted this run, if that goes on, or came to a good end that no
+    command has seen.
 
     Raises
     ------
     VegasError
-        It is, with other settings.
+        It goes on with other settings.
     """
     assert isinstance(config.engine, FlowerConfig)
     try:
         note = json.loads(_note(config).read_text("utf8"))
-        run_id, connection = note["run-id"], note["connection"]
-        if connection != config.engine.connection or status(run_id, connection, environment)[0].startswith(ENDED):
-            return None
+        run_id, connection = str(note["run-id"]), note["connection"]
+        state = status(run_id, connection, environment)[0] if connection == config.engine.connection else ENDED
     except (OSError, ValueError, KeyError, TypeError, VegasError):
         return None
-    if note["config"] != resolved:
-        raise VegasError(
-            f"run {config.run} is still going on at {connection}, with other settings; stop it (flwr stop {run_id} "
-            f"{connection}), or give this one another name (run=…)"
-        )
-    print(f"run {config.run} is still going on at {connection}: following it", flush=True)
-    return str(run_id)
+    if note["config"] == resolved and (state == COMPLETED or not state.startswith(ENDED)):
+        print(f"run {config.run} was submitted to {connection} before: following it", flush=True)
+        return run_id
+    if state.startswith(ENDED):
+        return None
+    raise VegasError(
+        f"run {config.run} is still going on at {connection}, with other settings; stop it (flwr stop {run_id} "
+        f"{connection}), or give this one another name (run=…)"
+    )
 
 
 def project_folder() -> Path:
