@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -23,11 +24,13 @@ Mode = Callable[[Node], tuple[dict[str, Any], dict[str, State]]]
 
 
 def answer(mode: Mode, message: Message, context: Context) -> Message:
-    """Run a mode; a mistake it understood goes back as a sentence."""
+    """Run a mode; a mistake it understood goes back as a sentence. ``worked`` is how many seconds it took."""
     try:
         node = Node.of(context, *unpack(message.content))
+        start = time.perf_counter()
         values, states = mode(node)
-        content = pack({"node": node.id, **values}, states, node.config.transport.dtype)
+        worked = round(time.perf_counter() - start, 4)
+        content = pack({"node": node.id, "worked": worked, **values}, states, node.config.transport.dtype)
     except VegasError as error:
         content = pack({"problem": str(error)})
     return Message(content, reply_to=message)

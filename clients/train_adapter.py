@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import torch
@@ -32,9 +31,7 @@ def train_adapter(node: Node) -> tuple[dict[str, Any], dict[str, State]]:
             *(torch.cat([mine.to(node.device), of[y[len(audio) :]]]) for mine, of in zip(own, targets, strict=True))
         )
     with seeds.reproducible(config.seed, "adapter", node.id, node.values["round"], threads=config.threads):
-        start = time.perf_counter()
         history = train(adapter, x, y, targets, config.adapter, config.adapter.local_epochs, own)
-        history["seconds"] = round(time.perf_counter() - start, 4)
     counts = {label: len(clips) for label, clips in node.clips.train.items()}
     return {"samples": counts, "clips": len(audio), "metrics": history}, {"adapter": adapter.cpu().state_dict()}
 

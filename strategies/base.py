@@ -250,16 +250,27 @@ class AdapterStrategy(Strategy):
         return settings.split != "none" and (round_ == self.config.rounds or round_ % settings.every == 0)
 
     def _save_local(self, round_: int, replies: Iterable[Message]) -> list[LocalAdapter]:
-        def save(node: str, reply: Reply) -> tuple[LocalAdapter, dict[str, float]]:
+        def save(node: str, reply: Reply) -> tuple[LocalAdapter, dict[str, Any]]:
             samples, state = reply.values["samples"], reply.states["adapter"]
             header = {**self.header, "samples": samples}
             written = save_adapter(self.folder, self.config.run, round_, state, header, node)
             self._files |= written
-            return LocalAdapter(node, samples, dict(zip(BRANCHES, written, strict=True))), reply.values["metrics"]
+            return LocalAdapter(node, samples, dict(zip(BRANCHES, written, strict=True))), reply.values
 
         saved = self.federation.accept(replies, f"adapters, round {round_}", self._problem, save)
-        for local, training in saved.values():
-            self.record.add(stage="adapters", round=round_, node=local.node, samples=local.samples, training=training)
+        self.record.add_all(
+            [
+                {
+                    "stage": "adapters",
+                    "round": round_,
+                    "node": local.node,
+                    "samples": local.samples,
+                    "training": values["metrics"],
+                    "worked": values.get("worked"),
+                }
+                for local, values in saved.values()
+            ]
+        )
         return [local for local, _ in saved.values()]
 
     def _problem(self, node: str, reply: Reply) -> str | None:

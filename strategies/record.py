@@ -34,7 +34,7 @@ from vegas_fl.tensorfiles import write_atomically
 
 log = logging.getLogger("vegas_fl.server")
 
-DRAWING_SHARE = 10
+DRAWING_SHARE = 20
 """While a run goes on, its page is drawn again only after this many times as long as drawing takes."""
 FIRST_PAGE = 5.0
 """Seconds from a run's start to its first page; a shorter run has one at its end."""

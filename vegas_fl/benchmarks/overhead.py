@@ -1,6 +1,6 @@
-"""What a node costs a round beside its training: messages, checks, checkpoints, averaging.
+"""What a node costs a round beside its own work: messages, checks, checkpoints, averaging.
 
-Nodes of one toy clip each train for a single step; what that takes (:func:`vegas_fl.training.train_adapter`) is taken
+Nodes of one toy clip each train for a single step; how long a node works for that, it says itself, and that is taken
 off. The first round, in which nodes listen to their clips, does not count.
 """
 
@@ -17,10 +17,15 @@ TRIVIAL = [
     *("run=overhead", "stages=[adapters]", "aggregation=fedavg", "adapter.local_epochs=1", "evaluation.split=none"),
     *("data.clips_per_class=100", "federation.wait=600"),
 ]
+SIZES = {
+    "trivial": ["adapter.width=8", "adapter.heads=1", "adapter.hidden=8"],
+    "default": [],
+}
+"""Adapters of 0.1 MB and of 1.3 MB."""
 
 
-def overhead(nodes: int, rounds: int, engine: str) -> tuple[float, float]:
-    """Milliseconds a node and round: beside the training, and of the training."""
+def overhead(nodes: int, rounds: int, engine: str, size: str) -> tuple[float, float]:
+    """Milliseconds a node and round: beside its work, and of its work."""
     from vegas_fl.cli import run
     from vegas_fl.config import compose
 
@@ -30,21 +35,22 @@ def overhead(nodes: int, rounds: int, engine: str) -> tuple[float, float]:
     ]
     with tempfile.TemporaryDirectory() as folder:
         paths = [f"paths.{key}={folder}/{key}" for key in ("checkpoints", "runs", "cache")]
-        run(compose([*TRIVIAL, *entries, *paths, f"rounds={rounds}", f"engine={engine}"]))
+        run(compose([*TRIVIAL, *SIZES[size], *entries, *paths, f"rounds={rounds}", f"engine={engine}"]))
         kept = Path(folder) / "runs" / "overhead"
         steps = json.loads((kept / "state.json").read_text("utf8"))["steps"]
         lines = [json.loads(line) for line in (kept / "metrics.jsonl").read_text("utf8").splitlines()]
     seconds = steps[-1]["seconds"] - steps[0]["seconds"]
-    trained = sum(x["training"]["seconds"] for x in lines if x["stage"] == "adapters" and x.get("round", 1) > 1)
+    worked = sum(x["worked"] for x in lines if x["stage"] == "adapters" and x.get("round", 1) > 1)
     at_once = 1 if engine == "inprocess" else os.cpu_count() or 1
     parts = nodes * (rounds - 1) / 1000
-    return (seconds - trained / at_once) / parts, trained / parts
+    return (seconds - worked / at_once) / parts, worked / parts
 
 
 def table(nodes: int, rounds: int) -> str:
     """A row an engine, as Markdown."""
-    rows = ["| engine | overhead a node and round | training |", "|---|---|---|"]
+    rows = ["| engine | adapter | overhead a node and round | work of the node |", "|---|---|---|---|"]
     for engine in ("inprocess", "flower"):
-        beside, training = overhead(nodes, rounds, engine)
-        rows.append(f"| {engine} | {beside:.1f} ms | {training:.1f} ms |")
+        for size in SIZES:
+            beside, work = overhead(nodes, rounds, engine, size)
+            rows.append(f"| {engine} | {size} | {beside:.1f} ms | {work:.1f} ms |")
     return "\n".join(rows)

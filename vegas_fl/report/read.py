@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -50,6 +51,11 @@ class Attempt:
         """Its last line if it came to an end: ``seconds``, and ``problem`` if it failed."""
         return self.lines[-1] if self.lines and self.lines[-1]["stage"] == "end" else None
 
+    @functools.cached_property
+    def stages(self) -> set[str]:
+        """The stages it has lines of."""
+        return {line["stage"] for line in self.lines}
+
     def of(self, *stages: str) -> list[Line]:
         """Its lines of ``stages``; lines that time a stage are not among them."""
         return [line for line in self.lines if line["stage"] in stages and not is_timer(line)]
@@ -69,7 +75,7 @@ class Run:
     def section(self, name: str) -> Attempt:
         """The latest attempt that has lines of a section (a key of :data:`SECTIONS`)."""
         stages = SECTIONS[name]
-        found = [attempt for attempt in self.attempts if any(line["stage"] in stages for line in attempt.lines)]
+        found = [attempt for attempt in self.attempts if not attempt.stages.isdisjoint(stages)]
         return found[-1] if found else Attempt(0)
 
     @property
