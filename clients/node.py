@@ -46,7 +46,7 @@ class Node:
             settings["device"] = device
         node = str(context.node_config.get("partition-id", "missing"))
         try:
-            config = Config.model_validate_json(json.dumps(settings))
+            config = _validated(json.dumps(settings))
         except ValidationError as error:
             told = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors())
             raise VegasError(f"node {node} cannot use the configuration the server sent: {told}") from error
@@ -108,6 +108,12 @@ class Node:
             progress=True,
         )
         return audio, torch.tensor(labels, dtype=torch.long)
+
+
+@functools.lru_cache(maxsize=4)
+def _validated(text: str) -> Config:
+    """A configuration as the server sent it: one for all nodes that live in a process."""
+    return Config.model_validate_json(text)
 
 
 def _check_names(node: str, config: Config, values: Mapping[str, Any]) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
+
+import torch
 
 from vegas_fl.config import NodeConfig
 from vegas_fl.tensorfiles import State
@@ -46,6 +47,4 @@ def absurd(state: State, like: State, most: float) -> str | None:
 
 
 def _norm(state: State) -> float:
-    return math.sqrt(
-        sum(tensor.double().square().sum().item() for tensor in state.values() if tensor.is_floating_point())
-    )
+    return torch.nn.utils.get_total_norm([tensor for tensor in state.values() if tensor.is_floating_point()]).item()

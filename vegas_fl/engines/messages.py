@@ -32,6 +32,8 @@ EVALUATE = "evaluate.adapter"
 EVALUATE_GENERATOR = "evaluate.generator"
 GENERATE = "query.generate"
 
+LARGEST_HALF = torch.finfo(torch.float16).max
+
 
 def pack(values: Mapping[str, Any], states: Mapping[str, State] | None = None, dtype: str = "float32") -> RecordDict:
     """Content of a message: ``values`` as JSON, each of ``states`` as an ArrayRecord of one array a
@@ -87,7 +89,5 @@ def _kind(tensor: torch.Tensor) -> str:
 
 
 def _half(tensor: torch.Tensor) -> torch.Tensor:
-    if not tensor.is_floating_point():
-        return tensor
-    half = tensor.half()
-    return half if torch.equal(half.isfinite(), tensor.isfinite()) else tensor
+    fits = tensor.is_floating_point() and (not tensor.numel() or bool(tensor.abs().max() <= LARGEST_HALF))
+    return tensor.half() if fits else tensor
