@@ -15,7 +15,8 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
-from strategies.federation import Federation, Reply, whole
+from strategies.exchange import Reply
+from strategies.federation import Federation, whole
 from strategies.record import Record
 from strategies.replies import absurd, odd_counts
 from vegas_fl import metrics

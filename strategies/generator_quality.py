@@ -8,7 +8,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from strategies.federation import Federation, Reply
+from strategies.exchange import Reply
+from strategies.federation import Federation
 from strategies.record import Record
 from vegas_fl.checkpoints import Spaces, find_generators, load_class_generator
 from vegas_fl.engines.messages import EVALUATE_GENERATOR

@@ -6,7 +6,8 @@ import logging
 from dataclasses import asdict
 from pathlib import Path
 
-from strategies.federation import Federation, Reply
+from strategies.exchange import Reply
+from strategies.federation import Federation
 from strategies.record import Record
 from strategies.replies import absurd, odd_counts
 from vegas_fl import tensorfiles

@@ -11,7 +11,7 @@ import json
 import logging
 from collections.abc import Mapping
 
-from strategies.federation import Reply
+from strategies.exchange import Reply
 from strategies.record import Record
 from vegas_fl.tensorfiles import write_atomically
 

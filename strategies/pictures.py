@@ -11,7 +11,8 @@ import torch
 from flwr.app import RecordDict
 
 from strategies.drawing import Drawing, progress_line
-from strategies.federation import Federation, Reply
+from strategies.exchange import Reply
+from strategies.federation import Federation
 from strategies.record import Record
 from vegas_fl import metrics
 from vegas_fl.adapters import Conditioning

@@ -25,7 +25,8 @@ from omegaconf import OmegaConf
 
 from strategies.progress import Progress
 from strategies.tracking import Trackers
-from vegas_fl.checkpoints import listing
+from vegas_fl import tensorfiles
+from vegas_fl.checkpoints import GENERATOR_FILES
 from vegas_fl.config import Config
 from vegas_fl.errors import VegasError
 from vegas_fl.report import table
@@ -161,3 +162,25 @@ def _whole_lines(path: Path) -> list[str]:
     if rest := len(data) - (data.rfind(b"\n") + 1):
         os.truncate(path, len(data) - rest)
     return data[: len(data) - rest].decode("utf8", errors="replace").splitlines()
+
+
+def listing(config: Config, before: Path) -> list[dict[str, Any]]:
+    """The checkpoint files that a run wrote, those of its earlier steps among them: path, bytes, and of the header
+    kind, class, round, node and content hash. ``before`` is the list as the earlier steps left it."""
+    written: list[Path] = []
+    if "generators" in config.stages:
+        written += sorted(Path(config.generator.checkpoint_dir).glob(f"**/{GENERATOR_FILES}"))
+    if "adapters" in config.stages:
+        written += sorted(Path(config.adapter.checkpoint_dir).glob(f"{config.run}_*round_*.safetensors"))
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        known = [Path(entry["file"]) for entry in json.loads(before.read_text("utf8"))]
+        written += [path for path in known if path.is_file()]
+    entries = []
+    for path in dict.fromkeys(written):
+        if path.parent.name == "previous":
+            continue
+        with contextlib.suppress(VegasError):
+            header = tensorfiles.load_header(path)
+            about = {key: header.get(key) for key in ("kind", "class", "round", "node", "sha256")}
+            entries.append({"file": str(path), "bytes": path.stat().st_size, **about})
+    return entries

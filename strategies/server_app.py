@@ -15,8 +15,9 @@ from flwr.serverapp import Grid, ServerApp
 
 from strategies import manifests, pictures
 from strategies.base import AdapterStrategy
+from strategies.exchange import Reply
 from strategies.fedavg import FedAvg
-from strategies.federation import Federation, Reply
+from strategies.federation import Federation
 from strategies.generator_quality import evaluate_generators
 from strategies.generators import train_generators
 from strategies.kd import KD

@@ -11,7 +11,8 @@ import torch
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from strategies.federation import Federation, Reply, size
+from strategies.exchange import Reply, size
+from strategies.federation import Federation
 from strategies.replies import odd_counts
 from vegas_fl.config import Config, compose
 from vegas_fl.engines.inprocess import InProcessGrid

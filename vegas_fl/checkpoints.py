@@ -15,7 +15,6 @@ configuration happens to be.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import re
@@ -30,7 +29,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from vegas_fl import tensorfiles
 from vegas_fl.adapters import Adapter, AdapterShape
-from vegas_fl.config import AdapterConfig, Config, GeneratorConfig
+from vegas_fl.config import AdapterConfig, GeneratorConfig
 from vegas_fl.errors import VegasError
 from vegas_fl.generators import Sampler, build_sampler
 from vegas_fl.tensorfiles import Damaged, State, load_into
@@ -331,25 +330,3 @@ def set_aside(folder: Path, pattern: str, keep: Collection[Path] = ()) -> list[s
         (folder / "previous").mkdir(exist_ok=True)
         shutil.move(path, folder / "previous" / path.name)
     return [path.name for path in old]
-
-
-def listing(config: Config, before: Path) -> list[dict[str, Any]]:
-    """The checkpoint files that a run wrote, those of its earlier steps among them: path, bytes, and of the header
-    kind, class, round, node and content hash. ``before`` is the list as the earlier steps left it."""
-    written: list[Path] = []
-    if "generators" in config.stages:
-        written += sorted(Path(config.generator.checkpoint_dir).glob(f"**/{GENERATOR_FILES}"))
-    if "adapters" in config.stages:
-        written += sorted(Path(config.adapter.checkpoint_dir).glob(f"{config.run}_*round_*.safetensors"))
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        known = [Path(entry["file"]) for entry in json.loads(before.read_text("utf8"))]
-        written += [path for path in known if path.is_file()]
-    entries = []
-    for path in dict.fromkeys(written):
-        if path.parent.name == "previous":
-            continue
-        with contextlib.suppress(VegasError):
-            header = tensorfiles.load_header(path)
-            about = {key: header.get(key) for key in ("kind", "class", "round", "node", "sha256")}
-            entries.append({"file": str(path), "bytes": path.stat().st_size, **about})
-    return entries
