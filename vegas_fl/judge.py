@@ -51,7 +51,9 @@ class Judgement(NamedTuple):
     features: Tensor
 
 
-def judge(pictures: Sequence[tuple[Path, str]], classes: Sequence[str], model: str, device: str) -> Judgement:
+def judge(
+    pictures: Sequence[tuple[Path, str]], classes: Sequence[str], model: str, device: str, revision: str | None = None
+) -> Judgement:
     """Judge pictures.
 
     Parameters
@@ -62,13 +64,15 @@ def judge(pictures: Sequence[tuple[Path, str]], classes: Sequence[str], model: s
     model : str
         "pack" for the tiny pack's CLIP, or a hub id or folder of a CLIPModel with its processor.
     device : str
+    revision : str, optional
+        Of the model on the hub; default: the newest.
 
     Raises
     ------
     VegasError
         The model cannot be opened.
     """
-    clip = _CLIP(model, device)
+    clip = _CLIP(model, device, revision)
     features = clip.pictures([path for path, _ in pictures])
     directions = nn.functional.normalize(features, dim=1)
     made = torch.tensor([classes.index(label) for _, label in pictures], dtype=torch.long)
@@ -107,9 +111,10 @@ def reference_pictures(folder: Path, classes: Sequence[str]) -> list[Path]:
 
 def reference_features(config: Config) -> Tensor:
     """Features ``[N, F]`` of the pictures in ``evaluation.reference``, by ``renderer.judge``."""
-    assert config.evaluation.reference and config.renderer.judge
+    settings = config.renderer
+    assert config.evaluation.reference and settings.judge
     paths = reference_pictures(Path(config.evaluation.reference).expanduser(), config.classes)
-    return _CLIP(config.renderer.judge, resolve_device(config.device)).pictures(paths)
+    return _CLIP(settings.judge, resolve_device(config.device), settings.judge_revision).pictures(paths)
 
 
 def fid(made: Iterable[Tensor], real: Tensor) -> float:
@@ -137,8 +142,8 @@ def fid(made: Iterable[Tensor], real: Tensor) -> float:
 class _CLIP:
     """A CLIPModel and its processor."""
 
-    def __init__(self, model: str, device: str) -> None:
-        self._model, self._processor = _open(model, device)
+    def __init__(self, model: str, device: str, revision: str | None) -> None:
+        self._model, self._processor = _open(model, device, revision)
         self._device = device
 
     @torch.no_grad()
@@ -166,14 +171,15 @@ class _CLIP:
         return nn.functional.normalize(self._model.get_text_features(**inputs).pooler_output.float().cpu(), dim=1)
 
 
-def _open(model: str, device: str) -> tuple[Any, Any]:
+def _open(model: str, device: str, revision: str | None) -> tuple[Any, Any]:
     from transformers import CLIPModel, CLIPProcessor, logging
 
     logging.disable_progress_bar()
     try:
         if model == "pack":
             model = str(pack.model_folder("clip"))
-        return CLIPModel.from_pretrained(model).to(device).eval(), CLIPProcessor.from_pretrained(model)
+        network = CLIPModel.from_pretrained(model, revision=revision)
+        return network.to(device).eval(), CLIPProcessor.from_pretrained(model, revision=revision)
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         raise VegasError(f"renderer.judge={model} cannot be opened ({first}); set renderer.judge=null") from error

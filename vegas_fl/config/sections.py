@@ -186,6 +186,7 @@ class RendererConfig(Section):
     compile: bool
     threads: PositiveInt | None
     judge: str | None
+    judge_revision: str | None
 
 
 class InProcessConfig(Section):

@@ -28,7 +28,7 @@ def judge_job(job: Job, config: Config, device: str) -> tuple[dict[str, Any] | N
         return None, None, []
     made = [(job.path / picture.name, picture.label) for picture in job.pictures]
     try:
-        found = judge(made, config.judge_classes, config.renderer.judge, device)
+        found = judge(made, config.judge_classes, config.renderer.judge, device, config.renderer.judge_revision)
     except VegasError as error:
         return None, None, [f"{job.name}: its pictures were not judged: {error}"]
     judged = {"confusion": found.confusion.tolist(), "clip_score": found.clip_scores.double().sum().item()}
