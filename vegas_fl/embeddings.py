@@ -274,7 +274,7 @@ def _keys(path: Path) -> set[str]:
     try:
         with safe_open(path, framework="pt") as shard:
             return set(shard.keys())
-    except (OSError, SafetensorError):
+    except (OSError, SafetensorError, RuntimeError):
         return set()
 
 
