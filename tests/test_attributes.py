@@ -12,7 +12,7 @@ from tests.command import vegas
 from tests.test_layouts import vegas as vegas_folder
 from vegas_fl.adapters import Conditioning
 from vegas_fl.attributes import described, measure
-from vegas_fl.targets import spread
+from vegas_fl.targets import OWN_SHARE, spread
 
 RATE = 16_000
 
@@ -58,7 +58,7 @@ def test_spread_targets_are_the_classes_on_average() -> None:
     for branch, of, mine in zip(made, classes, own, strict=True):
         for label in (0, 2):
             assert torch.allclose(branch[labels == label].mean(0), of[label], atol=1e-5)
-        assert torch.allclose(branch[1] - branch[0], mine[1] - mine[0], atol=1e-5)
+        assert torch.allclose(branch[1] - branch[0], OWN_SHARE * (mine[1] - mine[0]), atol=1e-5)
 
 
 def test_captions_that_are_not_there_are_told(tmp_path: Path) -> None:
