@@ -319,6 +319,7 @@ def test_a_thousand_pictures_survive_ten_kills(base: list[str], tmp_path: Path) 
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_flower_draws_the_same_bytes_and_tells_how_far_it_is(base: list[str], tmp_path: Path) -> None:
     # One at a time, so that drawing takes several times as long as loading: a node answers no sooner.
     counts = ["nodes.0.samples_per_node=400", "nodes.1.samples_per_node=20", "images.report_seconds=0.01"]
