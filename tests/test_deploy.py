@@ -190,7 +190,7 @@ def test_a_node_that_is_cut_off_is_dropped_and_rejoins(deployment: Deployment) -
         pytest.skip("a link can be cut between hosts of their own: as root, with iproute2")
     own = [
         *("run=cut", "stages=[generators,adapters]", "evaluation.generators=false", "evaluation.split=none"),
-        *("rounds=2", "federation.min_nodes=2", "federation.timeout=45"),
+        *("rounds=5", "federation.min_nodes=2", "federation.timeout=45"),
     ]
     command = [VEGAS, "engine=flower", "engine.connection=vegas", *SMALL, *own]
     run = deployment.hosts.start(SERVER, *command, folder=deployment.at(SERVER))
@@ -199,7 +199,7 @@ def test_a_node_that_is_cut_off_is_dropped_and_rejoins(deployment: Deployment) -
         assert run.stdout is not None
         for line in run.stdout:
             told += line
-            if "adapters: 2 rounds" in line:
+            if "adapters: 5 rounds" in line:
                 deployment.hosts.cut("2")
             if "dropped node 2" in line:
                 deployment.hosts.mend("2")
@@ -211,7 +211,8 @@ def test_a_node_that_is_cut_off_is_dropped_and_rejoins(deployment: Deployment) -
     lines = [json.loads(line) for line in (deployment.at(SERVER) / "runs/cut/metrics.jsonl").read_text().splitlines()]
     trained = {(line["round"], line["node"]) for line in lines if line["stage"] == "adapters" and "training" in line}
     assert {node for round_, node in trained if round_ == 1} == {"0", "1"}
-    assert {node for round_, node in trained if round_ == 2} == set(NODES)
+    # Flower sees that it is back with its next sign of life: a round may begin before.
+    assert {node for round_, node in trained if round_ > 1} == set(NODES)
 
 
 def test_a_private_key_is_its_owners_alone(deployment: Deployment) -> None:
