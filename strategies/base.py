@@ -6,7 +6,7 @@ import logging
 import math
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,12 @@ from flwr.serverapp.strategy import Strategy
 
 from strategies.exchange import Reply
 from strategies.federation import Federation, whole
+from strategies.local_adapters import LocalAdapter, LocalWriter, find_local
 from strategies.record import Record
 from strategies.replies import absurd, odd_counts
 from vegas_fl import metrics
 from vegas_fl.adapters import Adapter, Conditioning
 from vegas_fl.checkpoints import (
-    BRANCHES,
-    SavedAdapter,
     Spaces,
     adapter_header,
     find_adapters,
@@ -42,24 +41,6 @@ log = logging.getLogger("vegas_fl.server")
 EVALUATION_BYTES = 128 * 10**6
 """Size of the adapters in one message to be evaluated (but one at least): neither server nor nodes shall have to hold
 all that are compared (``evaluation.local_nodes``)."""
-
-
-@dataclass(frozen=True)
-class LocalAdapter:
-    """A node's own adapter, on disk until it is needed, so that memory does not grow with the nodes."""
-
-    node: str
-    samples: dict[str, int]
-    paths: dict[str, Path]
-
-    @property
-    def clips(self) -> int:
-        """Clips it learnt from."""
-        return sum(self.samples.values())
-
-    def load(self, spaces: Spaces) -> SavedAdapter:
-        """Read it."""
-        return load_adapter(self.paths, spaces)
 
 
 class AdapterStrategy(Strategy):
@@ -160,7 +141,7 @@ class AdapterStrategy(Strategy):
             self.locals = list(find_local(Path(self.config.adapter.local_checkpoint_dir), self.config).values())
         else:
             self.locals = self._save_local(server_round, replies)
-        self.latest |= {local.node: local for local in self.locals}
+        self.latest |= {local.node: replace(local, held=None) for local in self.locals}
         state = self.aggregate(server_round, self.previous, self.locals)
         if state is None:
             return None, None
@@ -231,7 +212,7 @@ class AdapterStrategy(Strategy):
 
     def average(self, local: list[LocalAdapter], weighted: bool = True) -> State:
         """The nodes' mean adapter, weighted by their numbers of clips; one is held at a time."""
-        states = (adapter.load(self.spaces).state for adapter in local)
+        states = (adapter.state(self.spaces) for adapter in local)
         return average(states, [adapter.clips if weighted else 1 for adapter in local])
 
     def build(self, state: State) -> Adapter:
@@ -251,14 +232,13 @@ class AdapterStrategy(Strategy):
         return settings.split != "none" and (round_ == self.config.rounds or round_ % settings.every == 0)
 
     def _save_local(self, round_: int, replies: Iterable[Message]) -> list[LocalAdapter]:
-        def save(node: str, reply: Reply) -> tuple[LocalAdapter, dict[str, Any]]:
-            samples, state = reply.values["samples"], reply.states["adapter"]
-            header = {**self.header, "samples": samples}
-            written = save_adapter(self.folder, self.config.run, round_, state, header, node)
-            self._files |= written
-            return LocalAdapter(node, samples, dict(zip(BRANCHES, written, strict=True))), reply.values
+        with LocalWriter(self.folder, self.config.run, round_, self.header) as writer:
 
-        saved = self.federation.accept(replies, f"adapters, round {round_}", self._problem, save)
+            def keep(node: str, reply: Reply) -> tuple[LocalAdapter, dict[str, Any]]:
+                return writer.keep(node, reply.values["samples"], reply.states["adapter"]), reply.values
+
+            saved = self.federation.accept(replies, f"adapters, round {round_}", self._problem, keep)
+        self._files |= writer.files
         self.record.add_all(
             [
                 {
@@ -311,7 +291,7 @@ class AdapterStrategy(Strategy):
         compare = self.config.evaluation.compare
         if "local" in compare or self.name == "standalone":
             for local in self.locals[: self.config.evaluation.local_nodes]:
-                yield f"local {local.node}", local.load(self.spaces).state
+                yield f"local {local.node}", local.state(self.spaces)
         if "fedavg" in compare and self.name != "fedavg":
             yield "fedavg", self.average(self.locals)
         if self.name != "standalone":
@@ -323,16 +303,3 @@ class AdapterStrategy(Strategy):
             for label, count in local.samples.items():
                 total[label] = total.get(label, 0) + count
         return total
-
-
-def find_local(folder: Path, config: Config, most: int | None = None) -> dict[str, LocalAdapter]:
-    """The nodes' own adapters in ``folder``, each of its highest round (of at most ``most``)."""
-    found = {}
-    for node in sorted(config.nodes, key=int):
-        rounds = {
-            round_: paths for round_, paths in find_adapters(folder, node).items() if most is None or round_ <= most
-        }
-        if rounds:
-            paths = rounds[max(rounds)]
-            found[node] = LocalAdapter(node, load_adapter(paths).header["samples"], paths)
-    return found

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from strategies.base import AdapterStrategy, LocalAdapter
+from strategies.base import AdapterStrategy
+from strategies.local_adapters import LocalAdapter
 from vegas_fl.config import FedAvgConfig
 from vegas_fl.tensorfiles import State
 

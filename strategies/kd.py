@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from strategies.base import LocalAdapter
+from strategies.local_adapters import LocalAdapter
 from strategies.student import StudentStrategy
 from vegas_fl.adapters import Adapter, Conditioning
 from vegas_fl.config import KDConfig

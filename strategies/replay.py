@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from strategies.base import LocalAdapter
+from strategies.local_adapters import LocalAdapter
 from strategies.student import StudentStrategy
 from vegas_fl.adapters import Conditioning
 from vegas_fl.distillation import text_replay

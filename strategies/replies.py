@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from vegas_fl.config import NodeConfig
-from vegas_fl.tensorfiles import State
+from vegas_fl.tensorfiles import State, norm
 
 
 def odd_counts(values: Mapping[str, Any], described: Mapping[str, Any], entry: NodeConfig) -> str | None:
@@ -40,11 +38,7 @@ def absurd(state: State, like: State, most: float) -> str | None:
     most : float
         How many times as large their Euclidean norm may be.
     """
-    norm, usual = _norm(state), _norm(like)
-    if norm > most * usual:
-        return f"the norm of its weights is {norm:.3g}, more than {most:g} times {usual:.3g} (federation.max_norm)"
+    size, usual = norm(state), norm(like)
+    if size > most * usual:
+        return f"the norm of its weights is {size:.3g}, more than {most:g} times {usual:.3g} (federation.max_norm)"
     return None
-
-
-def _norm(state: State) -> float:
-    return torch.nn.utils.get_total_norm([tensor for tensor in state.values() if tensor.is_floating_point()]).item()

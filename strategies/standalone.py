@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from flwr.app import ArrayRecord, ConfigRecord, Message
 from flwr.serverapp import Grid
 
-from strategies.base import AdapterStrategy, LocalAdapter
+from strategies.base import AdapterStrategy
+from strategies.local_adapters import LocalAdapter
 from vegas_fl.tensorfiles import State
 
 

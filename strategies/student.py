@@ -10,7 +10,8 @@ from pathlib import Path
 
 import torch
 
-from strategies.base import AdapterStrategy, LocalAdapter
+from strategies.base import AdapterStrategy
+from strategies.local_adapters import LocalAdapter
 from vegas_fl import seeds
 from vegas_fl.adapters import Conditioning
 from vegas_fl.checkpoints import find_generators, load_class_generator

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -48,9 +49,9 @@ class Trackers:
         """Pass on every number of some lines of metrics."""
         for name, tracker in list(self._trackers.items()):
             try:
-                for line in lines:
-                    if values := dict(scalars(line)):
-                        tracker.scalars(values, line.get("round"))
+                for round_, of_round in groupby(lines, key=lambda line: line.get("round")):
+                    if values := dict(chain.from_iterable(map(scalars, of_round))):
+                        tracker.scalars(values, round_)
             except Exception as error:
                 self._failed(name, error)
 
@@ -89,14 +90,16 @@ class TensorBoard:
     """Event files in a folder."""
 
     def __init__(self, folder: Path) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+        from torch.utils.tensorboard import FileWriter
 
-        self._writer = SummaryWriter(str(folder), flush_secs=10)
+        self._writer = FileWriter(str(folder), flush_secs=10)
 
     def scalars(self, values: dict[str, float], round_: int | None) -> None:
-        """Take scalars."""
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, round_ or 0)
+        """Take scalars, as one event."""
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        values_ = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        self._writer.add_summary(Summary(value=values_), round_ or 0)
 
     def close(self) -> None:
         """Write what is left."""

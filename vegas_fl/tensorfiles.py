@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -150,6 +151,14 @@ def misfit(tensors: Mapping[str, torch.Tensor], like: Mapping[str, torch.Tensor]
             return f"{name} is {list(tensor.shape)}, needed is {list(wanted.shape)}"
         if tensor.dtype != wanted.dtype:
             return f"{name} is {tensor.dtype}, needed is {wanted.dtype}"
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            return f"{name} has values that are not finite"
+    if not math.isfinite(norm(tensors)):  # or too large for it: look closer
+        for name, tensor in tensors.items():
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                return f"{name} has values that are not finite"
     return None
+
+
+def norm(tensors: Mapping[str, torch.Tensor]) -> float:
+    """Euclidean norm of all numbers with a floating point together; not finite if one of them is not, or if it is too
+    large for float32."""
+    return torch.nn.utils.get_total_norm([tensor for tensor in tensors.values() if tensor.is_floating_point()]).item()

@@ -1,0 +1,103 @@
+"""The nodes' own adapters: written when they come in, read when they are needed."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from vegas_fl.checkpoints import BRANCHES, SavedAdapter, Spaces, adapter_path, find_adapters, load_adapter, save_adapter
+from vegas_fl.config import Config
+from vegas_fl.tensorfiles import State
+
+HELD_BYTES = 32 * 10**6
+"""Size of the adapters that are not read from the disk again in the round they came in."""
+
+
+@dataclass(frozen=True)
+class LocalAdapter:
+    """A node's own adapter, on disk until it is needed, so that memory does not grow with the nodes; of a round that
+    goes on, up to :data:`HELD_BYTES` are held."""
+
+    node: str
+    samples: dict[str, int]
+    paths: dict[str, Path]
+    held: State | None = None
+
+    @property
+    def clips(self) -> int:
+        """Clips it learnt from."""
+        return sum(self.samples.values())
+
+    def load(self, spaces: Spaces) -> SavedAdapter:
+        """Read it."""
+        return load_adapter(self.paths, spaces)
+
+    def state(self, spaces: Spaces) -> State:
+        """Its weights."""
+        return self.load(spaces).state if self.held is None else self.held
+
+
+class LocalWriter:
+    """Writes the adapters of a round one by one, while the next is waited for; at its end all are on disk.
+
+    Parameters
+    ----------
+    folder : Path
+    run : str
+    round_ : int
+    header : dict
+        What all of them have in common.
+    """
+
+    def __init__(self, folder: Path, run: str, round_: int, header: dict[str, Any]) -> None:
+        self._folder, self._run, self._round, self._header = folder, run, round_, header
+        self._disk = ThreadPoolExecutor(1)
+        self._last: Future[dict[Path, str]] | None = None
+        self._held = 0
+        self.files: dict[Path, str] = {}
+        """What was written, with hashes."""
+
+    def __enter__(self) -> LocalWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._disk.shutdown()
+        if kind is None:
+            self._wait()
+
+    def keep(self, node: str, samples: dict[str, int], state: State) -> LocalAdapter:
+        """Write an adapter; the one before is on disk by then.
+
+        Raises
+        ------
+        VegasError
+            The one before could not be written.
+        """
+        self._wait()
+        header = {**self._header, "samples": samples}
+        self._last = self._disk.submit(save_adapter, self._folder, self._run, self._round, state, header, node)
+        size = sum(tensor.nbytes for tensor in state.values())
+        holds = self._held + size <= HELD_BYTES
+        self._held += size if holds else 0
+        paths = {branch: adapter_path(self._folder, self._run, self._round, branch, node) for branch in BRANCHES}
+        return LocalAdapter(node, samples, paths, state if holds else None)
+
+    def _wait(self) -> None:
+        if self._last is not None:
+            self.files |= self._last.result()
+
+
+def find_local(folder: Path, config: Config, most: int | None = None) -> dict[str, LocalAdapter]:
+    """The nodes' own adapters in ``folder``, each of its highest round (of at most ``most``)."""
+    found = {}
+    for node in sorted(config.nodes, key=int):
+        rounds = {
+            round_: paths for round_, paths in find_adapters(folder, node).items() if most is None or round_ <= most
+        }
+        if rounds:
+            paths = rounds[max(rounds)]
+            found[node] = LocalAdapter(node, load_adapter(paths).header["samples"], paths)
+    return found
