@@ -12,7 +12,8 @@ from tests.command import vegas
 from tests.test_layouts import vegas as vegas_folder
 from vegas_fl.adapters import Conditioning
 from vegas_fl.attributes import described, measure
-from vegas_fl.targets import OWN_SHARE, spread
+from vegas_fl.metrics import classify
+from vegas_fl.targets import between, spread
 
 RATE = 16_000
 
@@ -49,16 +50,64 @@ def test_prompts_read_well() -> None:
     assert described("owl_x", ["loud"]) == "loud owl x"
 
 
-def test_spread_targets_are_the_classes_on_average() -> None:
-    torch.manual_seed(0)
-    classes = Conditioning(torch.randn(3, 4), torch.randn(3, 2, 5))
-    own = Conditioning(torch.randn(7, 4), torch.randn(7, 2, 5))
-    labels = torch.tensor([0, 0, 0, 2, 2, 2, 2])
+def prompts(seed: int, classes: int = 6, width: int = 24) -> tuple[Conditioning, torch.Tensor, Conditioning]:
+    """Targets of classes, the labels of 30 clips, and prompts of the clips that differ far more than the classes do."""
+    torch.manual_seed(seed)
+    of_class = Conditioning(torch.randn(classes, width), torch.randn(classes, 4, width))
+    labels = torch.randint(classes, (30,))
+    own = Conditioning(*(branch[labels] + 20 * torch.randn(30, *branch.shape[1:]) for branch in of_class))
+    return of_class, labels, own
+
+
+def apart(branch: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Of each row, its difference from the mean of its class."""
+    return torch.stack([row - branch[labels == label].mean(0) for row, label in zip(branch, labels, strict=True)])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_class_nearest_to_a_clips_target_is_its_own_whatever_the_adjectives(seed: int) -> None:
+    classes, labels, own = prompts(seed)
     made = spread(classes, labels, own)
-    for branch, of, mine in zip(made, classes, own, strict=True):
-        for label in (0, 2):
-            assert torch.allclose(branch[labels == label].mean(0), of[label], atol=1e-5)
-        assert torch.allclose(branch[1] - branch[0], OWN_SHARE * (mine[1] - mine[0]), atol=1e-5)
+    assert all((found == labels).all() for found in classify(made, classes).values())
+    plain = Conditioning(*(of[labels] + apart(mine, labels) for of, mine in zip(classes, own, strict=True)))
+    assert all((found != labels).any() for found in classify(plain, classes).values())
+
+
+def test_targets_of_clips_differ_as_their_prompts_do_but_not_as_classes_do() -> None:
+    classes, labels, own = prompts(0)
+    for made, of, mine in zip(spread(classes, labels, own), classes, own, strict=True):
+        difference = (of[1] - of[0]).flatten()
+        moved, meant = (apart(branch, labels).flatten(1) for branch in (made, mine))
+        assert (moved @ difference).abs().max() < 1e-2 < (meant @ difference).abs().max()
+        assert moved.square().sum() > 0.5 * meant.square().sum()
+        for label in labels.unique():
+            assert torch.allclose(made[labels == label].mean(0), of[label], atol=1e-4)
+
+
+def test_a_clip_alone_in_its_class_has_the_class_target() -> None:
+    classes, _, own = prompts(0)
+    labels = torch.tensor([0, 1, 1])
+    made = spread(classes, labels, Conditioning(*(branch[:3] for branch in own)))
+    assert torch.equal(made.clip[0], classes.clip[0]) and torch.equal(made.t5[0], classes.t5[0])
+
+
+def test_with_one_class_all_that_differs_between_prompts_is_kept() -> None:
+    classes, labels, own = prompts(0, classes=1)
+    for made, mine in zip(spread(classes, labels, own), own, strict=True):
+        assert torch.allclose(apart(made, labels), apart(mine, labels), atol=1e-4)
+
+
+def test_with_more_classes_than_dimensions_targets_are_the_classes() -> None:
+    classes, labels, own = prompts(0, classes=20, width=6)
+    made = spread(classes, labels, own)
+    assert torch.allclose(made.clip, classes.clip[labels], atol=1e-4)
+    assert not torch.allclose(made.t5, classes.t5[labels], atol=1)  # 4 tokens of 6: 24 numbers
+
+
+def test_classes_of_the_same_words_take_no_direction() -> None:
+    targets = prompts(0, classes=3, width=8)[0].clip
+    assert len(between(torch.cat([targets, targets[:1], targets.mean(0, keepdim=True)]))) == 2
+    assert between(targets[[0, 0]]).shape == (0, 8)
 
 
 def test_captions_that_are_not_there_are_told(tmp_path: Path) -> None:

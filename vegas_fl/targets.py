@@ -19,10 +19,6 @@ from vegas_fl.tensorfiles import Damaged, State
 
 log = logging.getLogger(__name__)
 
-OWN_SHARE = 0.75
-"""How far a clip's target goes towards its own prompt. With 1, adapters took one clip of 80 more for another class's on
-ESC-10; with 0.5, outputs hardly varied more than without (`vegas-fl bench targets`)."""
-
 PROMPTS_AT_ONCE = 64
 """Prompts a pass of the text encoders."""
 
@@ -70,16 +66,25 @@ def _kept(path: Path, text: str) -> State | None:
 
 
 def spread(classes: Conditioning, labels: Tensor, own: Conditioning) -> Conditioning:
-    """Targets that differ within a class and are the class's on average.
+    """Targets that differ within a class, only in what classes do not differ in.
 
-    A prompt of several adjectives may lie nearer to another class's prompt than to its own's. So only the differences
-    between the clips of a class are taken from their own prompts, and three quarters of them (:data:`OWN_SHARE`):
-    target = class + share * (own - mean of own over the class).
+    A prompt of several adjectives may lie nearer to another class's prompt than to its own's. So of each clip's own
+    prompt only the difference from the mean of its class's is taken, and of that only what is orthogonal to all
+    differences between class targets:
+
+        target = class + (I - V'V) (own - mean of own over the class),    V: :func:`between`
+
+    By Pythagoras a clip's target is then as far from every class target as its own class's is, but for one term that is
+    the same for all: the nearest is its own, whatever the adjectives, and what adapters are taught about classes is
+    the same as without adjectives.
+
+    V takes at most K - 1 directions of a branch: for 50 classes, 49 of FLUX.1's 768 of CLIP and of T * 4096 of T5. With
+    more classes than a branch has dimensions nothing may be left; its targets are then those of the classes.
 
     Parameters
     ----------
     classes : Conditioning
-        Targets of K classes.
+        Targets of K classes: all of the federation, also those the clips are not of.
     labels : Tensor [N]
         The class of each clip.
     own : Conditioning
@@ -87,12 +92,24 @@ def spread(classes: Conditioning, labels: Tensor, own: Conditioning) -> Conditio
     """
     targets = []
     for of_class, of_clip in zip(classes, own, strict=True):
-        moved = of_class[labels].clone()
+        directions = between(of_class)
+        moved = of_class[labels]
         for label in labels.unique():
             mine = labels == label
-            moved[mine] += OWN_SHARE * (of_clip[mine] - of_clip[mine].mean(0))
+            apart = (of_clip[mine] - of_clip[mine].mean(0)).flatten(1)
+            moved[mine] += (apart - apart @ directions.T @ directions).unflatten(1, of_class.shape[1:])
         targets.append(moved)
     return Conditioning(*targets)
+
+
+def between(targets: Tensor) -> Tensor:
+    """Orthonormal directions ``[R, P]`` that span the differences between K targets ``[K, ...]`` of P numbers each.
+
+    R is at most K - 1, fewer where targets depend on each other or are the same, 0 with one class.
+    """
+    differences = (targets[1:] - targets[0]).flatten(1)
+    _, sizes, directions = torch.linalg.svd(differences, full_matrices=False)
+    return directions[sizes > 1e-5 * targets.norm()]  # below is rounding, not a difference
 
 
 def _key(text: str) -> str:

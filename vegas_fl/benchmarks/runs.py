@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from vegas_fl.clips import Clip
 from vegas_fl.config import Config, compose
 from vegas_fl.datasets import open_dataset
 from vegas_fl.embeddings import embed
@@ -35,13 +36,17 @@ def evaluated(folder: Path, overrides: Sequence[str]) -> list[Accuracies]:
     return [results[round_] for round_ in sorted(results)]
 
 
-def embedded(config: Config, part: Literal["train", "val", "test"]) -> tuple[Tensor, Tensor]:
-    """Embeddings ``[N, S, D]`` of the clips that all nodes have for a part, and their class indices ``[N]``; sorted by
-    class and name, whoever has them."""
+def held(config: Config, part: Literal["train", "val", "test"]) -> list[Clip]:
+    """The clips that all nodes have for a part, sorted by class and name, whoever has them."""
     dataset = open_dataset(config.data)
     splits = [node_clips(config.data, config.nodes, node, dataset) for node in config.nodes]
     found = [clip for split in splits for clips in getattr(split, part).values() for clip in clips]
-    clips = sorted(found, key=lambda clip: (clip.label, clip.name))
+    return sorted(found, key=lambda clip: (clip.label, clip.name))
+
+
+def embedded(config: Config, part: Literal["train", "val", "test"]) -> tuple[Tensor, Tensor]:
+    """Embeddings ``[N, S, D]`` of the clips that :func:`held` names, and their class indices ``[N]``."""
+    clips = held(config, part)
     cache = Path(config.paths.cache).expanduser() / "embeddings"
     audio = embed(clips, config.encoder, cache_dir=cache, max_seconds=config.data.max_seconds)
     return audio, torch.tensor([config.classes.index(clip.label) for clip in clips])

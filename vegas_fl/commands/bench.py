@@ -82,6 +82,7 @@ def targets(
     """Text targets of classes against targets of clips: accuracy, and how much outputs vary within a class."""
     from vegas_fl.benchmarks import targets as benchmark
 
+    show_log()
     print(benchmark.bench(root, range(seeds)))
 
 
