@@ -22,7 +22,7 @@ from vegas_fl.config import CLASS_NAME, Config, DataConfig, NodeConfig
 from vegas_fl.datasets import open_dataset
 from vegas_fl.devices import resolve_device
 from vegas_fl.embeddings import embed
-from vegas_fl.errors import VegasError
+from vegas_fl.errors import AboutRecordings, VegasError
 from vegas_fl.rendering.jobs import job_path
 from vegas_fl.splits import Split, node_clips
 from vegas_fl.tensorfiles import State
@@ -82,8 +82,13 @@ class Node:
     def clips(self) -> Split:
         """Its recordings, split."""
         if self.roots is not None:
-            self.roots.check_recordings(self.config)
-        return node_clips(self.data, self.config.peers(self.id), self.id, open_dataset(self.data))
+            self.roots.check_data_root(self.config)
+        try:
+            if self.roots is not None:
+                self.roots.check_links(self.config)
+            return node_clips(self.data, self.config.peers(self.id), self.id, open_dataset(self.data))
+        except VegasError as error:
+            raise AboutRecordings(str(error)) from error
 
     @property
     def spaces(self) -> Spaces:

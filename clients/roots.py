@@ -11,6 +11,7 @@ A node without these keys (in process, in a simulation, or alone on a machine wi
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from typing import Any
 from vegas_fl.config import Config
 from vegas_fl.errors import VegasError
 
+REVISION = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*", re.ASCII)
+"""A branch, tag or commit of the hub, which becomes a part of paths in its cache: neither absolute nor with ".."."""
 KEYS = ("data-root", "output-dir", "generators-dir", "cache-dir", "models")
 
 
@@ -83,25 +86,28 @@ class Roots:
         if config.renderer.judge:
             sections["renderer"]["judge"] = self._model("renderer.judge", config.renderer.judge)
         for section in ("encoder", "renderer"):
-            revision = getattr(config, section).revision
-            if revision and ".." in revision:
-                raise VegasError(f"node {self.node}: {section}.revision={revision} from the server is no revision")
+            for key in ("revision", "judge_revision"):
+                revision = getattr(getattr(config, section), key, None)
+                if revision and not REVISION.fullmatch(revision):
+                    raise VegasError(f"node {self.node}: {section}.{key}={revision} from the server is no revision")
         changed = {name: getattr(config, name).model_copy(update=values) for name, values in sections.items()}
         return config.model_copy(
             update={**changed, "images_output_dir": str(self.output / "output_images" / config.run)}
         )
 
-    def check_recordings(self, config: Config) -> None:
-        """Raise :class:`VegasError` unless the node's data set is its own, and no link leads out of it."""
+    def check_data_root(self, config: Config) -> None:
+        """Raise :class:`VegasError` unless the node's data set is its own."""
         data = config.data_of(self.node)
-        if data.name == "toy":
-            return
-        if self.data is None:
+        if data.name != "toy" and self.data is None:
             raise VegasError(
                 f"node {self.node} has no data-root, so it reads no recordings (data={data.name}, "
                 f"data.root={data.root} from the server); start it with a data-root"
             )
-        _refuse_links(self.data, self.node, "data-root")
+
+    def check_links(self, config: Config) -> None:
+        """Raise :class:`VegasError` if a link leads out of the node's data set."""
+        if self.data is not None and config.data_of(self.node).name != "toy":
+            _refuse_links(self.data, self.node, "data-root")
 
     def check_writable(self, folder: Path) -> None:
         """Raise :class:`VegasError` if something in ``folder``, or it itself, leads out of the node's folders."""
@@ -112,6 +118,20 @@ class Roots:
                 f"node {self.node}: {folder} leads out of {root}; a node writes nothing outside its folders"
             )
         _refuse_links(folder, self.node, str(root))
+
+    def without_places(self, value: Any) -> Any:
+        """``value`` (as of JSON) with the names of the node's folders, "output-dir", in the place of where they are."""
+        if isinstance(value, dict):
+            return {key: self.without_places(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [self.without_places(inner) for inner in value]
+        if not isinstance(value, str):
+            return value
+        folders = dict(zip(KEYS, (self.data, self.output, self.generators, self.cache), strict=False))
+        places = {str(place): key for key, root in folders.items() if root for place in (root, root.resolve())}
+        for place in sorted(places, key=len, reverse=True):
+            value = value.replace(place, places[place])
+        return value
 
     @property
     def _cache(self) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -27,3 +28,11 @@ def esc10() -> Path:
 def embedding_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One cache for all runs of a test session: the same toy clips are embedded once."""
     return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def machines(tmp_path: Path) -> Path:
+    """The example settings, copied as the guide says."""
+    for name in ("server.yaml", "node.yaml"):
+        shutil.copy(ROOT / "deploy" / name, tmp_path)
+    return tmp_path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -10,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+
+import yaml
 
 SERVER = "server"
 VEGAS = str(Path(sys.executable).with_name("vegas-fl"))
@@ -118,3 +121,15 @@ def hosts(*nodes: str) -> Iterator[Hosts]:
     finally:
         for name in reversed(made):
             ip("netns", "delete", name)
+
+
+def change(file: Path, **values: object) -> None:
+    """Set keys of a machine's settings."""
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | values))
+
+
+def unused_port() -> int:
+    """A port nothing listens at."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])

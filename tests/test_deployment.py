@@ -2,42 +2,27 @@
 
 from __future__ import annotations
 
-import datetime
 import os
 import shutil
 import socket
 import ssl
-import subprocess
-import sys
 import threading
-import time
 import tomllib
 from pathlib import Path
 
-import psutil
 import pytest
-import yaml
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import load_ssh_private_key, load_ssh_public_key
+from cryptography.hazmat.primitives.serialization import (
+    load_ssh_private_key,
+    load_ssh_public_key,
+)
 
 from tests.command import vegas
 from tests.conftest import ROOT
+from tests.hosts import change, unused_port
 from vegas_fl.deployment import certificates, flower
-from vegas_fl.deployment.processes import Service
 from vegas_fl.deployment.settings import read_node, read_server
 from vegas_fl.errors import VegasError
-
-
-@pytest.fixture
-def machines(tmp_path: Path) -> Path:
-    """The example settings, copied as the guide says."""
-    for name in ("server.yaml", "node.yaml"):
-        shutil.copy(ROOT / "deploy" / name, tmp_path)
-    return tmp_path
-
-
-def change(file: Path, **values: object) -> None:
-    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | values))
 
 
 def test_the_examples_are_what_is_set_by_default(machines: Path) -> None:
@@ -60,6 +45,23 @@ def test_the_examples_are_what_is_set_by_default(machines: Path) -> None:
         ("node.yaml", "node: -1\nca: x\noutput_dir: y\nsuperlink: h:1", "node: Input should be greater"),
         ("node.yaml", "node: 0\nca: x\noutput_dir: y\nsuperlink: https://h", "needed is HOST:PORT, without https://"),
         ("node.yaml", "node: 0\nca: x\noutput_dir: y\nsuperlink: h:1\ndevice: gpu", "needed is auto, cpu, cuda"),
+        ("node.yaml", "node: 0\nca: x\noutput_dir: y\nsuperlink: h:99999", "needed is HOST:PORT"),
+        ("node.yaml", "node: 60000\nca: x\noutput_dir: y\nsuperlink: h:1", "port: has to be set"),
+        ("node.yaml", "node: 0\nca: ~nobody-here/x\noutput_dir: y\nsuperlink: h:1", "write the folder out"),
+        (
+            "node.yaml",
+            "nod: 0\nca: x\noutput_dir: y\nsuperlink: h:1",
+            "nod: there is no such key; there are node, super",
+        ),
+        ("server.yaml", "host: x\n1: y", "1: there is no such key"),
+        ("server.yaml", "host: x\nfile: y", "file: there is no such key"),
+        ("server.yaml", "host: x\nnames: [a\nport: 1", "is no YAML (line 3: expected ',' or ']'"),
+        ("server.yaml", "host: ''", "host: needed is a name"),
+        ("server.yaml", "host: bücher.example", "host: needed is a name (in ASCII, else as xn--"),
+        ("server.yaml", "host: https://x", "without https:// and port; got 'https://x'"),
+        ("server.yaml", "host: x\nnames: ['*.x', '::1', 'a b']", "'a b' is neither a name"),
+        ("server.yaml", "host: x\nbind: localhost", "bind: needed is an IPv4 address"),
+        ("server.yaml", "host: x\nca_days: 99999999", "ca_days: Input should be less than or equal to 36500"),
         ("node.yaml", "node: 0\nca: x\noutput_dir: y\nsuperlink: h:1\nmodels: {'a,b': c}", "'a,b' has a ','"),
     ],
 )
@@ -92,6 +94,32 @@ def test_keys_are_made_once_and_are_their_owners_alone(machines: Path) -> None:
     vegas(machines, "deploy", "certificate", "server.yaml", "--renew")
     assert private[1].read_bytes() != before[1] and private[1].stat().st_mode & 0o777 == 0o600
     assert certificates.mismatch(machines / "server") is None
+
+
+def test_a_full_disk_leaves_no_half_pair_and_the_old_certificate(
+    machines: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the same command can be given again, and a SuperLink goes on with what it has."""
+    open_, full = os.open, ["ca.crt", "node_0.pub", "server.crt.new"]
+
+    def refuse(path: object, *how: int) -> int:
+        if Path(str(path)).name in full:
+            raise OSError(28, "No space left on device")
+        return open_(str(path), *how)
+
+    monkeypatch.setattr(os, "open", refuse)
+    for verb, name in (("ca", "server.yaml"), ("key", "node.yaml")):
+        assert "No space left on device); free the disk" in vegas(machines, "deploy", verb, name, code=1).stderr
+    assert not [path for path in machines.rglob("*") if path.is_file() and path.suffix != ".yaml"]
+    del full[:2]
+    vegas(machines, "deploy", "ca", "server.yaml")
+    vegas(machines, "deploy", "key", "node.yaml")
+    full.clear()
+    vegas(machines, "deploy", "certificate", "server.yaml")
+    before = {path.name: path.read_bytes() for path in (machines / "server").iterdir()}
+    full.append("server.crt.new")
+    assert "No space left" in vegas(machines, "deploy", "certificate", "server.yaml", "--renew", code=1).stderr
+    assert {path.name: path.read_bytes() for path in (machines / "server").iterdir()} == before
 
 
 @pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "fl.example.org"])
@@ -145,8 +173,35 @@ def test_a_connection_is_added_once_and_never_changed(machines: Path, monkeypatc
     assert links == {"default": "local", "local": {"address": ":local:"}, "vegas": wanted}
     change(machines / "server.yaml", port=9093)
     assert "has another connection vegas" in vegas(machines, "deploy", "connect", "server.yaml", code=1).stderr
-    file.write_text("[")
-    assert "is no TOML" in vegas(machines, "deploy", "connect", "server.yaml", code=1).stderr
+    for nonsense in (b"[", b"superlink = 3", b"\xff"):
+        file.write_bytes(nonsense)
+        assert "is no TOML" in vegas(machines, "deploy", "connect", "server.yaml", code=1).stderr
+
+
+def test_folders_of_any_name_are_handed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spaces, quotes, and letters of which JSON makes two halves."""
+    folder = tmp_path / "a 'b' \"c\" 𠮷 $d %e"
+    folder.mkdir()
+    for name in ("server.yaml", "node.yaml"):
+        shutil.copy(ROOT / "deploy" / name, folder)
+    monkeypatch.setenv("FLWR_HOME", str(folder))
+    vegas(folder, "deploy", "key", "node.yaml")
+    vegas(folder, "deploy", "ca", "server.yaml")
+    shutil.copy(folder / "server/ca.crt", folder)
+    vegas(folder, "deploy", "connect", "server.yaml")
+    link = tomllib.loads((folder / "config.toml").read_text("utf8"))["superlink"]["vegas"]
+    assert link["root-certificates"] == f"{folder}/server/ca.crt"
+    settings = read_node(folder / "node.yaml")
+    config = Path(flower.command(settings)[-1])
+    assert tomllib.loads(config.read_text("utf8"))["output-dir"] == f"{folder}/node_0/output"
+
+
+def test_a_superlink_of_one_address_is_looked_for_there(machines: Path) -> None:
+    change(machines / "server.yaml", bind="10.1.2.3", host="fl.example.org")
+    server = read_server(machines / "server.yaml")
+    assert server.local == "10.1.2.3:9092"
+    vegas(machines, "deploy", "ca", "server.yaml")
+    assert "for fl.example.org, 10.1.2.3" in vegas(machines, "deploy", "certificate", "server.yaml").stdout
 
 
 def test_what_is_missing_is_told_before_a_start(machines: Path) -> None:
@@ -158,110 +213,6 @@ def test_what_is_missing_is_told_before_a_start(machines: Path) -> None:
     vegas(machines, "deploy", "key", "node.yaml")
     assert "a copy of the server's ca.crt" in vegas(machines, "deploy", "supernode", "node.yaml", code=1).stderr
     assert "superlink did not run" in vegas(machines, "deploy", "stop", "server.yaml").stdout
-
-
-def test_the_doctor_names_what_is_wrong(machines: Path) -> None:
-    vegas(machines, "deploy", "ca", "server.yaml")
-    change(machines / "server.yaml", certificate_days=7)
-    vegas(machines, "deploy", "certificate", "server.yaml")
-    (machines / "server/server.key").chmod(0o644)
-    change(machines / "server.yaml", host="new.example.org")
-    told = vegas(machines, "doctor", "server.yaml", code=1).stdout
-    assert "warning certificate: " in told and "expires in 7 days" in told
-    assert f"PROBLEM key: {machines}/server/server.key can be read by others; run chmod 600" in told
-    assert "PROBLEM certificate: it is not for new.example.org; make it anew with --renew" in told
-    assert "ok      versions: Python" in told and "ok      pack: " in told
-    change(
-        machines / "node.yaml",
-        **{"ca": "server/ca.crt", "data_root": "gone", "device": "cuda:7", "models": {"a/b": "nowhere"}},
-        **{"superlink": f"127.0.0.1:{unused_port()}", "output_dir": "node.yaml/out"},
-    )
-    told = vegas(machines, "doctor", "node.yaml", code=1).stdout
-    for subject in ("key", "superlink", "data_root", "models", "device", "output_dir"):
-        assert f"PROBLEM {subject}: " in told, told
-
-
-def test_a_certificate_that_is_no_more_valid_is_told(machines: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ca = certificates.make_ca(machines / "server", "x", days=1)
-
-    class Later(datetime.datetime):
-        @classmethod
-        def now(cls, tz: datetime.tzinfo | None = None) -> Later:
-            return super().now(tz) + datetime.timedelta(days=4)
-
-    monkeypatch.setattr(datetime, "datetime", Later)
-    assert certificates.look_at(ca).days_left < -2
-    assert "expired 3 days ago" in vegas(machines, "doctor", "server.yaml", code=1).stdout
-
-
-def unused_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
-CHILD = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(99)']); "
-
-
-def test_a_service_ends_with_its_children_and_by_its_own_pid(tmp_path: Path) -> None:
-    service = Service(tmp_path, "thing")
-    command = [sys.executable, "-c", CHILD + "print('here', flush=True); time.sleep(99)"]
-    assert service.start(command, os.environ, lambda printed: "here" in printed, 20)
-    with pytest.raises(VegasError, match="thing runs already"):
-        service.start(command, os.environ, lambda printed: True, 20)
-    process = service.process()
-    assert process is not None
-    children = process.children()
-    assert len(children) == 1 and service.stop() and not service.stop()
-    assert not process.is_running() and not children[0].is_running()
-
-
-def test_another_process_of_the_same_pid_is_left_alone(tmp_path: Path) -> None:
-    service = Service(tmp_path, "thing")
-    bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(99)"])
-    try:
-        created = psutil.Process(bystander.pid).create_time()
-        service.pid_file.write_text(f'{{"pid": {bystander.pid}, "created": {created - 60}}}')
-        assert not service.stop() and bystander.poll() is None
-        service.pid_file.write_text("nonsense")
-        assert not service.stop()
-    finally:
-        bystander.kill()
-        bystander.wait()
-
-
-def test_a_service_that_ends_at_once_says_why(tmp_path: Path) -> None:
-    service, start = Service(tmp_path, "thing"), time.monotonic()
-    with pytest.raises(VegasError, match="exit code 3.*\n.*no such luck"):
-        service.start([sys.executable, "-c", "print('no such luck'); exit(3)"], os.environ, lambda printed: False, 60)
-    assert time.monotonic() - start < 30 and service.process() is None
-
-
-def test_units_run_the_same_commands_and_open_the_same_folders(machines: Path) -> None:
-    change(machines / "node.yaml", data_root="/data/sounds")
-    vegas(machines, "deploy", "units", "server.yaml", "--output", "units")
-    vegas(machines, "deploy", "units", "node.yaml", "--output", "units", "--user", "vegas")
-    text = (machines / "units/vegas-supernode-0.service").read_text()
-    assert f"deploy supernode {machines}/node.yaml --foreground" in text and "User=vegas\n" in text
-    assert f"ReadWritePaths={machines}/node_0\n" in text
-    if shutil.which("systemd-analyze"):
-        units = [str(path) for path in (machines / "units").iterdir()]
-        done = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, text=True, check=False)
-        assert not [line for line in done.stderr.splitlines() if "vegas-" in line], done.stderr
-
-
-def test_a_compose_file_has_a_service_a_machine(machines: Path) -> None:
-    change(machines / "node.yaml", data_root="/data/sounds", device="cuda")
-    services = yaml.safe_load(vegas(machines, "deploy", "compose", "server.yaml", "node.yaml").stdout)["services"]
-    assert services["superlink"]["ports"] == ["9092:9092"]
-    node = services["supernode-0"]
-    assert node["command"] == ["deploy", "supernode", str(machines / "node.yaml"), "--foreground"]
-    assert "/data/sounds:/data/sounds:ro" in node["volumes"]
-    assert f"{machines}/node_0/output:{machines}/node_0/output" in node["volumes"]
-    assert "gpu" in str(node["deploy"])
-    assert not any("server.key" in volume or "ca.key" in volume for volume in node["volumes"])
-    told = vegas(machines, "deploy", "compose", "node.yaml", "node.yaml", code=1).stderr
-    assert "there is a supernode-0 already" in told
 
 
 def test_a_superlink_that_is_not_there_is_told(machines: Path) -> None:

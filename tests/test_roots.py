@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from flwr.app import Context, RecordDict
 
 from clients.client_app import app
 from clients.node import Node
+from clients.roots import Roots
 from tests.sounds import sound
+from vegas_fl.checkpoints import Spaces
 from vegas_fl.config import compose
 from vegas_fl.engines.inprocess import InProcessGrid
-from vegas_fl.engines.messages import DESCRIBE, GENERATE, pack, unpack
+from vegas_fl.engines.messages import DESCRIBE, GENERATE, TRAIN_GENERATOR, pack, unpack
 from vegas_fl.errors import VegasError
 
 SERVER = "/srv/of/the/server"
@@ -126,8 +129,17 @@ def test_a_model_may_lie_elsewhere_on_the_node(own: dict[str, Any]) -> None:
     node = asked(own | {"models": f"{hub}=/models/flux, MIT/ast"}, settings(renderer={"model": hub}))
     assert node.config.renderer.model == "/models/flux"
     assert node.config.encoder.model == "pack"
-    with pytest.raises(VegasError, match="is no revision"):
-        asked(own, settings(encoder={"revision": "../../x"}))
+
+
+@pytest.mark.parametrize("key", ["encoder.revision", "renderer.revision", "renderer.judge_revision"])
+@pytest.mark.parametrize("revision", ["../../x", "/etc", "a/../b", "a//b", ".", "-x", "a b"])
+def test_a_revision_is_no_path(own: dict[str, Any], key: str, revision: str) -> None:
+    """Of a hub's cache, it becomes a part of paths."""
+    section, _, name = key.partition(".")
+    with pytest.raises(VegasError, match=f"{key}=.*is no revision"):
+        asked(own, settings(**{section: {name: revision}}))
+    for good in ("main", "refs/pr/1", "v1.0-rc", "0123abcdef"):
+        asked(own, settings(**{section: {name: good}}))
 
 
 @pytest.mark.parametrize("link", ["cat", "dog/9.wav", "dog/captions.json"])
@@ -169,6 +181,44 @@ def test_a_link_in_the_place_of_a_file_is_not_written_through(own: dict[str, Any
 def test_the_server_is_told_in_a_sentence(own: dict[str, Any]) -> None:
     assert "does not open renderer.model=/etc" in answered(own, settings(renderer={"model": "/etc"}))
     assert "is not round_<number>" in answered(own, settings() | {"subfolder": "../x"}, GENERATE)
+
+
+def test_no_name_of_a_recording_and_no_folder_is_told(
+    own: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither by a mistake that is understood, nor by one that is not; the node's own log has both."""
+    silent = tmp_path / "sounds" / "dog" / "patient-7.wav"
+    soundfile.write(silent, [0.0] * 16_000, 16_000)
+    asking = settings(data={"train_ratio": 1.0, "val_ratio": 0.0, "test_ratio": 0.0}) | {"first": True}
+    asking |= {"spaces": asdict(Spaces(*(1,) * 5, audio="", text=""))}
+    told = answered(own, asking, TRAIN_GENERATOR)
+    assert told == "node 0 cannot use its recordings; its own log says why"
+    assert "patient-7.wav is silent" in caplog.text
+    told = answered(own, settings(nodes={"0": {"selected_classes": ["cat"], "samples_per_node": 9}}))
+    assert told == "node 0 cannot use its recordings; its own log says why" and "chainsaw" in caplog.text
+    silent.unlink()
+    own["output-dir"] = str(tmp_path / "file")
+    (tmp_path / "file").write_text("")
+    told = answered(own, asking, TRAIN_GENERATOR)
+    assert "output-dir" in told and "cannot be written" in told and str(tmp_path) not in told
+
+
+def test_what_goes_wrong_unexpectedly_is_told_by_its_kind(
+    own: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    told = answered(own, settings(), TRAIN_GENERATOR)  # without what that message has
+    assert told == "node 0 failed (KeyError); its own log says why" and "Traceback" in caplog.text
+
+
+def test_an_answer_names_the_nodes_folders_and_not_their_places(own: dict[str, Any], tmp_path: Path) -> None:
+    roots = Roots.of("0", own)
+    assert roots is not None
+    answer = {"folder": f"{tmp_path}/out/output_images/r", "notes": [f"{tmp_path}/sounds/dog"], "pictures": 4}
+    assert roots.without_places(answer) == {
+        "folder": "output-dir/output_images/r",
+        "notes": ["data-root/dog"],
+        "pictures": 4,
+    }
 
 
 def test_a_node_without_folders_takes_the_servers(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from vegas_fl.errors import VegasError
+from vegas_fl.errors import AboutRecordings, VegasError
 
 SILENCE = 1e-4
 """A clip whose loudest sample is below this (-80 dBFS) has nothing to hear."""
@@ -137,5 +137,5 @@ def recordings(folder: Path, label: str) -> list[FileClip]:
     ]
 
 
-def _bad(clip: Clip, seen: str, remedy: str) -> VegasError:
-    return VegasError(f"{clip.name} {seen}; {remedy}")
+def _bad(clip: Clip, seen: str, remedy: str) -> AboutRecordings:
+    return AboutRecordings(f"{clip.name} {seen}; {remedy}")

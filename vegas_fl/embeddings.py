@@ -30,7 +30,7 @@ from vegas_fl import encoders
 from vegas_fl.clips import Clip
 from vegas_fl.config import EncoderConfig
 from vegas_fl.encoders import load_encoder
-from vegas_fl.errors import VegasError
+from vegas_fl.errors import AboutRecordings, VegasError
 from vegas_fl.tensorfiles import write_atomically
 
 log = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ def embed(
 
     Raises
     ------
-    VegasError
+    AboutRecordings
         Recordings cannot be used: all of them are named, and the good ones are in the cache.
     """
     keys, problems = _contents(clips)
@@ -107,7 +107,7 @@ def embed(
         if cache:
             cache.merge()
     if problems:
-        raise VegasError(_told(clips, keys, wanted, problems))
+        raise AboutRecordings(_told(clips, keys, wanted, problems))
     embeddings = torch.empty(len(clips), *encoders.shape(config))
     for position, key in enumerate(keys):
         embeddings[position] = found[key]

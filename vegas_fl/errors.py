@@ -13,6 +13,10 @@ class VegasError(Exception):
     """
 
 
+class AboutRecordings(VegasError):
+    """A mistake of recordings, told with their names: a node of a deployment keeps these to itself."""
+
+
 def some(names: Sequence[str], shown: int = 5) -> str:
     """The first of many names, and how many more there are: "a, b and 7 more"."""
     return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")

@@ -46,8 +46,7 @@ def certificate(
     from vegas_fl.deployment.settings import read_server
 
     settings = read_server(server)
-    names = (settings.host, *settings.names)
-    made = certificates.make_server_certificate(settings.folder, names, settings.certificate_days, renew)
+    made = certificates.make_server_certificate(settings.folder, settings.certified, settings.certificate_days, renew)
     seen = certificates.look_at(made)
     print(f"{made}: for {', '.join(seen.names)}, {seen.days_left:.0f} days{'; restart the SuperLink' if renew else ''}")
 
@@ -89,12 +88,13 @@ def superlink(server: Server, foreground: Foreground = False) -> None:
 
     def healthy(printed: str) -> bool:
         try:
-            return bool(flower.health(f"127.0.0.1:{settings.port}", settings.ca))
+            return bool(flower.health(settings.local, settings.ca))
         except VegasError:
             return False
 
     service = Service(settings.folder, settings.process)
-    if not service.start(command, environment, healthy, READY):
+    host = settings.local.partition(":")[0]
+    if not service.start(command, environment, healthy, READY, (host, settings.port)):
         service.stop()
         raise VegasError(f"the SuperLink was not ready within {READY:g} s and was stopped; see {service.log}")
     print(f"SuperLink {settings.name} runs at {settings.address}; log {service.log}")
@@ -103,12 +103,14 @@ def superlink(server: Server, foreground: Foreground = False) -> None:
 @deploy.command()
 def supernode(node: OneNode, foreground: Foreground = False) -> None:
     """On a node: start its SuperNode."""
-    from vegas_fl.deployment import flower
+    from vegas_fl.deployment import certificates, flower
     from vegas_fl.deployment.processes import Service, become
     from vegas_fl.deployment.settings import read_node
 
     settings = read_node(node)
     command, environment = flower.command(settings), flower.environment(settings)
+    if odd := certificates.odd_node_key(settings.key):
+        raise VegasError(odd)
     if foreground:
         become(settings.folder, command, environment)
     # A SuperLink that is not there yet is waited for; one that others vouch for would be tried for ever.
@@ -120,7 +122,9 @@ def supernode(node: OneNode, foreground: Foreground = False) -> None:
         print(f"{error}; the SuperNode waits for it", file=sys.stderr)
     service = Service(settings.folder, settings.process)
     try:
-        known = service.start(command, environment, lambda printed: "SuperNode ID:" in printed, READY)
+        known = service.start(
+            command, environment, lambda printed: "SuperNode ID:" in printed, READY, ("127.0.0.1", settings.own_port)
+        )
     except VegasError as error:
         if "Failed to activate" not in str(error):
             raise
@@ -142,9 +146,15 @@ def stop(machines: Annotated[list[Path], typer.Argument(metavar="SETTINGS.yaml..
     from vegas_fl.deployment.settings import read_settings
 
     services = [Service(settings.folder, settings.process) for settings in map(read_settings, machines)]
+    refused: list[str] = []
     with ThreadPoolExecutor(len(services)) as pool:
-        for service, ran in zip(services, pool.map(Service.stop, services), strict=True):
-            print(f"{service.name} {'was stopped' if ran else 'did not run'}")
+        for service, stopping in [(service, pool.submit(service.stop)) for service in services]:
+            try:
+                print(f"{service.name} {'was stopped' if stopping.result() else 'did not run'}")
+            except VegasError as error:
+                refused.append(str(error))
+    if refused:
+        raise VegasError("\n".join(refused))
 
 
 @deploy.command()
@@ -174,7 +184,10 @@ def units(
     settings = read_settings(machine)
     text = templates.unit(settings, user)
     for folder in templates.written(settings):  # systemd opens none that is not there
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise VegasError(f"{folder} cannot be made ({error.strerror}); choose another") from error
     if output is None:
         print(text, end="")
         return

@@ -10,7 +10,7 @@ import datetime
 import ipaddress
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,8 +48,7 @@ def make_ca(folder: Path, name: str, days: int) -> Path:
         .add_extension(x509.KeyUsage(**usage), critical=True)
         .sign(key, hashes.SHA384())
     )
-    write_private(folder / "ca.key", _pem(key))
-    write_public(certificate, made.public_bytes(serialization.Encoding.PEM))
+    _write({folder / "ca.key": _pem(key), certificate: made.public_bytes(serialization.Encoding.PEM)})
     return certificate
 
 
@@ -92,11 +91,12 @@ def make_server_certificate(folder: Path, names: Sequence[str], days: int, renew
         .add_extension(x509.SubjectAlternativeName([_general_name(name) for name in all_names]), critical=False)
         .sign(authority_key, hashes.SHA384())
     )
-    if renew:
-        for old in (key_file, file):
-            old.unlink(missing_ok=True)
-    write_private(key_file, _pem(key))
-    write_public(file, made.public_bytes(serialization.Encoding.PEM))
+    new = {path: path.with_suffix(f"{path.suffix}.new") for path in (key_file, file)}
+    for path in new.values():  # of an attempt that was interrupted
+        path.unlink(missing_ok=True)
+    _write({new[key_file]: _pem(key), new[file]: made.public_bytes(serialization.Encoding.PEM)})
+    for path, written in new.items():  # both are on disk: the old pair goes only now
+        os.replace(written, path)
     return file
 
 
@@ -112,9 +112,8 @@ def make_node_key(path: Path) -> Path:
     _refuse(path, public)
     key = ec.generate_private_key(ec.SECP384R1())
     form = (serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption())
-    write_private(path, key.private_bytes(*form))
     ssh = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-    write_public(public, ssh + b"\n")
+    _write({path: key.private_bytes(*form), public: ssh + b"\n"})
     return public
 
 
@@ -151,6 +150,28 @@ def mismatch(folder: Path) -> str | None:
     return None
 
 
+def odd_node_key(path: Path) -> str | None:
+    """Why a node's key, or the public one beside it, would be refused; None if neither would.
+
+    A public key that is not there is no mistake: it is needed on the server alone.
+    """
+    remedy = "take both away and make them anew with vegas-fl deploy key"
+    try:
+        key = serialization.load_ssh_private_key(path.read_bytes(), None)
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        return f"{path} cannot be read as a private key ({_reason(error)}); {remedy}"
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP384R1):
+        return f"{path} is no key on the curve P-384, which is needed; {remedy}"
+    public = path.with_name(f"{path.name}.pub")
+    try:
+        other = serialization.load_ssh_public_key(public.read_bytes()) != key.public_key()
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, UnsupportedAlgorithm) as error:
+        return f"{public} cannot be read as a public key ({_reason(error)}); {remedy}"
+    return f"{public} is not the public key of {path.name}; {remedy}, and register it" if other else None
+
+
 def read_certificate(path: Path) -> x509.Certificate:
     """Read a certificate.
 
@@ -170,30 +191,30 @@ def readable_by_others(path: Path) -> bool:
     return bool(stat.S_IMODE(path.stat().st_mode) & 0o077)
 
 
-def write_private(path: Path, data: bytes) -> None:
-    """Write a file that nobody else may read, and never over another one."""
-    _write(path, data, 0o600)
-
-
-def write_public(path: Path, data: bytes) -> None:
-    """Write a file that all may read, and never over another one."""
-    _write(path, data, 0o644)
-
-
-def _write(path: Path, data: bytes, mode: int) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-            file.write(data)
-    except FileExistsError as error:
-        raise VegasError(f"{path} is there already and is not written over; take it away first") from error
-    except OSError as error:
-        raise VegasError(f"{path} cannot be written ({error.strerror}); choose another folder") from error
+def _write(files: Mapping[Path, bytes]) -> None:
+    """Write files that belong together, all or none, and never over others. Private keys, the first, are their owner's
+    alone."""
+    written: list[Path] = []
+    for path, data in files.items():
+        mode = 0o644 if written else 0o600
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+                written.append(path)
+                file.write(data)
+        except OSError as error:
+            for made in written:  # half a pair helps nobody, and would be in the way of a whole one
+                made.unlink(missing_ok=True)
+            if isinstance(error, FileExistsError) and os.path.lexists(path):
+                raise VegasError(f"{path} is there already and is not written over; take it away first") from error
+            raise VegasError(
+                f"{path} cannot be written ({error.strerror}); free the disk or choose another folder"
+            ) from error
 
 
 def _refuse(*paths: Path, remedy: str = "") -> None:
     for path in paths:
-        if path.exists():
+        if os.path.lexists(path):
             raise VegasError(f"{path} is there already and is not written over{remedy}")
 
 
@@ -242,7 +263,7 @@ def _read_key(path: Path) -> ec.EllipticCurvePrivateKey:
 
 
 def _reason(error: Exception) -> str:
-    return error.strerror or "" if isinstance(error, OSError) else str(error).splitlines()[0]
+    return error.strerror or "" if isinstance(error, OSError) else (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _hint(path: Path) -> str:

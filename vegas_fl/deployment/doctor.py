@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import platform
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import psutil
+
 from vegas_fl.deployment import certificates, flower
-from vegas_fl.deployment.processes import Service
+from vegas_fl.deployment.processes import Service, listener, taken, told
 from vegas_fl.deployment.settings import NodeSettings, ServerSettings
-from vegas_fl.errors import VegasError
+from vegas_fl.errors import VegasError, some
 
 EXPIRES_SOON = 30.0
 """Days."""
 CLOCK = 5.0
 """Seconds that clocks may differ: Flower's allowance for the signatures of nodes."""
-DISK = 2e9
-"""Bytes that shall be free: checkpoints, pictures, Flower's database."""
+DISK, LEAST_DISK = 2e9, 1e8
+"""Bytes that shall be free (checkpoints, pictures, Flower's database), and with less than which no run ends well."""
 
 Verdict = Literal["ok", "warning", "problem"]
 
@@ -42,12 +44,13 @@ def examine(settings: ServerSettings | NodeSettings) -> Iterator[Finding]:
     yield from _attempt("pack", _pack)
     if isinstance(settings, ServerSettings):
         yield from _server_keys(settings)
-        yield from _port(settings.port, Service(settings.folder, settings.process))
-        yield from _superlink(settings)
+        host = settings.local.partition(":")[0]
+        yield from _port((host, settings.port), Service(settings.folder, settings.process))
+        yield from _superlink(settings, (host, settings.port))
         folders = [("folder", settings.folder)]
     else:
         yield from _node_keys(settings)
-        yield from _port(settings.own_port, Service(settings.folder, settings.process))
+        yield from _port(("127.0.0.1", settings.own_port), Service(settings.folder, settings.process))
         yield from _reached(settings.superlink, settings.ca)
         yield from _data(settings)
         yield from _models(settings)
@@ -69,22 +72,26 @@ def _attempt(subject: str, look: Callable[[], str]) -> Iterator[Finding]:
 def _versions() -> Iterator[Finding]:
     from packaging.requirements import Requirement
 
+    found, odd = {}, []
     try:
-        (wanted,) = (
-            requirement
-            for text in importlib.metadata.requires("vegas-fl") or []
-            if (requirement := Requirement(text)).name == "flwr" and requirement.marker is None
-        )
+        needed = [Requirement(text) for text in importlib.metadata.requires("vegas-fl") or []]
         own = importlib.metadata.version("vegas-fl")
     except (importlib.metadata.PackageNotFoundError, ValueError):
         yield Finding("versions", "problem", "vegas-fl is not installed; run pip install on the checkout")
         return
-    names = ("flwr", "torch", "diffusers", "transformers")
-    found = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
-    fits = wanted.specifier.contains(importlib.metadata.version("flwr"))
-    seen = f"Python {platform.python_version()}, vegas-fl {own}, {found}"
-    remedy = "" if fits else f"; needed is flwr{wanted.specifier}, on all machines the same"
-    yield Finding("versions", "ok" if fits else "problem", seen + remedy)
+    for one in needed:
+        if one.marker is not None:
+            continue
+        try:
+            found[one.name] = importlib.metadata.version(one.name)
+        except importlib.metadata.PackageNotFoundError:
+            found[one.name] = "is missing"
+        if found[one.name] == "is missing" or not one.specifier.contains(found[one.name], prereleases=True):
+            odd.append(f"{one.name} {found[one.name]}, needed is {one.name}{one.specifier}")
+    shown = ", ".join(f"{name} {found[name]}" for name in ("flwr", "torch", "diffusers", "transformers"))
+    seen = f"Python {platform.python_version()}, vegas-fl {own}, {shown}"
+    remedy = f"; {'; '.join(odd)}: run pip install on the checkout, on all machines the same" if odd else ""
+    yield Finding("versions", "problem" if odd else "ok", seen + remedy)
 
 
 def _pack() -> str:
@@ -106,7 +113,7 @@ def _server_keys(settings: ServerSettings) -> Iterator[Finding]:
         return
     if problem:
         yield Finding("certificate", "problem", problem)
-    missing = [name for name in (settings.host, *settings.names) if name not in names]
+    missing = [name for name in settings.certified if name not in names]
     if missing:
         yield Finding("certificate", "problem", f"it is not for {', '.join(missing)}; make it anew with --renew")
     else:
@@ -115,10 +122,12 @@ def _server_keys(settings: ServerSettings) -> Iterator[Finding]:
 
 def _node_keys(settings: NodeSettings) -> Iterator[Finding]:
     yield from _expiry("CA", settings.ca)
-    if settings.key.is_file():
-        yield from _private(settings.key)
-    else:
+    if not os.path.lexists(settings.key):
         yield Finding("key", "problem", f"{settings.key} is missing; vegas-fl deploy key makes it")
+    elif odd := certificates.odd_node_key(settings.key):
+        yield Finding("key", "problem", odd)
+    else:
+        yield from _private(settings.key)
 
 
 def _expiry(name: str, file: Path) -> Iterator[Finding]:
@@ -139,22 +148,29 @@ def _private(key: Path) -> Iterator[Finding]:
         yield Finding("key", "ok", f"{key}, its owner's alone")
 
 
-def _port(port: int, service: Service) -> Iterator[Finding]:
-    with socket.socket() as one:
-        one.settimeout(2)
-        taken = one.connect_ex(("127.0.0.1", port)) == 0
-    process = service.process()
+def _port(address: tuple[str, int], service: Service) -> Iterator[Finding]:
+    port, process = address[1], service.process()
     if process is not None:
-        verdict: Verdict = "ok" if taken else "problem"
+        verdict: Verdict = "ok" if taken(address) else "problem"
         yield Finding("process", verdict, f"{service.name} runs (PID {process.pid}), log {service.log}")
-    elif taken:
-        yield Finding("port", "warning", f"port {port} is taken by something that was not started here")
-    else:
+    elif not taken(address):
         yield Finding("port", "ok", f"port {port} is free; {service.name} does not run")
+    elif _started_otherwise(holder := listener(port), service):
+        yield Finding("process", "ok", f"{service.name} runs, not started by vegas-fl deploy: {told(holder)}")
+    else:
+        yield Finding("port", "problem", f"port {port} is taken by {told(holder)}; end that, or set another port")
 
 
-def _superlink(settings: ServerSettings) -> Iterator[Finding]:
-    if Service(settings.folder, settings.process).process() is None:
+def _started_otherwise(holder: psutil.Process | None, service: Service) -> bool:
+    """Whether a process is the service after all, started by systemd or a container."""
+    with contextlib.suppress(psutil.Error):
+        return holder is not None and any(word.startswith(f"{service.folder}{os.sep}") for word in holder.cmdline())
+    return False
+
+
+def _superlink(settings: ServerSettings, address: tuple[str, int]) -> Iterator[Finding]:
+    service = Service(settings.folder, settings.process)
+    if service.process() is None and not _started_otherwise(listener(address[1]), service):
         return
     yield from _reached(settings.address, settings.ca)
     try:
@@ -165,8 +181,8 @@ def _superlink(settings: ServerSettings) -> Iterator[Finding]:
     counts: dict[str, int] = {}
     for node in nodes:
         counts[node.get("status", "unknown")] = counts.get(node.get("status", "unknown"), 0) + 1
-    told = ", ".join(f"{count} {status}" for status, count in counts.items())
-    yield Finding("nodes", "ok" if nodes else "warning", told or "none is registered; vegas-fl deploy register")
+    seen = ", ".join(f"{count} {status}" for status, count in counts.items())
+    yield Finding("nodes", "ok" if nodes else "warning", seen or "none is registered; vegas-fl deploy register")
 
 
 def _reached(address: str, ca: Path) -> Iterator[Finding]:
@@ -178,9 +194,9 @@ def _reached(address: str, ca: Path) -> Iterator[Finding]:
         yield Finding("superlink", "problem", str(error))
         return
     yield Finding("superlink", "ok", f"{address} answers, its certificate is the CA's")
-    if told := headers.get("date"):
+    if date := headers.get("date"):
         # The header has whole seconds.
-        theirs, middle = parsedate_to_datetime(told).timestamp() + 0.5, (before + time.time()) / 2
+        theirs, middle = parsedate_to_datetime(date).timestamp() + 0.5, (before + time.time()) / 2
         differ = abs(theirs - middle)
         remedy = (
             "" if differ < CLOCK else f"; Flower refuses nodes whose clock differs by more than {CLOCK:g} s: set it"
@@ -195,12 +211,16 @@ def _data(settings: NodeSettings) -> Iterator[Finding]:
         yield Finding("data_root", "warning", "not set: the node has no recordings but synthetic ones (data=toy)")
         return
     try:
-        names = [entry.name for entry in os.scandir(root) if not entry.name.startswith(".")]
+        entries = sorted((entry for entry in os.scandir(root) if entry.name[0] != "."), key=lambda entry: entry.name)
+        closed = [entry.name for entry in entries if not os.access(entry, os.R_OK | (os.X_OK if entry.is_dir() else 0))]
     except OSError as error:
         yield Finding("data_root", "problem", f"{root} cannot be read ({error.strerror})")
         return
-    seen = f"{root}: {', '.join(sorted(names)[:5])}{' …' if len(names) > 5 else ''}"
-    yield Finding("data_root", "ok" if names else "problem", seen if names else f"{root} is empty")
+    if closed:
+        yield Finding("data_root", "problem", f"{root}: no permission to read {some(closed)}")
+    else:
+        seen = f"{root}: {some([entry.name for entry in entries])}" if entries else f"{root} is empty"
+        yield Finding("data_root", "ok" if entries else "problem", seen)
 
 
 def _models(settings: NodeSettings) -> Iterator[Finding]:
@@ -226,12 +246,13 @@ def _device(name: str) -> str:
 
 def _folder(key: str, folder: Path) -> Iterator[Finding]:
     place = folder.absolute()
-    while not place.exists() and place != place.parent:
+    while not os.path.exists(place) and place != place.parent:
         place = place.parent
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        reason = f"no permission in {place}" if place.is_dir() else f"{place} is not a folder"
+        reason = f"{place} cannot be written to" if place.is_dir() else f"{place} is not a folder"
         yield Finding(key, "problem", f"{folder} cannot be written: {reason}")
         return
     free = shutil.disk_usage(place).free
     remedy = "" if free > DISK else f"; {DISK / 1e9:g} GB should be: free some"
-    yield Finding(key, "ok" if free > DISK else "warning", f"{folder}, {free / 1e9:.1f} GB free{remedy}")
+    verdict: Verdict = "ok" if free > DISK else "warning" if free > LEAST_DISK else "problem"
+    yield Finding(key, verdict, f"{folder}, {free / 1e9:.2g} GB free{remedy}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 import os
 import ssl
 import tomllib
@@ -13,6 +12,7 @@ from urllib.request import urlopen
 
 from vegas_fl.deployment.settings import NodeSettings, ServerSettings
 from vegas_fl.engines import flower
+from vegas_fl.engines.flower import quoted
 from vegas_fl.errors import VegasError
 from vegas_fl.tensorfiles import write_atomically
 
@@ -46,7 +46,7 @@ def command(settings: ServerSettings | NodeSettings) -> list[str]:
     _needed([settings.key], "vegas-fl deploy key")
     _needed([settings.ca], "a copy of the server's ca.crt (key ca of the node's settings)")
     node_config = settings.folder / "node-config.toml"
-    lines = [f"{key} = {json.dumps(value)}\n" for key, value in settings.node_config.items()]  # JSON text is TOML text
+    lines = [f"{key} = {quoted(value)}\n" for key, value in settings.node_config.items()]
     write_atomically(node_config, "".join(lines).encode())
     return [
         *(flower.tool("flower-supernode"), "--superlink", settings.superlink, "--root-certificates", str(settings.ca)),
@@ -77,21 +77,31 @@ def connect(name: str, address: str, ca: Path, home: Path | None = None) -> Path
         There is a connection of this name to something else.
     """
     file = (home or Path(os.environ.get("FLWR_HOME") or Path.home() / ".flwr")) / "config.toml"
-    wanted = {"address": address, "root-certificates": str(ca.absolute())}
-    text = file.read_text("utf8") if file.is_file() else f"[superlink]\ndefault = {json.dumps(name)}\n"
+    wanted = _leads_to(address, ca)
     try:
+        text = file.read_text("utf8") if file.is_file() else f"[superlink]\ndefault = {quoted(name)}\n"
         there = tomllib.loads(text).get("superlink", {}).get(name)
-    except tomllib.TOMLDecodeError as error:
-        raise VegasError(f"{file} is no TOML ({error}); repair it") from error
+    except OSError as error:
+        raise VegasError(f"{file} cannot be read ({error.strerror}); see to its permissions") from error
+    except (ValueError, AttributeError) as error:  # tomllib's errors are ValueErrors
+        raise VegasError(f"{file} is no TOML as Flower writes it ({error}); repair it") from error
     if there is None:
-        lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in wanted.items())
-        write_atomically(file, f"{text.rstrip()}\n\n[superlink.{json.dumps(name)}]\n{lines}".lstrip().encode())
+        write_atomically(file, f"{text.rstrip()}\n\n{_connection(name, wanted)}".lstrip().encode())
     elif there != wanted:
         raise VegasError(
             f"{file} has another connection {name} ({there}); change it there to {wanted}, or give the deployment "
             "another name"
         )
     return file
+
+
+def _leads_to(address: str, ca: Path) -> dict[str, str]:
+    return {"address": address, "root-certificates": str(ca.absolute())}
+
+
+def _connection(name: str, wanted: dict[str, str]) -> str:
+    """A connection in TOML."""
+    return f"[superlink.{quoted(name)}]\n" + "".join(f"{key} = {quoted(value)}\n" for key, value in wanted.items())
 
 
 def register(settings: ServerSettings, keys: list[Path]) -> list[str]:
@@ -122,8 +132,9 @@ def registered(settings: ServerSettings) -> list[dict[str, str]]:
 
 def _flwr(settings: ServerSettings, arguments: list[str]) -> dict:
     own = environment(settings)
-    # From the machine itself: the name the others use may not lead here.
-    connect(settings.name, f"127.0.0.1:{settings.port}", settings.ca, Path(own["FLWR_HOME"]))
+    # From the machine itself: the name the others use may not lead here. The file is ours, and as the settings are now.
+    home = Path(own["FLWR_HOME"])
+    write_atomically(home / "config.toml", _connection(settings.name, _leads_to(settings.local, settings.ca)).encode())
     return flower.flwr([*arguments, "--format", "json"], own)
 
 

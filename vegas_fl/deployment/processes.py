@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -46,7 +47,7 @@ class Service:
             process = psutil.Process(kept["pid"])
             same = abs(process.create_time() - kept["created"]) < SAME
             return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-        except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, psutil.Error):
             return None
 
     def start(
@@ -55,6 +56,7 @@ class Service:
         environment: Mapping[str, str],
         ready: Callable[[str], bool],
         seconds: float,
+        address: tuple[str, int] | None = None,
     ) -> bool:
         """Start it in the background, in its folder; return whether it was ready in time.
 
@@ -66,29 +68,46 @@ class Service:
             What it has printed so far → whether it is ready.
         seconds : float
             Time to wait for that.
+        address : (str, int), optional
+            Host and port it will listen at.
 
         Raises
         ------
         VegasError
-            It runs already, or has ended by itself: the last it printed is told.
+            It runs already, its port is taken, its folder cannot be written, or it has ended by itself: the last it
+            printed is told.
         """
         if running := self.process():
             raise VegasError(f"{self.name} runs already (PID {running.pid}); stop it first")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        before = self.log.stat().st_size if self.log.exists() else 0
-        with open(self.log, "ab") as output:
-            child = subprocess.Popen(
-                command,
-                cwd=self.folder,
-                env=dict(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
+        if address is not None and taken(address):
+            raise VegasError(
+                f"{self.name} cannot listen at port {address[1]}: it is taken by {told(listener(address[1]))}; "
+                "end that, or set another port"
             )
-        with contextlib.suppress(psutil.Error):
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            before = self.log.stat().st_size if self.log.exists() else 0
+            with open(self.log, "ab") as output:
+                child = subprocess.Popen(
+                    command,
+                    cwd=self.folder,
+                    env=dict(environment),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise VegasError(f"{self.name} cannot be started ({error})") from error
+        try:
             kept = {"pid": child.pid, "created": psutil.Process(child.pid).create_time()}
             write_atomically(self.pid_file, json.dumps(kept).encode())
+        except psutil.Error:  # it has ended
+            pass
+        except VegasError:  # nobody could stop it later
+            child.terminate()
+            child.wait()
+            raise
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             printed = self.log.read_bytes()[before:].decode("utf8", "replace")
@@ -108,10 +127,39 @@ class Service:
             family = [process]
             with contextlib.suppress(psutil.Error):
                 family += process.children(recursive=True)
-            _end([process])
+            try:
+                _end([process])
+            except psutil.AccessDenied as error:
+                whose = f"{process.username()}'s" if process.is_running() else "another user's"
+                raise VegasError(f"{self.name} (PID {process.pid}) is {whose}; stop it as that user") from error
             _end(family)
-        self.pid_file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.pid_file.unlink()
         return process is not None
+
+
+def taken(address: tuple[str, int]) -> bool:
+    """Whether something listens at a host and port of this machine."""
+    with socket.socket() as one:
+        one.settimeout(2)
+        return one.connect_ex(address) == 0
+
+
+def listener(port: int) -> psutil.Process | None:
+    """The process that listens at a port; None if there is none, or the system does not say which."""
+    with contextlib.suppress(psutil.Error):
+        for one in psutil.net_connections("tcp"):
+            if one.status == psutil.CONN_LISTEN and one.laddr.port == port and one.pid:
+                return psutil.Process(one.pid)
+    return None
+
+
+def told(process: psutil.Process | None) -> str:
+    """A process in words."""
+    with contextlib.suppress(psutil.Error):
+        if process is not None:
+            return f"{process.name()} (PID {process.pid})"
+    return "something that was not started here"
 
 
 def _end(processes: Sequence[psutil.Process]) -> None:
@@ -128,6 +176,9 @@ def _end(processes: Sequence[psutil.Process]) -> None:
 
 def become(folder: Path, command: Sequence[str], environment: Mapping[str, str]) -> None:
     """Go on as ``command``, in the foreground: for systemd and containers, which keep a process by themselves."""
-    folder.mkdir(parents=True, exist_ok=True)
-    os.chdir(folder)
-    os.execve(command[0], list(command), dict(environment))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        os.chdir(folder)
+        os.execve(command[0], list(command), dict(environment))
+    except OSError as error:
+        raise VegasError(f"{Path(command[0]).name} cannot be started in {folder} ({error.strerror})") from error

@@ -3,17 +3,23 @@ SuperNode. Keys are explained in ``deploy/server.yaml`` and ``deploy/node.yaml``
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, field_validator
+from pydantic import Field, NonNegativeInt, ValidationError, field_validator, model_validator
 
 from vegas_fl.config.sections import Name, Section
 from vegas_fl.errors import VegasError
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+Days = Annotated[int, Field(ge=1, le=36500)]
+
+HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+OWN_PORTS = 9100
+"""A SuperNode's own port, unless it is set, is this and the node's number."""
 
 
 class ServerSettings(Section):
@@ -26,13 +32,24 @@ class ServerSettings(Section):
     bind: str = "0.0.0.0"
     port: Port = 9092
     folder: Path = Path("server")
-    certificate_days: PositiveInt = 365
-    ca_days: PositiveInt = 3650
+    certificate_days: Days = 365
+    ca_days: Days = 3650
 
     @property
     def address(self) -> str:
         """Where nodes and users reach the SuperLink."""
         return f"{self.host}:{self.port}"
+
+    @property
+    def local(self) -> str:
+        """Where this machine reaches it."""
+        everywhere = ipaddress.IPv4Address(self.bind).is_unspecified
+        return f"{'127.0.0.1' if everywhere else self.bind}:{self.port}"
+
+    @property
+    def certified(self) -> tuple[str, ...]:
+        """What its certificate is for."""
+        return tuple(dict.fromkeys((self.host, *self.names, self.local.partition(":")[0])))
 
     @property
     def ca(self) -> Path:
@@ -43,6 +60,32 @@ class ServerSettings(Section):
     def process(self) -> str:
         """Name of its process."""
         return "superlink"
+
+    @field_validator("host")
+    @classmethod
+    def _plain_host(cls, value: str) -> str:
+        if not HOST.fullmatch(value):
+            raise ValueError("needed is a name (in ASCII, else as xn--…) or an IPv4 address, without https:// and port")
+        return value
+
+    @field_validator("bind")
+    @classmethod
+    def _an_address(cls, value: str) -> str:
+        try:
+            return str(ipaddress.IPv4Address(value))
+        except ValueError:
+            raise ValueError("needed is an IPv4 address of this machine, or 0.0.0.0 for all of them") from None
+
+    @field_validator("names")
+    @classmethod
+    def _names_or_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not HOST.fullmatch(name.removeprefix("*.")):
+                try:
+                    ipaddress.ip_address(name)
+                except ValueError:
+                    raise ValueError(f"{name!r} is neither a name (in ASCII, else as xn--…) nor an address") from None
+        return value
 
 
 class NodeSettings(Section):
@@ -69,7 +112,7 @@ class NodeSettings(Section):
     @property
     def own_port(self) -> int:
         """Loopback port on which the SuperNode talks to its own processes."""
-        return self.port or 9100 + self.node
+        return self.port or OWN_PORTS + self.node
 
     @property
     def process(self) -> str:
@@ -96,7 +139,8 @@ class NodeSettings(Section):
     @field_validator("superlink")
     @classmethod
     def _host_and_port(cls, value: str) -> str:
-        if not re.fullmatch(r"[^\s:/]+:\d{1,5}", value):
+        host, _, port = value.rpartition(":")
+        if not HOST.fullmatch(host) or not re.fullmatch(r"\d{1,5}", port, re.ASCII) or not 1 <= int(port) <= 65535:
             raise ValueError("needed is HOST:PORT, without https://")
         return value
 
@@ -106,6 +150,12 @@ class NodeSettings(Section):
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
             raise ValueError("needed is auto, cpu, cuda, cuda:N or mps")
         return value
+
+    @model_validator(mode="after")
+    def _has_a_port(self) -> NodeSettings:
+        if self.own_port > 65535:
+            raise ValueError(f"port: has to be set, as {OWN_PORTS} + node is none")
+        return self
 
     @field_validator("models")
     @classmethod
@@ -133,24 +183,33 @@ def read_settings(file: Path) -> ServerSettings | NodeSettings:
             f"{file} cannot be read ({error.strerror}); start from deploy/server.yaml or node.yaml"
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise VegasError(f"{file} is no YAML ({str(error).splitlines()[0]}); repair it") from error
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        where = f"line {mark.line + 1}: {problem}" if mark else str(error).splitlines()[0]
+        raise VegasError(f"{file} is no YAML ({where}); repair it") from error
     if not isinstance(values, dict):
         raise VegasError(f"{file} holds no keys; start from deploy/server.yaml or deploy/node.yaml")
+    values = {str(key): value for key, value in values.items()}
     place = file.absolute().parent
-    for key in FOLDERS:
-        if isinstance(values.get(key), str):
-            values[key] = place / Path(values[key]).expanduser()
-    if isinstance(models := values.get("models"), dict):
-        values["models"] = {
-            k: str(place / Path(v).expanduser()) if isinstance(v, str) else v for k, v in models.items()
-        }
-    kind: type[ServerSettings | NodeSettings] = NodeSettings if "node" in values else ServerSettings
-    values.setdefault("folder", place / (f"node_{values['node']}" if "node" in values else "server"))
+    try:
+        for key in FOLDERS:
+            if isinstance(values.get(key), str):
+                values[key] = place / Path(values[key]).expanduser()
+        if isinstance(models := values.get("models"), dict):
+            values["models"] = {
+                k: str(place / Path(v).expanduser()) if isinstance(v, str) else v for k, v in models.items()
+            }
+    except RuntimeError as error:  # "~somebody"
+        raise VegasError(f"{file} names the home of a user who is not there ({error}); write the folder out") from error
+    ours = any(key in values for key in ("node", "superlink", "output_dir"))
+    kind: type[ServerSettings | NodeSettings] = NodeSettings if ours else ServerSettings
+    values.setdefault("folder", place / (f"node_{values.get('node')}" if ours else "server"))
     if isinstance(names := values.get("names"), list):
         values["names"] = tuple(names)
+    if "file" in values:
+        raise VegasError(f"{file} has mistakes:\n- file: there is no such key; take it away")
     try:
         return kind(**values, file=file.absolute())
-    except (ValidationError, TypeError) as error:
+    except ValidationError as error:
         raise VegasError(
             f"{file} has mistakes:\n" + "\n".join(f"- {told}" for told in _sentences(kind, error))
         ) from error
@@ -174,9 +233,7 @@ def read_node(file: Path) -> NodeSettings:
     return settings
 
 
-def _sentences(kind: type[Section], error: ValidationError | TypeError) -> list[str]:
-    if isinstance(error, TypeError):
-        return [str(error)]
+def _sentences(kind: type[Section], error: ValidationError) -> list[str]:
     known = ", ".join(key for key in kind.model_fields if key != "file")
     told = []
     for one in error.errors():
@@ -185,6 +242,8 @@ def _sentences(kind: type[Section], error: ValidationError | TypeError) -> list[
             told.append(f"{key}: there is no such key; there are {known}")
         elif one["type"] == "missing":
             told.append(f"{key}: required, but not set")
+        elif not key:
+            told.append(one["msg"].removeprefix("Value error, "))
         else:
             told.append(f"{key}: {one['msg'].removeprefix('Value error, ')}; got {one['input']!r}")
     return told

@@ -63,10 +63,14 @@ def run(config: Config) -> None:
 def submit(resolved: str, connection: str, environment: dict[str, str], folder: Path, more: Sequence[str] = ()) -> str:
     """Hand the project and the resolved configuration to a SuperLink; the run's id."""
     run_config = folder / "run.toml"
-    # A JSON string is a TOML basic string.
-    run_config.write_text(f"resolved = {json.dumps(resolved)}\n", encoding="utf8")
+    run_config.write_text(f"resolved = {quoted(resolved)}\n", encoding="utf8")
     arguments = ["run", str(project_folder()), connection, "--run-config", str(run_config), *more, "--format", "json"]
     return str(flwr(arguments, environment)["run-id"])
+
+
+def quoted(value: str | int) -> str:
+    """A value in TOML: JSON's, but letters beyond U+FFFF, of which JSON makes two halves that TOML refuses, stay."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _simulation(config: Config) -> list[str]:
