@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.test_datasets import data, write
+from vegas_fl.config import compose
 from vegas_fl.datasets import missing_folder, open_dataset
 from vegas_fl.errors import VegasError
 
@@ -145,6 +146,15 @@ def test_vggsound(tmp_path: Path) -> None:
         ("--0PQM4-hqg_000030.wav", 1, "--0PQM4-hqg"),
         ("abc.ogg", 2, "abc"),
     ]
+    assert dataset.passed_over("male speech, man speaking") == []
+    (told,) = dataset.passed_over("waterfall burbling")
+    assert told.startswith("1 of 3 clips of waterfall burbling that vggsound.csv lists are not in")
+    assert told.endswith("gone_000012")
+
+
+@pytest.mark.parametrize("label", ["police car (siren)", "bee, wasp, etc. buzzing", "horse clip-clop"])
+def test_vggsounds_labels_can_be_chosen(label: str) -> None:
+    assert compose(["data=vggsound", f'nodes.0.selected_classes=["{label}"]']).nodes["0"].selected_classes == (label,)
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def contents(config: DataConfig, nodes: Mapping[str, NodeEntry], ids: Sequence[s
                 yield str(error)
                 continue
             if not clips:
-                yield _unknown_class(node_id, label, dataset.classes)
+                yield "; ".join([_unknown_class(node_id, label, dataset.classes), *dataset.passed_over(label)])
                 continue
             if config.by_folds:
                 if not folds_told and (mistake := _unknown_folds(config, dataset)):

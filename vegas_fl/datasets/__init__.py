@@ -31,6 +31,9 @@ class Dataset(Protocol):
             Clips that the data set lists are not there.
         """
 
+    def passed_over(self, label: str) -> list[str]:
+        """What looks as if it were of a class and is not among its clips, as sentences."""
+
 
 LAYOUTS: dict[str, type[Esc50] | type[ClassFolders] | type[Vegas] | type[VggSound]] = {
     "esc50": Esc50,

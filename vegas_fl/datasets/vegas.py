@@ -12,7 +12,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from vegas_fl.clips import AUDIO_FILES, Clip, FileClip, recordings
+from vegas_fl.clips import AUDIO_FILES, Clip, FileClip, passed_over, recordings
 from vegas_fl.datasets.captions import captions_of
 from vegas_fl.errors import VegasError
 
@@ -50,6 +50,9 @@ class Vegas:
         return [
             replace(clip, caption=captions.get(clip.path.stem), source=_video(clip, videos, label)) for clip in clips
         ]
+
+    def passed_over(self, label: str) -> list[str]:
+        return passed_over(self._root / label / "audios")
 
 
 def read_videos(path: Path) -> list[str]:
