@@ -14,6 +14,7 @@ from pathlib import Path
 
 from vegas_fl.clips import AUDIO_FILES, Clip, FileClip, passed_over, recordings
 from vegas_fl.datasets.captions import captions_of
+from vegas_fl.datasets.tables import table
 from vegas_fl.errors import VegasError
 
 
@@ -61,11 +62,11 @@ def read_videos(path: Path) -> list[str]:
     Raises
     ------
     VegasError
-        It has no column YTID.
+        It cannot be read, or has no column YTID.
     """
     if not path.exists():
         return []
-    with open(path, encoding="utf-8-sig", newline="") as file:
+    with table(path) as file:
         rows = csv.DictReader(file)
         if "YTID" not in (rows.fieldnames or ()):
             raise VegasError(

@@ -13,6 +13,7 @@ import csv
 from pathlib import Path
 
 from vegas_fl.clips import AUDIO_FILES, Clip, FileClip
+from vegas_fl.datasets.tables import table
 from vegas_fl.errors import VegasError, some
 
 FOLDS = {"train": 1, "test": 2}
@@ -24,8 +25,8 @@ class VggSound:
     NEEDS = "a folder with vggsound.csv and audio/<id>_<start>.wav"
 
     def __init__(self, root: Path) -> None:
-        table, audio = root / "vggsound.csv", root / "audio"
-        for path in (table, audio):
+        csv_file, audio = root / "vggsound.csv", root / "audio"
+        for path in (csv_file, audio):
             if not path.exists():
                 raise VegasError(f"data.root={root} has no {path.name}; data=vggsound needs {self.NEEDS}")
         there = {path.stem: path for path in sorted(audio.iterdir()) if path.suffix.lower() in AUDIO_FILES}
@@ -33,20 +34,20 @@ class VggSound:
         self._clips: dict[str, list[FileClip]] = {}
         self._gone: dict[str, list[str]] = {}
         listed = 0
-        with open(table, encoding="utf-8-sig", newline="") as file:
+        with table(csv_file) as file:
             rows = csv.reader(file)
             for row in rows:
                 if not row or row[0].startswith("#"):
                     continue
                 listed += 1
-                label, found = _clip(row, there, f"{table}, line {rows.line_num}")
+                label, found = _clip(row, there, f"{csv_file}, line {rows.line_num}")
                 if isinstance(found, FileClip):
                     self._clips.setdefault(label, []).append(found)
                 else:
                     self._gone.setdefault(label, []).append(found)
         if not self._clips:
             raise VegasError(
-                f"none of the {listed} clips that {table} lists is in {audio}; data=vggsound needs {self.NEEDS}"
+                f"none of the {listed} clips that {csv_file} lists is in {audio}; data=vggsound needs {self.NEEDS}"
             )
         for clips in self._clips.values():
             clips.sort(key=lambda clip: clip.name)
