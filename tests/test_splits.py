@@ -186,6 +186,9 @@ def test_every_mistake_is_told_at_once(folds: DataConfig) -> None:
     ):
         assert expected in told
     assert len(mistakes) == 6
+    # Whatever else is wrong with the classes, folds are looked at.
+    told = "\n".join(check(config, nodes(Entry(("dgo",)))))
+    assert "fold 7 does not exist" in told and "no clip of class 'dgo'" in told
 
 
 @pytest.mark.parametrize(
