@@ -56,6 +56,24 @@ def test_everything_wrong_is_told(tmp_path: Path) -> None:
     assert "dog/5.wav in node 0" in copy and "cat/5.flac in node 1" in copy
 
 
+def test_files_that_are_not_read_are_told(tmp_path: Path) -> None:
+    root = tmp_path / "s"
+    overrides = folder(root)
+    (root / "dog" / "phone.m4a").write_bytes(b"another format")
+    write(root / "dog" / "more" / "deep.wav", 50)
+    (root / "dog" / "10.wav").mkdir()
+    (root / "dog" / "notes.txt").write_text("no sound")
+    (root / "cat" / "3.wav").write_bytes(b"no sound")
+    done = vegas(tmp_path, "data", "stats", *overrides)
+    assert f"note: not read in {root / 'dog'}: more/deep.wav, phone.m4a; recordings are .wav, .flac" in done.stdout
+    assert "- " + str(root / "cat" / "3.wav") + " cannot be read as audio" in done.stdout
+    assert ["0", "dog", "8", "1", "1"] in [line.split()[:5] for line in done.stdout.splitlines()]
+    (root / "bird").mkdir()
+    (root / "bird" / "a.opus").touch()
+    done = vegas(tmp_path, "data", "check", *overrides, "nodes.1.selected_classes=[bird]", code=2)
+    assert "no clip of class 'bird'" in done.stderr and "not read" in done.stderr and "a.opus" in done.stderr
+
+
 def test_clips_of_one_source_in_train_and_test(tmp_path: Path) -> None:
     rows = [f"{i % 2}-{i}.wav,{i % 2},0,dog,True,{i // 5},A" for i in range(10)]
     root = esc50(tmp_path / "esc", rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,6 +192,30 @@ def test_small_shards_are_merged(tmp_path: Path) -> None:
     after = contents(cache)
     assert len(after) == 10
     assert all(torch.equal(after[key], value) for key, value in before.items())
+
+
+def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:
+    clips = write(tmp_path / "sounds", 2)
+    cache = tmp_path / "cache"
+    embed(clips[:1], yamnet(), cache_dir=cache, max_seconds=5.0)
+    folder = shards(cache)[0].parent
+    old, new = folder / ".a.safetensors.1.tmp", folder / ".b.safetensors.2.tmp"
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    embed(clips, yamnet(), cache_dir=cache, max_seconds=5.0)
+    assert not old.exists() and new.exists()  # the other may be being written
+
+
+def test_a_cache_that_others_may_merge_can_be_used(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, "space", 5.0)
+    for key in "abcdefghi":
+        cache.add(key, torch.ones(8, 1024).half())
+        cache.flush()
+    (shards(tmp_path)[0].parent / ".merging").mkdir()  # as little to be opened as another user's file
+    cache.merge()
+    assert len(shards(tmp_path)) == 9
+    assert len(cache.read("abcdefghi")) == 9
 
 
 def test_a_reader_finds_what_is_merged_under_its_hands(tmp_path: Path) -> None:

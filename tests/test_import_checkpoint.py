@@ -10,6 +10,8 @@ from torch import nn
 
 from tests.command import vegas
 from vegas_fl.checkpoints import find_generators, load_class_generator
+from vegas_fl.errors import VegasError
+from vegas_fl.importing.checkpoints import read
 
 WIDTH = 1024
 SET = ["--set", "encoder=yamnet", "--output", "out", "--activation", "relu"]
@@ -147,6 +149,14 @@ class Harmful:
             "no multiple of",
         ),
         (OldVAE().state_dict(), "final.pth", "add --label"),
+        ({"../../dog": OldVAE().state_dict()}, "all.pth", "'../../dog' cannot be a class's name"),
+        ({"decoder.0.weight": torch.eye(2), "decoder.0.bias": torch.full((2,), torch.nan)}, "x_round_1_dog.pth", "NaN"),
+        (
+            {"decoder.0.weight": torch.eye(2).to_sparse()},
+            "x_round_1_dog.pth",
+            "torch.sparse_coo; needed are plain floats",
+        ),
+        ({"decoder.0.weight": torch.eye(2).int()}, "x_round_1_dog.pth", "decoder.0.weight is torch.int32"),
     ],
 )
 def test_what_cannot_be_rebuilt_is_told(tmp_path: Path, content: object, name: str, seen: str) -> None:
@@ -159,6 +169,19 @@ def test_what_cannot_be_rebuilt_is_told(tmp_path: Path, content: object, name: s
 def test_what_weights_do_not_tell_is_asked_for(tmp_path: Path) -> None:
     done = vegas(tmp_path, "import-checkpoint", saved(tmp_path, OldVAE().state_dict()), *SET[:4], code=1)
     assert "cannot be told from its weights" in done.stderr
-    (tmp_path / "half.pth").write_bytes(b"PK not a file")
-    done = vegas(tmp_path, "import-checkpoint", "half.pth", *SET, code=1)
-    assert "half.pth" in done.stderr
+
+
+@pytest.mark.parametrize("content", [b"", b"hello world", b"PK not a file"])
+def test_a_file_of_something_else(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "half.pth").write_bytes(content)
+    with pytest.raises(VegasError, match=r"half\.pth (cannot be read .*is it a whole|holds more than weights)"):
+        read(tmp_path / "half.pth")
+
+
+def test_a_value_that_changed_on_the_way(tmp_path: Path) -> None:
+    path = tmp_path / saved(tmp_path, OldVAE().state_dict())
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(VegasError, match=r"is damaged \(.*/data/\d+ is not what was written\)"):
+        read(path)

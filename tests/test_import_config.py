@@ -78,6 +78,13 @@ def test_the_guides_generation_step(tmp_path: Path) -> None:
     assert "choose another name" in same.stderr
 
 
+def test_a_file_name_that_cannot_be_typed(tmp_path: Path) -> None:
+    (tmp_path / "my größe=1.json").write_text(json.dumps(two()))
+    done = vegas(tmp_path, "import-config", "my größe=1.json", "--size", "tiny")
+    assert "experiment=my_gr_e_1 data.root=FOLDER" in done.stdout
+    assert "run: my-gr-e-1" in vegas(tmp_path, "--config-dir", ".", "experiment=my_gr_e_1", "--cfg", "job").stdout
+
+
 def test_it_is_the_experiment_of_that_name() -> None:
     old = commented_json.json.loads(json.dumps(two(generator_training_mode=True)))
     _, config = imported(old)
@@ -104,6 +111,68 @@ def test_it_is_the_experiment_of_that_name() -> None:
 def test_modes(more: dict[str, Any], name: str, stages: tuple[str, ...]) -> None:
     _, config = imported(two(**more))
     assert (config.aggregation.name, config.stages) == (name, stages)
+
+
+@pytest.mark.parametrize(
+    ("more", "stages"),
+    [
+        ({}, ("generators", "adapters")),
+        ({"use_pretrained_generators": True}, ("adapters",)),
+        ({"generator_load_checkpoint": True}, ("adapters",)),
+        ({"generate_nodes_images_frequency": 1}, ("generators", "adapters", "images")),
+        ({"global_model_train": False, "generate_nodes_images_frequency": 1}, ("generators", "images")),
+        ({"generator_training_mode": False}, ("adapters",)),
+    ],
+)
+def test_generators_that_are_not_loaded_are_trained(more: dict[str, Any], stages: tuple[str, ...]) -> None:
+    new, config = imported(two(use_generator=True, **{"adapter_aggregation_mode": "kd", **more}))
+    assert config.stages == stages
+    told = any("no generator is trained" in sentence for sentence in new.suspicious)
+    assert told == ("generator_training_mode" in more)
+
+
+def test_pictures_without_a_generator_are_of_recordings() -> None:
+    old = two(adapter_aggregation_mode="avg", generate_nodes_images_frequency=1)
+    assert imported(old)[1].images.source == "generator"
+    assert imported({**old, "use_generator": False})[1].images.source == "recordings"
+
+
+@pytest.mark.parametrize(("mode", "local"), [("kd", "there"), ("avg", "there"), ("none", None)])
+def test_adapters_that_were_loaded_are_merged_not_trained(mode: str, local: str | None) -> None:
+    old = two(adapter_load_checkpoint=True, adapter_checkpoint_dir="there", adapter_aggregation_mode=mode)
+    new, config = imported(old)
+    assert config.adapter.local_checkpoint_dir == local
+    assert any("trained anew" in sentence for sentence in new.suspicious) == (local is None)
+
+
+def test_asts_cls_token() -> None:
+    assert translate(two(cls_token_only=True, generator_sequence_length=4), "x").values["encoder"] == {"tokens": 1}
+    assert translate(two(cls_token_only=False, generator_sequence_length=4), "x").values["encoder"] == {"tokens": 4}
+
+
+def test_values_of_a_wrong_type_are_told_and_left_out() -> None:
+    odd = {"global_rounds": "ten", "local_epochs": 2.5, "seed": None, "batch_size": "8", "eval_gap": True}
+    nodes = {"0": node("dog", samples_per_node="many", train_folds="x"), "1": {"selected_classes": "chainsaw"}}
+    nodes["1"] |= {"excluded_classes": "saw"}  # no class, and no part of one
+    new, config = imported({**odd, "nodes": nodes, "generate_low_memomy_footprint": "false"})
+    wrong = [s.partition(",")[0] for s in new.suspicious if s.endswith("left out")]
+    assert wrong == [
+        "global_rounds is 'ten'",
+        "local_epochs is 2.5",
+        "eval_gap is True",
+        "nodes.0.samples_per_node is 'many'",
+        "nodes.0.train_folds is 'x'",
+    ]
+    assert "seed: null, as if it were not there" in new.notes
+    assert (config.rounds, config.adapter.batch_size, config.renderer.low_memory) == (1, 8, False)
+    assert config.nodes["1"].selected_classes == ("chainsaw",)
+    with pytest.raises(VegasError, match=r"nodes\.0 is 3; correct it there"):
+        translate({"nodes": {"0": 3}}, "x")
+
+
+def test_folds_that_are_not_said() -> None:
+    new, _ = imported({"nodes": {"0": node("rooster", dataset="ESC50", use_folds=True)}})
+    assert any("use_folds, but neither train_folds nor test_folds" in sentence for sentence in new.suspicious)
 
 
 def test_values_are_taken_over_whatever_section_they_stand_in() -> None:

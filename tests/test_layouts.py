@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_datasets import data, write
+from tests.test_datasets import data, esc50, write
+from vegas_fl.config import compose
 from vegas_fl.datasets import missing_folder, open_dataset
 from vegas_fl.errors import VegasError
 
@@ -145,6 +146,36 @@ def test_vggsound(tmp_path: Path) -> None:
         ("--0PQM4-hqg_000030.wav", 1, "--0PQM4-hqg"),
         ("abc.ogg", 2, "abc"),
     ]
+    assert dataset.passed_over("male speech, man speaking") == []
+    (told,) = dataset.passed_over("waterfall burbling")
+    assert told.startswith("1 of 3 clips of waterfall burbling that vggsound.csv lists are not in")
+    assert told.endswith("gone_000012")
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", None])
+@pytest.mark.parametrize("name", ["esc50", "vegas", "vggsound"])
+def test_a_csv_that_cannot_be_read(tmp_path: Path, name: str, content: bytes | None) -> None:
+    """Neither a file that is no text, nor a folder of its name, ends in a traceback."""
+    root = {"esc50": lambda r: esc50(r, []), "vegas": vegas, "vggsound": lambda r: vggsound(r, *ROWS)}[name](tmp_path)
+    file = next(root.glob("**/*.csv"))
+    file.unlink()
+    file.mkdir() if content is None else file.write_bytes(content)
+    config = data(name=name, root=str(root))
+    with pytest.raises(VegasError, match=rf"{file.name} cannot be read as csv in UTF-8"):
+        [open_dataset(config).clips(label) for label in ("dog", "baby_cry")]
+
+
+def test_audio_that_is_no_folder(tmp_path: Path) -> None:
+    root = vggsound(tmp_path, *ROWS)
+    (root / "audio").rmdir()
+    (root / "audio").touch()
+    with pytest.raises(VegasError, match=r"audio cannot be read \(Not a directory\); data=vggsound needs"):
+        open_dataset(data(name="vggsound", root=str(root)))
+
+
+@pytest.mark.parametrize("label", ["police car (siren)", "bee, wasp, etc. buzzing", "horse clip-clop"])
+def test_vggsounds_labels_can_be_chosen(label: str) -> None:
+    assert compose(["data=vggsound", f'nodes.0.selected_classes=["{label}"]']).nodes["0"].selected_classes == (label,)
 
 
 @pytest.mark.parametrize(

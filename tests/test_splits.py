@@ -137,6 +137,16 @@ def test_a_shared_class_is_dealt_out_within_each_fold(folds: DataConfig) -> None
     assert not set(names(parts[0].train)) & set(names(parts[1].train))
 
 
+def test_small_folds_leave_no_owner_without_clips(folds: DataConfig) -> None:
+    """Ten clips a fold among twelve nodes: what one fold does not reach, the next one does."""
+    entries = nodes(*[Entry(("dog",))] * 12)
+    assert check(folds, entries) == []
+    parts = [split(folds, entries, node) for node in entries]
+    assert sorted(len(part.train["dog"]) for part in parts) == [2] * 6 + [3] * 6
+    dealt = [name for part in parts for name in (*names(part.train), *names(part.test))]
+    assert len(dealt) == len(set(dealt)) == 40
+
+
 def test_the_order_of_the_nodes_and_of_their_classes_changes_nothing() -> None:
     config = data(name="toy", clips_per_class=20)
     entries = nodes(Entry(("dog", "drum")), Entry(("drum", "dog")))
@@ -176,6 +186,9 @@ def test_every_mistake_is_told_at_once(folds: DataConfig) -> None:
     ):
         assert expected in told
     assert len(mistakes) == 6
+    # Whatever else is wrong with the classes, folds are looked at.
+    told = "\n".join(check(config, nodes(Entry(("dgo",)))))
+    assert "fold 7 does not exist" in told and "no clip of class 'dgo'" in told
 
 
 @pytest.mark.parametrize(
@@ -288,6 +301,13 @@ def test_pathological_shares_that_leave_a_class_to_nobody() -> None:
     mistakes = check(config, nodes(*[Entry(("dog", "drum", "printer"))]))
     assert len(mistakes) == 1
     assert "leave" in mistakes[0] and "to nobody" in mistakes[0]
+
+
+def test_pathological_shares_that_leave_a_node_without_clips() -> None:
+    config = data(name="toy", clips_per_class=1, partition="pathological", classes_per_node=1)
+    mistakes = check(config, nodes(*[Entry(("dog", "drum"))] * 3))
+    assert len(mistakes) == 1
+    assert "classes of few recordings (dog: 1, drum: 1) leave node" in mistakes[0]
 
 
 def cut_from_videos(root: Path, clips: int, of_each: int) -> DataConfig:

@@ -12,13 +12,16 @@ import numpy as np
 import soundfile
 import soxr
 
-from vegas_fl.errors import AboutRecordings, VegasError
+from vegas_fl.errors import AboutRecordings, VegasError, some
 
 SILENCE = 1e-4
 """A clip whose loudest sample is below this (-80 dBFS) has nothing to hear."""
 
 AUDIO_FILES = (".wav", ".flac", ".ogg", ".mp3")
 """Endings of the files that are recordings, in lower case."""
+
+OTHER_SOUNDS = (".aac", ".aif", ".aiff", ".amr", ".au", ".m4a", ".mp4", ".oga", ".opus", ".webm", ".wma")
+"""Endings of files that somebody may take for recordings, and that are not read."""
 
 
 @dataclass(frozen=True)
@@ -133,8 +136,24 @@ def recordings(folder: Path, label: str) -> list[FileClip]:
     return [
         FileClip(label, str(path), None, path)
         for path in sorted(folder.iterdir())
-        if path.suffix.lower() in AUDIO_FILES and not path.name.startswith(".")
+        if path.suffix.lower() in AUDIO_FILES and not path.name.startswith(".") and not path.is_dir()
     ]
+
+
+def passed_over(folder: Path) -> list[str]:
+    """What :func:`recordings` leaves out and somebody may miss, as a sentence: sounds of other formats, or deeper down;
+    none if there is nothing."""
+    missed = [
+        str(path.relative_to(folder))
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in (*AUDIO_FILES, *OTHER_SOUNDS)
+        and (path.parent != folder or path.suffix.lower() in OTHER_SOUNDS)
+        and not path.name.startswith(".")
+        and path.is_file()
+    ]
+    if not missed:
+        return []
+    return [f"not read in {folder}: {some(missed)}; recordings are {', '.join(AUDIO_FILES)}, in the folder itself"]
 
 
 def _bad(clip: Clip, seen: str, remedy: str) -> AboutRecordings:

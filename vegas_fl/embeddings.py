@@ -7,6 +7,7 @@ say, so there is no file that two processes could both want to change: each writ
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -42,6 +43,9 @@ do little twice."""
 
 MERGE_FROM = 8
 """Small shards that are worth merging."""
+
+ABANDONED = 3600.0
+"""Age in seconds at which a file that is not whole yet is nobody's any more: one is written within seconds."""
 
 READERS = min(8, os.cpu_count() or 1)
 """Recordings that are read at once, while the network hears."""
@@ -207,7 +211,8 @@ class Cache:
             if not path.exists():  # it vanished while it was opened: torch tells that in words of its own
                 return {}
             log.warning("%s is damaged (%s): removed, its clips are embedded again", path, error)
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # of somebody else, in a cache that is shared: it is passed over
+                path.unlink()
             return {}
 
     def add(self, key: str, embedding: torch.Tensor) -> bool:
@@ -239,11 +244,20 @@ class Cache:
         return path
 
     def merge(self) -> None:
-        """Make few large shards of many small ones, unless another process is at it."""
+        """Make few large shards of many small ones, unless another process is at it; and remove what processes that
+        were killed while writing left."""
+        for rest in self._folder.glob(".*.tmp"):
+            with contextlib.suppress(OSError):
+                if time.time() - rest.stat().st_mtime > ABANDONED:
+                    rest.unlink()
         small = sorted(path for path in self._folder.glob("*.safetensors") if _size(path) < SHARD_BYTES / 2)
         if len(small) < MERGE_FROM:
             return
-        with open(self._folder / ".merging", "w") as lock:
+        try:
+            lock = open(self._folder / ".merging", "w")  # noqa: SIM115 (closed below)
+        except OSError:  # another user's, in a cache that is shared: who made it may merge
+            return
+        with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -257,7 +271,8 @@ class Cache:
                     written = self._write()
                     for old in merged:
                         if old != written:
-                            old.unlink(missing_ok=True)
+                            with contextlib.suppress(OSError):
+                                old.unlink()
                     merged = []
 
 

@@ -64,34 +64,42 @@ def shares(config: DataConfig, nodes: Mapping[str, NodeEntry], dataset: Dataset)
     Raises
     ------
     VegasError
-        That does not happen.
+        A node is left without one all the same, or a class is left to nobody.
     """
     labels = sorted({label for node in nodes.values() for label in node.selected_classes})
     if config.partition in ("even", "none"):
         return dict.fromkeys(labels)
-    if config.partition == "pathological":
-        return _few_classes(config, nodes, labels)
     sizes = {label: len(units(config, training(config, dataset.clips(label)))) for label in labels}
+    if config.partition == "pathological":
+        given = _few_classes(config, nodes, labels)
+        if idle := [node for node, count in _held(nodes, given, sizes).items() if not count]:
+            raise VegasError(
+                f"data.partition=pathological: with data.classes_per_node={config.classes_per_node}, classes of few "
+                f"recordings ({', '.join(f'{label}: {sizes[label]}' for label in labels)}) leave node "
+                f"{', '.join(idle)} without any to train on; use fewer nodes, or more classes a node"
+            )
+        return dict(given)
     for attempt in range(DRAWS):
         random = np.random.default_rng(derive_seed(config.split_seed, "dirichlet", config.dirichlet_alpha, attempt))
-        held = dict.fromkeys(nodes, 0)
-        drawn: dict[str, np.ndarray | None] = {}
-        for label in labels:
-            sharing = owners(nodes, label)
-            drawn[label] = share = random.dirichlet([config.dirichlet_alpha] * len(sharing))
-            for owner, count in zip(sharing, np.diff(bounds(share, sizes[label])), strict=True):
-                held[owner] += count
-        if min(held.values()) > 0:
-            return drawn
+        drawn = {label: random.dirichlet([config.dirichlet_alpha] * len(owners(nodes, label))) for label in labels}
+        if min(_held(nodes, drawn, sizes).values()) > 0:
+            return dict(drawn)
     raise VegasError(
         f"data.partition=dirichlet: with data.dirichlet_alpha={config.dirichlet_alpha:g}, {sum(sizes.values())} clips "
         f"left one of {len(nodes)} nodes without any in {DRAWS} draws; use fewer nodes, or a larger alpha"
     )
 
 
-def _few_classes(
-    config: DataConfig, nodes: Mapping[str, NodeEntry], labels: Sequence[str]
-) -> dict[str, np.ndarray | None]:
+def _held(nodes: Mapping[str, NodeEntry], given: Mapping[str, np.ndarray], sizes: Mapping[str, int]) -> dict[str, int]:
+    """How many units each node gets to train on, of all its classes together."""
+    held = dict.fromkeys(nodes, 0)
+    for label, share in given.items():
+        for owner, count in zip(owners(nodes, label), np.diff(bounds(share, sizes[label])), strict=True):
+            held[owner] += int(count)
+    return held
+
+
+def _few_classes(config: DataConfig, nodes: Mapping[str, NodeEntry], labels: Sequence[str]) -> dict[str, np.ndarray]:
     """Even shares for the nodes that a class is given to, nothing for the others that select it.
 
     Raises

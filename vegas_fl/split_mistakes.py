@@ -75,7 +75,8 @@ def settings_mistakes(config: DataConfig) -> Iterator[str]:
 
 def contents(config: DataConfig, nodes: Mapping[str, NodeEntry], ids: Sequence[str], dataset: Dataset) -> Iterator[str]:
     """Mistakes that show when the lists of clips are compared with what the nodes ``ids`` want."""
-    folds_told = False
+    if config.by_folds and (mistake := _unknown_folds(config, dataset)):
+        yield mistake
     for node_id in ids:
         node = nodes[node_id]
         if node.samples_per_node < len(node.selected_classes):
@@ -90,12 +91,8 @@ def contents(config: DataConfig, nodes: Mapping[str, NodeEntry], ids: Sequence[s
                 yield str(error)
                 continue
             if not clips:
-                yield _unknown_class(node_id, label, dataset.classes)
+                yield "; ".join([_unknown_class(node_id, label, dataset.classes), *dataset.passed_over(label)])
                 continue
-            if config.by_folds:
-                if not folds_told and (mistake := _unknown_folds(config, dataset)):
-                    yield mistake
-                folds_told = True
             sharing = owners(nodes, label)
             usable = len(units(config, training(config, clips)))
             if not usable:
@@ -117,10 +114,11 @@ def _unknown_class(node_id: str, label: str, classes: Sequence[str]) -> str:
 
 
 def _unknown_folds(config: DataConfig, dataset: Dataset) -> str | None:
-    there = sorted(
-        {clip.fold for label in dataset.classes for clip in _listed(dataset, label) if clip.fold is not None}
-    )
+    clips = [clip for label in dataset.classes for clip in _listed(dataset, label)]
+    there = sorted({clip.fold for clip in clips if clip.fold is not None})
     asked = {fold for folds in config.folds.values() for fold in folds}
+    if not clips:
+        return None
     if not there:
         return f"data={config.name} has no folds; set data.train_folds, val_folds and test_folds to null"
     if unknown := sorted(asked - set(there)):

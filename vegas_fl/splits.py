@@ -90,16 +90,18 @@ def _share(
     """The node's share of a class, shuffled; with folds, its share of every fold (or of every part, see below)."""
     sharing = owners(nodes, label)
     position = sharing.index(node_id)
-    folds = sorted({clip.fold for clip in clips if clip.fold is not None})
     # Small shares of small folds would all be rounded to nothing: folds of one part are cut as one.
-    together = [config.folds[part] for part in PARTS] if share is not None else [(fold,) for fold in folds]
-    dealt = []
-    for group in together if config.by_folds else [None]:
+    folds = [tuple(sorted(config.folds[part])) for part in PARTS]
+    groups = folds if share is not None else [(fold,) for part in folds for fold in part]
+    dealt: list[Clip] = []
+    turn = 0  # goes on from fold to fold: else the first owners would get what remains of each, and the last ones none
+    for group in groups if config.by_folds else [None]:
         members = units(config, [clip for clip in clips if group is None or clip.fold in group])
         name = group[0] if group and share is None else group
         order = np.random.default_rng(derive_seed(config.split_seed, "split", label, name)).permutation(len(members))
         if share is None:
-            mine = order[position :: len(sharing)]
+            mine = order[(position - turn) % len(sharing) :: len(sharing)]
+            turn += len(members)
         else:
             mine = order[slice(*bounds(share, len(members))[position : position + 2])]
         dealt += [clip for i in mine for clip in members[i]]

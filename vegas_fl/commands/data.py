@@ -27,23 +27,15 @@ PictureFile = Annotated[
 @data.command()
 def stats(overrides: Overrides = None, picture: PictureFile = None) -> None:
     """Clips of each class on each node, how long they are and their rates, from the files' headers."""
-    from vegas_fl.datasets import survey
-
-    findings = survey.survey(_composed(overrides), listen=False, progress=True)
-    print(survey.table(survey.rows(findings)))
-    _draw(findings, picture)
+    for problem in _told(overrides, picture, listen=False):
+        print(f"- {problem}")
 
 
 @data.command()
 def check(overrides: Overrides = None, picture: PictureFile = None) -> None:
     """Read every recording: what cannot be used, copies across nodes and parts, clips of one source on both sides of a
     test. Ends with 1 if there is any."""
-    from vegas_fl.datasets import survey
-
-    findings = survey.survey(_composed(overrides), listen=True, progress=True)
-    print(survey.table(survey.rows(findings)))
-    _draw(findings, picture)
-    problems = survey.problems(findings)
+    problems = _told(overrides, picture, listen=True)
     print("\n".join(f"- {problem}" for problem in problems) or "no problem found")
     if problems:
         sys.exit(1)
@@ -57,9 +49,16 @@ def _composed(overrides: list[str] | None) -> Config:
     return sound(lambda: compose(overrides or ()), preflight.check_recordings)
 
 
-def _draw(findings: list, picture: Path | None) -> None:
-    if picture:
-        from vegas_fl.datasets import survey
+def _told(overrides: list[str] | None, picture: Path | None, *, listen: bool) -> list[str]:
+    """Show the table, the picture, and what is not read; return what is wrong."""
+    from vegas_fl.datasets import survey
 
+    config = _composed(overrides)
+    findings = survey.survey(config, listen=listen, progress=True)
+    print(survey.table(survey.rows(findings)))
+    if picture:
         survey.picture(findings, picture)
         print(f"picture: {picture}")
+    for sentence in survey.passed_over(config):
+        print(f"note: {sentence}")
+    return survey.problems(findings)

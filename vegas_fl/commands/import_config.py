@@ -41,7 +41,8 @@ def import_config(
     from vegas_fl.tensorfiles import write_atomically
 
     old = commented_json.read(file)
-    imported = f"{file.stem}_imported" if experiment.built_in(file.stem) else file.stem
+    name = experiment.file_name(file.stem)
+    imported = f"{name}_imported" if experiment.built_in(name) else name
     output = output or Path("experiment") / f"{imported}.yaml"
     if experiment.built_in(output.stem):
         raise VegasError(

@@ -23,7 +23,7 @@ def contradictions(config: Config) -> list[str]:
             if not CLASS_NAME.fullmatch(name):
                 found.append(
                     f"nodes.{node}.selected_classes: {name!r} cannot be part of a file name; "
-                    "use letters, digits, blanks, '.', ',', '_', '-'"
+                    "use letters, digits, blanks and . , ' _ - + & ( )"
                 )
     found += _different_splits(config)
     order = [s for s in ("generators", "adapters", "images") if s in config.stages]

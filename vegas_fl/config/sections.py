@@ -21,7 +21,7 @@ from pydantic import (
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-CLASS_NAME = re.compile(r"\w[\w .,'-]*")
+CLASS_NAME = re.compile(r"\w[\w .,'()&+-]*")
 """What a class may be called: its name is part of file names."""
 
 PARTS = ("train", "val", "test")

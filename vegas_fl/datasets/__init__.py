@@ -31,6 +31,9 @@ class Dataset(Protocol):
             Clips that the data set lists are not there.
         """
 
+    def passed_over(self, label: str) -> list[str]:
+        """What looks as if it were of a class and is not among its clips, as sentences."""
+
 
 LAYOUTS: dict[str, type[Esc50] | type[ClassFolders] | type[Vegas] | type[VggSound]] = {
     "esc50": Esc50,
@@ -47,14 +50,20 @@ def open_dataset(config: DataConfig) -> Dataset:
     Raises
     ------
     VegasError
-        ``data.root`` is not set, not a folder, or not in the layout of ``data.name``.
+        ``data.root`` is not set, not a folder, or not in the layout of ``data.name``, or cannot be read.
     """
     if config.name == "toy":
         return Toy(config.clips_per_class)
     if absent := missing_folder(config):
         raise VegasError(absent)
     assert config.root is not None
-    return LAYOUTS[config.name](Path(config.root).expanduser())
+    try:
+        return LAYOUTS[config.name](Path(config.root).expanduser())
+    except OSError as error:
+        raise VegasError(
+            f"data.root={config.root}: {error.filename} cannot be read ({error.strerror}); data={config.name} needs "
+            f"{LAYOUTS[config.name].NEEDS}"
+        ) from error
 
 
 def missing_folder(config: DataConfig) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vegas_fl.clips import AUDIO_FILES, Clip, FileClip, recordings
+from vegas_fl.clips import AUDIO_FILES, Clip, FileClip, passed_over, recordings
 from vegas_fl.errors import VegasError
 
 
@@ -14,6 +14,7 @@ class ClassFolders:
     NEEDS = "a folder that holds a folder of recordings per class"
 
     def __init__(self, root: Path) -> None:
+        self._root = root
         self._clips: dict[str, list[FileClip]] = {
             folder.name: clips
             for folder in sorted(root.iterdir())
@@ -31,3 +32,6 @@ class ClassFolders:
 
     def clips(self, label: str) -> list[Clip]:
         return list(self._clips.get(label, []))
+
+    def passed_over(self, label: str) -> list[str]:
+        return passed_over(self._root / label)

@@ -130,6 +130,15 @@ def problems(findings: Sequence[Finding]) -> list[str]:
     return told
 
 
+def passed_over(config: Config) -> list[str]:
+    """What looks like recordings of the nodes' classes and is not read, as sentences."""
+    told = []
+    for node, entry in config.nodes.items():
+        dataset = open_dataset(config.data_of(node))
+        told += [sentence for label in entry.selected_classes for sentence in dataset.passed_over(label)]
+    return list(dict.fromkeys(told))
+
+
 def _groups(findings: Sequence[Finding], key: Callable[[Finding], object]) -> Iterator[list[Finding]]:
     """Findings that have the same key, where several have."""
     groups: dict[object, list[Finding]] = defaultdict(list)

@@ -74,6 +74,9 @@ class Toy:
     def classes(self) -> tuple[str, ...]:
         return tuple(sorted(synthesis.RECIPES))
 
+    def passed_over(self, label: str) -> list[str]:
+        return []
+
     def clips(self, label: str) -> list[Clip]:
         if label not in synthesis.RECIPES:
             return []

@@ -12,8 +12,9 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from vegas_fl.clips import AUDIO_FILES, Clip, FileClip, recordings
+from vegas_fl.clips import AUDIO_FILES, Clip, FileClip, passed_over, recordings
 from vegas_fl.datasets.captions import captions_of
+from vegas_fl.datasets.tables import table
 from vegas_fl.errors import VegasError
 
 
@@ -51,6 +52,9 @@ class Vegas:
             replace(clip, caption=captions.get(clip.path.stem), source=_video(clip, videos, label)) for clip in clips
         ]
 
+    def passed_over(self, label: str) -> list[str]:
+        return passed_over(self._root / label / "audios")
+
 
 def read_videos(path: Path) -> list[str]:
     """The YouTube ids of ``video_info.csv``, a row each; none if there is no such file.
@@ -58,11 +62,11 @@ def read_videos(path: Path) -> list[str]:
     Raises
     ------
     VegasError
-        It has no column YTID.
+        It cannot be read, or has no column YTID.
     """
     if not path.exists():
         return []
-    with open(path, encoding="utf-8-sig", newline="") as file:
+    with table(path) as file:
         rows = csv.DictReader(file)
         if "YTID" not in (rows.fieldnames or ()):
             raise VegasError(

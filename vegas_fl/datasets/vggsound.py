@@ -2,7 +2,7 @@
 
 H. Chen, W. Xie, A. Vedaldi, A. Zisserman, "VGGSound: A Large-scale Audio-Visual Dataset", 2020. A recording is
 ``audio/<id>_<start>.wav`` with the start as six digits or as it is, or ``audio/<id>.wav`` (also flac, ogg, mp3).
-Many of the videos are gone from YouTube: rows without a recording are passed over.
+Many of the videos are gone from YouTube: rows without a recording are passed over (`vegas-fl data` tells how many).
 
 The csv's own division is told as folds: 1 is "train", 2 is "test".
 """
@@ -13,7 +13,8 @@ import csv
 from pathlib import Path
 
 from vegas_fl.clips import AUDIO_FILES, Clip, FileClip
-from vegas_fl.errors import VegasError
+from vegas_fl.datasets.tables import table
+from vegas_fl.errors import VegasError, some
 
 FOLDS = {"train": 1, "test": 2}
 
@@ -24,24 +25,29 @@ class VggSound:
     NEEDS = "a folder with vggsound.csv and audio/<id>_<start>.wav"
 
     def __init__(self, root: Path) -> None:
-        table, audio = root / "vggsound.csv", root / "audio"
-        for path in (table, audio):
+        csv_file, audio = root / "vggsound.csv", root / "audio"
+        for path in (csv_file, audio):
             if not path.exists():
                 raise VegasError(f"data.root={root} has no {path.name}; data=vggsound needs {self.NEEDS}")
         there = {path.stem: path for path in sorted(audio.iterdir()) if path.suffix.lower() in AUDIO_FILES}
+        self._audio = audio
         self._clips: dict[str, list[FileClip]] = {}
+        self._gone: dict[str, list[str]] = {}
         listed = 0
-        with open(table, encoding="utf-8-sig", newline="") as file:
+        with table(csv_file) as file:
             rows = csv.reader(file)
             for row in rows:
                 if not row or row[0].startswith("#"):
                     continue
                 listed += 1
-                if clip := _clip(row, there, f"{table}, line {rows.line_num}"):
-                    self._clips.setdefault(clip.label, []).append(clip)
+                label, found = _clip(row, there, f"{csv_file}, line {rows.line_num}")
+                if isinstance(found, FileClip):
+                    self._clips.setdefault(label, []).append(found)
+                else:
+                    self._gone.setdefault(label, []).append(found)
         if not self._clips:
             raise VegasError(
-                f"none of the {listed} clips that {table} lists is in {audio}; data=vggsound needs {self.NEEDS}"
+                f"none of the {listed} clips that {csv_file} lists is in {audio}; data=vggsound needs {self.NEEDS}"
             )
         for clips in self._clips.values():
             clips.sort(key=lambda clip: clip.name)
@@ -53,9 +59,15 @@ class VggSound:
     def clips(self, label: str) -> list[Clip]:
         return list(self._clips.get(label, []))
 
+    def passed_over(self, label: str) -> list[str]:
+        gone = self._gone.get(label, [])
+        total = len(gone) + len(self._clips.get(label, []))
+        seen = f"{len(gone)} of {total} clips of {label} that vggsound.csv lists are not in {self._audio}"
+        return [f"{seen}: {some(gone)}"] if gone else []
 
-def _clip(row: list[str], there: dict[str, Path], place: str) -> FileClip | None:
-    """The clip of a row of the csv, if its recording is there."""
+
+def _clip(row: list[str], there: dict[str, Path], place: str) -> tuple[str, FileClip | str]:
+    """The label of a row of the csv, and its clip, or if its recording is not there, the name it would have."""
     try:
         video, start, label, part = (value.strip() for value in row)
         seconds, fold = int(start), FOLDS[part]
@@ -63,7 +75,8 @@ def _clip(row: list[str], there: dict[str, Path], place: str) -> FileClip | None
         raise VegasError(
             f"{place}: {','.join(row)!r}; a row is a YouTube id, a start in seconds, a label and train or test"
         ) from error
-    for name in (f"{video}_{seconds:06d}", f"{video}_{seconds}", video):
+    names = (f"{video}_{seconds:06d}", f"{video}_{seconds}", video)
+    for name in names:
         if path := there.get(name):
-            return FileClip(label, str(path), fold, path, source=video)
-    return None
+            return label, FileClip(label, str(path), fold, path, source=video)
+    return label, names[0]

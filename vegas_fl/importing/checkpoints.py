@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vegas_fl.config import CLASS_NAME
 from vegas_fl.errors import VegasError, some
 from vegas_fl.tensorfiles import State
 
@@ -68,6 +70,8 @@ def decoders(files: Sequence[Path], label: str | None) -> dict[str, list[Decoder
             of = label or label_of(path, name)
             if of is None:
                 raise VegasError(f"{origin}: the class cannot be told from the name; add --label CLASS")
+            if not CLASS_NAME.fullmatch(of):  # it becomes part of a file's name
+                raise VegasError(f"{origin}: {of!r} cannot be a class's name; add --label CLASS")
             node = re.search(r"node[_-]?(\d+)", path.stem)
             note = "its upsampler to more tokens is left out" if any("upsampl" in key for key in state) else ""
             new = Decoder(origin, of, node[1] if node else "0", widths, weights, note)
@@ -103,10 +107,11 @@ def read(path: Path) -> dict[str, State]:
             f"{path} holds more than weights, which could run anything when it is read; save "
             "torch.save(model.state_dict(), path) there and import that"
         ) from error
-    except (RuntimeError, OSError, EOFError, ValueError) as error:
-        raise VegasError(
-            f"{path} cannot be read ({str(error).splitlines()[0]}); is it a whole .pt or .pth file?"
-        ) from error
+    except Exception as error:  # whatever bytes make an unpickler stumble over, none of them is ours to raise
+        why = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
+        raise VegasError(f"{path} cannot be read ({why}); is it a whole .pt or .pth file?") from error
+    if damaged := _damaged(path):
+        raise VegasError(f"{path} is damaged ({damaged} is not what was written); copy it again")
     found = dict(_states(content, ""))
     if not found:
         raise VegasError(f"{path} holds no weights; needed is the state_dict of a generator")
@@ -118,6 +123,14 @@ def read(path: Path) -> dict[str, State]:
             "embeddings (a GAN's generator or an adapter cannot stand in for one)"
         )
     return usable
+
+
+def _damaged(path: Path) -> str | None:
+    """The first part of a file whose checksum is wrong, which torch does not look at; older files have none."""
+    if not zipfile.is_zipfile(path):
+        return None
+    with zipfile.ZipFile(path) as parts:
+        return parts.testzip()
 
 
 def _states(content: Any, name: str) -> Iterator[tuple[str, State]]:
@@ -150,6 +163,13 @@ def decoder(state: State, origin: str) -> tuple[tuple[int, ...], State]:
     parts = _decoding(state)
     if norms := [name for name in parts if name.endswith("running_mean")]:
         raise VegasError(f"{origin} has batch norms ({some(norms)}); where they stand cannot be told from weights")
+    for name, tensor in parts.items():
+        if tensor.layout != torch.strided or not tensor.is_floating_point():
+            raise VegasError(f"{origin}: {name} is {tensor.dtype}, {tensor.layout}; needed are plain floats")
+        if not tensor.isfinite().all():
+            raise VegasError(
+                f"{origin}: {name} has values that are NaN or infinite; its training failed, train it again"
+            )
     layers = [name.removesuffix(".weight") for name, t in parts.items() if name.endswith(".weight") and t.ndim == 2]
     known = {f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}
     if strange := [f"{name} {list(t.shape)}" for name, t in parts.items() if name not in known]:

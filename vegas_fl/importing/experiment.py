@@ -33,6 +33,11 @@ def run_name(stem: str) -> str:
     return re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-.") or "imported"
 
 
+def file_name(stem: str) -> str:
+    """An experiment's name from a file's, such that it can be typed after ``experiment=``."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", stem).strip("_.-") or "imported"
+
+
 def built_in(name: str) -> bool:
     """Whether the project has an experiment of this name, which would win over an imported one."""
     return (resources.files("conf") / "experiment" / f"{name}.yaml").is_file()

@@ -87,9 +87,11 @@ KEYS = {
     "algorithm": _note("there is one"),
     "join_ratio": _note("all nodes take part in each round; federation.min_nodes says how many must"),
     "device_id": _note("device=cuda:N chooses one of several"),
-    "use_generator": _mapped(_STAGES),
+    "use_generator": _mapped(
+        "stages, images.source", "true, and nothing loaded: generators first; false: pictures of the node's recordings"
+    ),
     "generator_only_mode": _mapped(_STAGES, "true: [generators]"),
-    "use_pretrained_generators": _mapped(_STAGES),
+    "use_pretrained_generators": _mapped(_STAGES, "true: generators are there"),
     "generator_training_mode": _mapped(_STAGES, "true: [generators]"),
     "global_model_train": _mapped(_STAGES, "false: no adapters"),
     "generate_nodes_images_frequency": _mapped(
@@ -126,7 +128,8 @@ KEYS = {
     "momentum": _note(_CLASSIFIER),
     "weight_decay": _note(_CLASSIFIER),
     "adapter_checkpoint_dir": _mapped(
-        "adapter.checkpoint_dir", "where training too, adapters go to <run>'s own folder"
+        "adapter.checkpoint_dir, adapter.local_checkpoint_dir",
+        "the latter where adapters are loaded to be merged: the new ones go to <run>'s own folder",
     ),
     "adapter_load_checkpoint": _note(_SAVED),
     "adapter_save_checkpoint": _note(_SAVED),
@@ -148,9 +151,7 @@ KEYS = {
     "audio_model_name": _note(_MODELS),
     "img_pipe_name": _note(_MODELS),
     "diffusion_type": _note(_MODELS),
-    "cls_token_only": _unsupported(
-        "AST's tokens are pooled to encoder.tokens; 1 is the mean of them, not its CLS token"
-    ),
+    "cls_token_only": _mapped("encoder.tokens", "true: 1, which is AST's CLS token"),
     "wandb_project": _note(_RECORD),
     "wandb_mode": _note(_RECORD),
     "use_wandb": _note(_RECORD),

@@ -135,6 +135,9 @@ def _overlaps(
 def folds(entry: Mapping[str, Any], new: Import) -> dict[str, list[int]]:
     """Folds to train and to test on, counted from 1 as ESC-50 does."""
     keys = ("train_folds", "test_folds") if entry.get("use_folds", True) else ()
+    if entry.get("use_folds") and not any(key in entry for key in keys):
+        told = "use_folds, but neither train_folds nor test_folds: split by ratios here; set them in data"
+        new.suspicious += [told] if told not in new.suspicious else []
     found = {key: [int(fold) for fold in entry[key]] for key in keys if key in entry}
     if any(0 in chosen for chosen in found.values()):
         told = "folds were counted from 0 there: each is one more here"

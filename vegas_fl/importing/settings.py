@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from vegas_fl.classes import VEGAS
+from vegas_fl.errors import VegasError
+from vegas_fl.importing import values
 from vegas_fl.importing.keys import KEYS, NODE_KEYS, PLAIN
 from vegas_fl.importing.nodes import folds, nodes_of
 from vegas_fl.importing.outcome import Import
@@ -20,6 +22,9 @@ SIZES = {
 NODES = ("nodes", "nodes_tasks")
 ALIASES = {"adapter_aggregation_method": "adapter_aggregation_mode", "num_samples": "num_samples_per_class"}
 """Older names of keys."""
+
+LOADED = ("use_pretrained_generators", "generator_load_checkpoint")
+"""Either says that generators are there already."""
 
 DRAWS = {"nodes": "nodes", "server": "global"}
 """Who draws, and its word for them."""
@@ -54,12 +59,19 @@ def translate(
         use it" (its guide); or true is "feed the class prompt's own embedding", false "the adapter's" (its code).
     esc50_classes : sequence of str
         The fifty.
+
+    Raises
+    ------
+    VegasError
+        An entry of ``nodes`` is no settings of a node.
     """
     new = Import(groups=dict(SIZES[size]), values={"run": run})
     flat, nodes = _flattened(old)
     _sort(flat, KEYS, "", new)
+    flat = values.read(flat, "", new)
     for node, entry in nodes.items():
         _sort(entry, NODE_KEYS, f"nodes.{node}.", new)
+        nodes[node] = values.read(entry, f"nodes.{node}.", new)
     _plain(flat, new, size)
     _stages(flat, new)
     _aggregation(flat, new)
@@ -77,9 +89,9 @@ def _flattened(old: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[s
     nodes: dict[str, dict[str, Any]] = {}
     for key, value in old.items():
         if key in NODES and isinstance(value, dict):
-            nodes = {str(node): _renamed(entry) for node, entry in value.items()}
+            nodes = {str(node): _renamed(str(node), entry) for node, entry in value.items()}
         elif key in NODES and isinstance(value, list):
-            nodes = {str(node): _renamed(entry) for node, entry in enumerate(value)}
+            nodes = {str(node): _renamed(str(node), entry) for node, entry in enumerate(value)}
         elif isinstance(value, dict):
             inner, more = _flattened(value)
             if key == "dataset" and "name" in inner:  # a section of that name: its data set is its "name"
@@ -91,8 +103,12 @@ def _flattened(old: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[s
     return flat, nodes
 
 
-def _renamed(entry: Mapping[str, Any]) -> dict[str, Any]:
-    return {ALIASES.get(key, key): value for key, value in entry.items()}
+def _renamed(node: str, entry: Any) -> dict[str, Any]:
+    if not isinstance(entry, dict):
+        raise VegasError(
+            f'nodes.{node} is {entry!r}; correct it there: {{"selected_classes": ["dog"], "samples_per_node": 200}}'
+        )
+    return {ALIASES.get(str(key), str(key)): value for key, value in entry.items()}
 
 
 def _sort(entry: Mapping[str, Any], known: Mapping[str, Any], prefix: str, new: Import) -> None:
@@ -119,7 +135,7 @@ def _plain(flat: Mapping[str, Any], new: Import, size: Size) -> None:
         new.put("seed", int(flat["seed"]), "seed")
     _adapters(flat, new)
     _generators(flat, new, size)
-    if flat.get("use_folds") is not None:
+    if "use_folds" in flat and ("train_folds" in flat or not flat["use_folds"]):
         new.notes.append(f"use_folds={flat['use_folds']}: data.train_folds and data.test_folds say it by being there")
     for key, chosen in folds(flat, new).items():
         new.put(f"data.{key}", chosen, key)
@@ -145,7 +161,15 @@ def _adapters(flat: Mapping[str, Any], new: Import) -> None:
 
 def _generators(flat: Mapping[str, Any], new: Import, size: Size) -> None:
     """Kind, granularity and number of tokens."""
-    if "generator_sequence_length" in flat:
+    if size == "tiny" and "cls_token_only" in flat:
+        new.notes.append("cls_token_only: of AST's tokens; YAMNet has no CLS token")
+    elif flat.get("cls_token_only"):
+        new.put("encoder.tokens", 1, "cls_token_only")
+    elif "cls_token_only" in flat:
+        new.notes.append("cls_token_only: more than the CLS token is kept, as it says")
+    if "encoder" in new.values and "generator_sequence_length" in flat:
+        new.notes.append("generator_sequence_length: cls_token_only comes before it")
+    elif "generator_sequence_length" in flat:
         tokens = int(flat["generator_sequence_length"])
         if size == "tiny":
             new.notes.append(
@@ -172,9 +196,18 @@ def _generators(flat: Mapping[str, Any], new: Import, size: Size) -> None:
 def _stages(flat: Mapping[str, Any], new: Import) -> None:
     trains_generators = bool(flat.get("generator_training_mode") or flat.get("generator_only_mode"))
     adapters = bool(flat.get("global_model_train", True)) and not trains_generators
+    alone = trains_generators
+    if flat.get("use_generator") and not any(flat.get(key) for key in LOADED) and not trains_generators:
+        if flat.get("generator_training_mode", True):
+            trains_generators = True
+        else:
+            new.suspicious.append(
+                "use_generator, but no generator is trained (generator_training_mode) or loaded "
+                "(use_pretrained_generators): they are expected in generator.checkpoint_dir"
+            )
     every = {where: int(flat.get(f"generate_{key}_images_frequency") or 0) for where, key in DRAWS.items()}
     images = any(every.values())
-    chosen = [("generators", trains_generators), ("adapters", adapters), ("images", images and not trains_generators)]
+    chosen = [("generators", trains_generators), ("adapters", adapters), ("images", images and not alone)]
     stages = [name for name, wanted in chosen if wanted]
     if not stages:
         stages = ["adapters"]
@@ -202,6 +235,8 @@ def _images(flat: Mapping[str, Any], every: Mapping[str, int], trains: bool, new
         )
         where = "nodes"
     new.put("images.where", where, because)
+    if flat.get("use_generator") is False and where == "nodes":
+        new.put("images.source", "recordings", "use_generator")
     new.put("images.adapters", "local" if _alone(flat) else "global", because)
     rounds = {frequency for frequency in every.values() if frequency}
     if len(rounds) > 1:
@@ -212,7 +247,7 @@ def _images(flat: Mapping[str, Any], every: Mapping[str, int], trains: bool, new
 
 def _alone(flat: Mapping[str, Any]) -> bool:
     return str(flat.get("adapter_aggregation_mode", "none")).lower() == "none" and bool(
-        flat.get("global_model_train", True)
+        flat.get("global_model_train", True) and not flat.get("global_model_train_from_generator")
     )
 
 
@@ -229,7 +264,7 @@ def _aggregation(flat: Mapping[str, Any], new: Import) -> None:
             new.suspicious.append(
                 f"adapter_aggregation_mode={mode} is none of none, avg, kd; it was taken for none there"
             )
-    if new.values["stages"] == ["images"] and choice == "standalone":
+    if "adapters" not in new.values["stages"] and "images" in new.values["stages"] and choice == "standalone":
         choice = "kd"  # nothing is aggregated; only what would contradict images.adapters=global has to go
     new.groups["aggregation"] = choice
     new.taken.append(f"{because} → aggregation={choice}")
@@ -265,14 +300,16 @@ def _conditioning(flat: Mapping[str, Any], new: Import, meaning: TextFlags) -> N
 
 def _checkpoints(flat: Mapping[str, Any], run: str, new: Import) -> None:
     """Folders of another run than this one."""
+    loads = bool(flat.get("adapter_load_checkpoint")) and "adapters" in new.values["stages"]
+    merges = new.groups["aggregation"] in ("kd", "fedavg")
     if "adapter_checkpoint_dir" in flat:
-        folder = str(flat["adapter_checkpoint_dir"])
-        if new.values["stages"] == ["images"]:
-            new.put("adapter.checkpoint_dir", folder, "adapter_checkpoint_dir")
-        elif new.groups["aggregation"] == "kd" and flat.get("adapter_load_checkpoint"):
-            new.put("adapter.local_checkpoint_dir", folder, "adapter_checkpoint_dir")
-        else:
-            new.put("adapter.checkpoint_dir", folder, "adapter_checkpoint_dir")
+        which = "local_checkpoint_dir" if loads and merges else "checkpoint_dir"
+        new.put(f"adapter.{which}", str(flat["adapter_checkpoint_dir"]), "adapter_checkpoint_dir")
+    if loads and not merges:
+        new.suspicious.append(
+            "adapter_load_checkpoint: adapters that were loaded were not trained any more there; here they are trained "
+            "anew, unless stages is [images]"
+        )
     shape = _shape(run)
     for key in ("generator_checkpoint_dir", "adapter_checkpoint_dir"):
         other = _shape(str(flat.get(key, "")))
