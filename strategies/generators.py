@@ -58,15 +58,18 @@ def train_generators(federation: Federation, record: Record, spaces: Spaces) -> 
                 return f"its {name} cannot be used: {reason}"
         return next(filter(None, (odd_training(reply.values["metrics"].get(label)) for label in owned)), None)
 
-    first = record.begin("generators")
     federation.muster()
-    contents = dict.fromkeys(federation.nodes.values(), federation.content(spaces=asdict(spaces), first=first))
+    contents = dict.fromkeys(
+        federation.nodes.values(), federation.content(spaces=asdict(spaces), training=record.progress.id)
+    )
     replies = federation.ask(TRAIN_GENERATOR, contents, "generators", problem)
     trained = {label for reply in replies.values() for label in reply.values["samples"]}
     found = find_generators(folder)
     if kept := sorted(label for label in config.classes if label not in trained and label in found):
         log.warning("no owner of %s answered: the generators of an earlier training are kept", ", ".join(kept))
+    first = not record.progress.begun("generators")
     moved = set_aside(folder, GENERATOR_FILES, keep=[found[label] for label in kept]) if first else []
+    record.progress.begin("generators")
     if moved:
         log.info("generators of an earlier training were moved to %s: %s", folder / "previous", ", ".join(moved))
     header = sampler_header(spaces, config.generator)
