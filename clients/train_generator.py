@@ -16,8 +16,7 @@ def train_generator(node: Node) -> tuple[dict[str, Any], dict[str, State]]:
     """Train and save the whole generators here; answer with what may leave: decoder and prior."""
     config, folder = node.config, Path(node.config.generator.checkpoint_dir)
     header = sampler_header(node.spaces, config.generator)
-    if node.values["first"]:  # not asked once more, after an interruption
-        set_aside(folder / f"node_{node.id}", GENERATOR_FILES)
+    _make_room(folder / f"node_{node.id}", node.values["training"])
     metrics, shared = {}, {}
     for label, clips in node.clips.train.items():
         audio, _ = node.embeddings({label: clips})
@@ -39,3 +38,11 @@ def train_generator(node: Node) -> tuple[dict[str, Any], dict[str, State]]:
         shared[f"generator.{label}"] = generator.sampler.state_dict()
     counts = {label: len(clips) for label, clips in node.clips.train.items()}
     return {"samples": counts, "clips": sum(counts.values()), "metrics": metrics}, shared
+
+
+def _make_room(folder: Path, training: str) -> None:
+    """Move away what another training left; asked once more for the same, after an interruption, nothing."""
+    mark = folder / ".training"
+    if not mark.is_file() or mark.read_text("utf8") != training:
+        set_aside(folder, GENERATOR_FILES)
+        tensorfiles.write_atomically(mark, training.encode())

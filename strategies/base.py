@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
@@ -19,7 +18,7 @@ from strategies.exchange import Reply
 from strategies.federation import Federation, whole
 from strategies.local_adapters import LocalAdapter, LocalWriter, find_local
 from strategies.record import Record
-from strategies.replies import absurd, odd_counts
+from strategies.replies import absurd, odd_counts, odd_evaluation, odd_training
 from vegas_fl import metrics
 from vegas_fl.adapters import Adapter, Conditioning
 from vegas_fl.checkpoints import (
@@ -261,17 +260,14 @@ class AdapterStrategy(Strategy):
         state = reply.states.get("adapter", {})
         if problem := misfit(state, self.previous) or absurd(state, self.previous, self.config.federation.max_norm):
             return f"its adapter cannot be used: {problem}"
-        return None
+        return odd_training(reply.values["metrics"])
 
     def _odd_figures(self, node: str, reply: Reply) -> str | None:
         """Why an evaluation cannot be used."""
-        classes = len(self.config.classes)
-        for name, branches in reply.values["figures"].items():
-            for sums in branches.values():
-                shape = list(torch.tensor(sums["confusion"]).shape)
-                if shape != [classes, classes] or not math.isfinite(sums["cosine"] + sums["mse"]):
-                    return f"its figures of the adapter {name} are odd: {sums}"
-        return None
+        clips = self.federation.described(node).get(self.config.evaluation.split, {})
+        held = {index: clips.get(label, 0) for index, label in enumerate(self.config.classes)}
+        candidates = {"local": len(self.locals), "fedavg": 1, self.name: 1}
+        return odd_evaluation(reply.values["figures"], candidates, held)
 
     def _to_all(self, content: RecordDict) -> dict[str, RecordDict]:
         return dict.fromkeys(self.federation.nodes.values(), content)

@@ -50,7 +50,7 @@ class Drawing:
         # Of the first answer drawing alone counts, not that FLUX was loaded; after it, all time does.
         first = self._first.setdefault(node, (now, self.rendered[node]))
         new, seconds = self.rendered[node] - first[1], now - first[0]
-        rate = new / seconds if new else values["rendered"] / values["seconds"]
+        rate = new / max(seconds, 1e-3) if new else values["rendered"] / max(values["seconds"], 1e-3)
         log.info("%s", progress_line(f"node {node}", values, rate))
         self._line = now
 

@@ -14,6 +14,7 @@ from flwr.serverapp import Grid
 
 from strategies.exchange import Exchange, Reply
 from strategies.record import Record
+from strategies.replies import LONGEST, odd_description
 from vegas_fl.config import Config
 from vegas_fl.engines.messages import DESCRIBE, pack, unpack
 from vegas_fl.errors import VegasError
@@ -107,6 +108,9 @@ class Federation:
             present = set(self.grid.get_node_ids())
             if strange := sorted(present - set(self.nodes) - self._refused):
                 found, problems, lost = self._describe(strange)
+                there = {node for id_, node in self.nodes.items() if id_ in present}
+                for id_ in [id_ for id_, reply in found.items() if reply.values["node"] in there]:
+                    lost.append(f"there is a node {found.pop(id_).values['node']} already; give each SuperNode its own")
                 for id_ in [id_ for id_, reply in found.items() if self._hears_otherwise(reply)]:
                     problems[id_] = f"node {found.pop(id_).values['node']} embeds audio otherwise than the others"
                 for problem in [*problems.values(), *lost]:
@@ -160,7 +164,9 @@ class Federation:
             try:
                 reply = Reply(*unpack(message.content))
                 if problem := reply.values.get("problem"):
-                    problems[id_] = str(problem)
+                    problems[id_] = str(problem)[:LONGEST]
+                elif problem := odd_description(reply.values, self.config):
+                    problems[id_] = f"a node's answer cannot be used: {problem[:LONGEST]}"
                 elif (node := reply.values["node"]) in (other.values["node"] for other in found.values()):
                     problems[id_] = f"two nodes have partition-id {node}; give each SuperNode its own"
                 else:
@@ -247,12 +253,12 @@ class Federation:
                 continue
             try:
                 reply = Reply(*unpack(message.content))
-                problem = reply.values.get("problem") or check(node, reply)
+                problem = str(reply.values.get("problem") or check(node, reply) or "")[:LONGEST]
             except Exception as error:  # whatever a broken node can put into a message
                 dropped[node] = f"its answer cannot be read ({type(error).__name__}: {error})"
                 continue
             if problem:
-                dropped[node] = str(problem)
+                dropped[node] = problem
             else:
                 accepted[node] = keep(node, reply)
                 log.debug("%s: node %s answered with %s", what, node, ", ".join(reply.states) or "values alone")
@@ -303,7 +309,7 @@ class Federation:
         def last() -> Iterator[Message]:
             for reply in self.exchange(queue, idle=idle):
                 node = self._node(reply)
-                content = None if node is None else self._next(node, reply, follow)
+                content = None if node is None else self._next(node, reply, check, follow)
                 if node is None or content is None:
                     yield reply
                 else:
@@ -312,11 +318,13 @@ class Federation:
         return self.accept(last(), what, check, whole)
 
     @staticmethod
-    def _next(node: str, message: Message, follow: Follow) -> RecordDict | None:
+    def _next(node: str, message: Message, check: Check, follow: Follow) -> RecordDict | None:
         """What follows a reply; nothing follows one that :meth:`accept` will drop."""
         try:
             reply = None if message.has_error() else Reply(*unpack(message.content))
-            return None if reply is None or reply.values.get("problem") else follow(node, reply)
+            if reply is None or reply.values.get("problem") or check(node, reply):
+                return None
+            return follow(node, reply)
         except Exception:  # whatever a broken node can put into a message; accept tells it
             return None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from strategies.exchange import Reply
 from strategies.federation import Federation
 from strategies.record import Record
+from strategies.replies import odd_quality
 from vegas_fl.checkpoints import Spaces, find_generators, load_class_generator
 from vegas_fl.engines.messages import EVALUATE_GENERATOR
 from vegas_fl.fidelity import Figures
@@ -48,7 +48,11 @@ def evaluate_generators(federation: Federation, record: Record, spaces: Spaces) 
         )
         for node, own in asked.items()
     }
-    replies = federation.ask(EVALUATE_GENERATOR, contents, "evaluation of the generators", _problem)
+
+    def problem(node: str, reply: Reply) -> str | None:
+        return odd_quality(reply.values, federation.described(node), config.evaluation.split, asked[node])
+
+    replies = federation.ask(EVALUATE_GENERATOR, contents, "evaluation of the generators", problem)
     recorded: dict[str, Figures] = {}
     for label in paths:
         answers = [reply.values for reply in replies.values() if label in reply.values["figures"]]
@@ -80,15 +84,6 @@ def evaluate_generators(federation: Federation, record: Record, spaces: Spaces) 
                 own,
                 real,
             )
-
-
-def _problem(node: str, reply: Reply) -> str | None:
-    """Why figures cannot be used."""
-    for label, figures in reply.values["figures"].items():
-        numbers = [reply.values["held_out"][label], reply.values["samples"][label], *figures.values()]
-        if not all(number is None or math.isfinite(number) for number in numbers):
-            return f"its figures of the generator of {label} are odd: {figures}"
-    return None
 
 
 def _mean(weighted: list[tuple[float | None, int]]) -> float | None:

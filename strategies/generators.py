@@ -6,10 +6,12 @@ import logging
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
+
 from strategies.exchange import Reply
 from strategies.federation import Federation
 from strategies.record import Record
-from strategies.replies import absurd, odd_counts
+from strategies.replies import absurd, odd_counts, odd_training
 from vegas_fl import tensorfiles
 from vegas_fl.checkpoints import (
     GENERATOR_FILES,
@@ -21,9 +23,12 @@ from vegas_fl.checkpoints import (
 )
 from vegas_fl.engines.messages import TRAIN_GENERATOR
 from vegas_fl.generators import build_sampler
-from vegas_fl.tensorfiles import misfit
+from vegas_fl.tensorfiles import State, misfit
 
 log = logging.getLogger("vegas_fl.server")
+
+DRAWN = 8
+"""Samples that a generator has to give before it is kept."""
 
 
 def train_generators(federation: Federation, record: Record, spaces: Spaces) -> None:
@@ -32,6 +37,16 @@ def train_generators(federation: Federation, record: Record, spaces: Spaces) -> 
     folder = Path(config.generator.checkpoint_dir)
     like = build_sampler(spaces.audio_tokens, spaces.audio_width, config.generator).state_dict()
 
+    def undrawable(state: State) -> str | None:
+        """Why nothing can be drawn from a sampler: its prior's weights and spreads may be no density's."""
+        sampler = build_sampler(spaces.audio_tokens, spaces.audio_width, config.generator)
+        sampler.load_state_dict(state)
+        try:
+            drawn = sampler.eval().sample(DRAWN, generator=torch.Generator().manual_seed(0))
+        except RuntimeError as error:
+            return f"nothing can be drawn from it ({error})"
+        return None if bool(torch.isfinite(drawn).all()) else "what is drawn from it is not finite"
+
     def problem(node: str, reply: Reply) -> str | None:
         if problem := odd_counts(reply.values, federation.described(node), config.nodes[node]):
             return problem
@@ -39,19 +54,22 @@ def train_generators(federation: Federation, record: Record, spaces: Spaces) -> 
         if set(reply.states) != {f"generator.{label}" for label in owned}:
             return f"it sent {', '.join(sorted(reply.states)) or 'nothing'} for its classes {', '.join(owned)}"
         for name, state in reply.states.items():
-            if reason := misfit(state, like) or absurd(state, like, config.federation.max_norm):
+            if reason := misfit(state, like) or absurd(state, like, config.federation.max_norm) or undrawable(state):
                 return f"its {name} cannot be used: {reason}"
-        return None
+        return next(filter(None, (odd_training(reply.values["metrics"].get(label)) for label in owned)), None)
 
-    first = record.begin("generators")
     federation.muster()
-    contents = dict.fromkeys(federation.nodes.values(), federation.content(spaces=asdict(spaces), first=first))
+    contents = dict.fromkeys(
+        federation.nodes.values(), federation.content(spaces=asdict(spaces), training=record.progress.id)
+    )
     replies = federation.ask(TRAIN_GENERATOR, contents, "generators", problem)
     trained = {label for reply in replies.values() for label in reply.values["samples"]}
     found = find_generators(folder)
     if kept := sorted(label for label in config.classes if label not in trained and label in found):
         log.warning("no owner of %s answered: the generators of an earlier training are kept", ", ".join(kept))
+    first = not record.progress.begun("generators")
     moved = set_aside(folder, GENERATOR_FILES, keep=[found[label] for label in kept]) if first else []
+    record.progress.begin("generators")
     if moved:
         log.info("generators of an earlier training were moved to %s: %s", folder / "previous", ", ".join(moved))
     header = sampler_header(spaces, config.generator)

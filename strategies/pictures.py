@@ -14,6 +14,7 @@ from strategies.drawing import Drawing, progress_line
 from strategies.exchange import Reply
 from strategies.federation import Federation
 from strategies.record import Record
+from strategies.replies import odd_pictures
 from vegas_fl import metrics
 from vegas_fl.adapters import Conditioning
 from vegas_fl.checkpoints import adapter_from, find_generators, load_class_generator, load_newest
@@ -107,13 +108,17 @@ def _by_nodes(federation: Federation, config: Config, subfolder: str, targets: C
         contents[node] = federation.content(states, **values_of[node], again=False)
     drawing = Drawing(contents)
 
+    def problem(node: str, reply: Reply) -> str | None:
+        most = config.nodes[node].samples_per_node
+        return odd_pictures(reply.values, reply.states, most, len(config.judge_classes))
+
     def follow(node: str, reply: Reply) -> RecordDict | None:
         drawing.answer(node, reply.values)
         if not reply.values["missing"]:
             return None
         return federation.content(**values_of[node], again=True)  # it has kept the weights
 
-    replies = federation.converse(GENERATE, contents, "pictures", _odd_counts, follow, drawing.idle)
+    replies = federation.converse(GENERATE, contents, "pictures", problem, follow, drawing.idle)
     return {
         node: Reply({**reply.values, "rendered": drawing.rendered[node]}, reply.states)
         for node, reply in replies.items()
@@ -125,14 +130,6 @@ def _ungenerated(config: Config, node: str) -> list[str]:
     found = find_generators(Path(config.generator.checkpoint_dir))
     needed = config.nodes[node].selected_classes if config.images.source == "generator" else ()
     return [label for label in needed if label not in found]
-
-
-def _odd_counts(node: str, reply: Reply) -> str | None:
-    """Why an answer cannot be used."""
-    counts = [reply.values[key] for key in ("pictures", "rendered", "missing")]
-    if not all(isinstance(count, int) and count >= 0 for count in counts):
-        return f"its counts of pictures are odd: {counts}"
-    return None
 
 
 def _request(

@@ -8,8 +8,10 @@ drawn (:mod:`vegas_fl.seeds`), so a round done again gives the same.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import logging
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -85,6 +87,8 @@ class Progress:
         self._base: Step = {"lines": 0, "seconds": 0.0}
         self.resumes = False
         """Whether this is the continuation of an interrupted run."""
+        self.id = uuid.uuid4().hex
+        """Of this training, the same after an interruption."""
         old = self._read()
         if old is None or old["complete"]:
             return
@@ -96,7 +100,7 @@ class Progress:
                 some(changed, 3),
             )
             return
-        self.resumes, self._base, self._begun = True, old["base"], old["begun"]
+        self.resumes, self.id, self._base, self._begun = True, old["id"], old["base"], old["begun"]
         self._steps = intact(old["steps"])
         log.info("run %s goes on; done so far: %s", config.run, ", ".join(map(name, self._steps)) or "nothing")
 
@@ -110,14 +114,15 @@ class Progress:
         self._base = {"lines": lines, "seconds": 0.0}
         self._write()
 
-    def begin(self, stage: str) -> bool:
-        """Whether a stage starts for the first time, and not once more after an interruption: what lies in its
-        folder then is another run's."""
-        first = stage not in self._begun
-        if first:
+    def begun(self, stage: str) -> bool:
+        """Whether a stage has begun, before an interruption; if not, what lies in its folder is another training's."""
+        return stage in self._begun
+
+    def begin(self, stage: str) -> None:
+        """A stage begins: what another training left has been moved away."""
+        if stage not in self._begun:
             self._begun.append(stage)
             self._write()
-        return first
 
     def has(self, stage: str) -> bool:
         """Whether a stage is done; of one with rounds, whether any is."""
@@ -141,22 +146,39 @@ class Progress:
         state = {
             "format": FORMAT,
             "complete": complete,
+            "id": self.id,
             "settings": self._settings,
             "base": self._base,
             "begun": self._begun,
             "steps": self._steps,
         }
-        write_atomically(self._path, json.dumps(state, indent=1).encode())
+        write_atomically(self._path, sealed(state))
 
     def _read(self) -> dict[str, Any] | None:
+        """The file, if it is whole: a damaged one is not believed in parts."""
         try:
             state: dict[str, Any] = json.loads(self._path.read_text("utf8"))
-            return state if state["format"] == FORMAT else None
+            if state["format"] != FORMAT:
+                raise ValueError(f"its format is {state['format']}, needed is {FORMAT}")
+            if sealed(state) != sealed(state, state["sha256"]):
+                raise ValueError("it does not match its hash")
+            return state
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            log.warning("%s cannot be read (%s): the run starts anew", self._path, error)
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            log.warning(
+                "%s cannot be read (%s): the run starts anew, and the checkpoints made so far are moved to previous/",
+                self._path,
+                error,
+            )
             return None
+
+
+def sealed(state: Mapping[str, Any], sha256: str | None = None) -> bytes:
+    """``state.json`` with the hash of what it says, or another one."""
+    said = {key: value for key, value in state.items() if key != "sha256"}
+    own = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    return json.dumps({**said, "sha256": sha256 or own}, indent=1).encode()
 
 
 def settings(config: Config) -> dict[str, Any]:

@@ -76,10 +76,6 @@ class Record:
         """How long the run took so far; what an interrupted attempt did not finish does not count."""
         return round(time.monotonic() - self._start, 3)
 
-    def begin(self, stage: str) -> bool:
-        """Whether a stage starts for the first time (:meth:`Progress.begin`)."""
-        return self.progress.begin(stage)
-
     def done(self, stage: str, files: Mapping[Path, str] | None = None, round_: int | None = None) -> None:
         """A stage, or a round of it, is done and need not be done again; it left ``files`` (path → hash)."""
         self.progress.done(stage, files or {}, round_, self._lines, self.seconds)

@@ -135,9 +135,9 @@ def _train_adapters(federation: Federation, record: Record, spaces: Spaces, targ
     """Rounds of the configured strategy, from a seeded adapter."""
     config = federation.config
     folder = Path(config.adapter.checkpoint_dir)
-    first = record.begin("adapters")
-    if first and (moved := set_aside(folder, f"{config.run}_*round_*.safetensors")):
+    if not record.progress.begun("adapters") and (moved := set_aside(folder, f"{config.run}_*round_*.safetensors")):
         log.info("%d adapter files of an earlier training were moved to %s", len(moved), folder / "previous")
+    record.progress.begin("adapters")
     with seeds.reproducible(config.seed, "adapter", threads=config.threads):
         initial = Adapter(spaces.shape, config.adapter, targets)
     STRATEGIES[config.aggregation.name](federation, record, spaces, targets).run(initial.state_dict())

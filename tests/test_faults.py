@@ -15,6 +15,7 @@ from flwr.app import Context, Message
 
 from clients.client_app import app as client_app
 from strategies import server_app
+from strategies.progress import sealed
 from tests.command import vegas
 from vegas_fl.config import Config, compose
 from vegas_fl.engines.inprocess import InProcessGrid
@@ -225,9 +226,9 @@ def test_a_class_whose_only_owner_is_lost_keeps_its_teacher(
     nodes = Nodes(5)
     quorum = "federation.min_nodes=4"
     run(generators, embedding_cache, nodes, tmp_path, "rounds=1", quorum)
-    state = tmp_path / "runs/r/state.json"  # as if the run had been stopped after one round of two
-    state.write_text(state.read_text("utf8").replace('"complete": true', '"complete": false'), "utf8")
-    state.write_text(state.read_text("utf8").replace('"rounds": 1', '"rounds": 2'), "utf8")
+    path = tmp_path / "runs/r/state.json"  # as if the run had been stopped after one round of two
+    state = json.loads(path.read_text("utf8"))
+    path.write_bytes(sealed(state | {"complete": False, "settings": state["settings"] | {"rounds": 2}}))
     nodes.crashes = {("3", TRAIN_ADAPTER)}
     config = run(generators, embedding_cache, nodes, tmp_path, "rounds=2", quorum)
     assert "drum: taught by what node 3 sent in an earlier round" in caplog.text

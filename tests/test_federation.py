@@ -22,6 +22,8 @@ from vegas_fl.tensorfiles import misfit
 
 Answer = Callable[[str, Message], Message]
 GOOD = {"w": torch.ones(2)}
+AUDIO = {"tokens": 8, "width": 4, "fingerprint": "x"}
+DESCRIPTION = {"train": {"dog": 1}, "val": {}, "test": {}, "notes": [], "manifest": {}, "audio": AUDIO}
 
 
 def good(node: str, message: Message) -> Message:
@@ -51,7 +53,8 @@ def federation(
 
     @app.query("describe")
     def _describe(message: Message, context: Context) -> Message:
-        return good(str(context.node_config["partition-id"]), message)
+        values = DESCRIPTION | {"node": str(context.node_config["partition-id"])}
+        return Message(pack(values), reply_to=message)
 
     @app.train("adapter")
     def _train(message: Message, context: Context) -> Message:
@@ -162,6 +165,8 @@ def test_counts_that_cannot_be_true(values: dict, reason: str) -> None:
     entry = compose().nodes["0"]
     assert reason in str(odd_counts(values, {"train": {"dog": 5}}, entry))
     assert odd_counts({"samples": {"dog": 5}, "metrics": {}}, {"train": {"dog": 5}}, entry) is None
+    many = {"samples": {"dog": 10**9}, "metrics": {}}
+    assert "of which it has 200" in str(odd_counts(many, {"train": {"dog": 10**9}}, entry))
 
 
 def test_a_second_answer_and_one_nobody_asked_for_are_ignored(

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
+from clients import train_generator
 from strategies import progress
 from tests.command import vegas
 from vegas_fl.report.read import read
@@ -99,7 +100,7 @@ def two_rounds(undisturbed: Path, tmp_path: Path) -> Path:
     path = tmp_path / "runs/small/state.json"
     state = json.loads(path.read_text("utf8").replace(str(undisturbed), str(tmp_path)))
     state |= {"complete": False, "steps": state["steps"][:-1]}
-    path.write_text(json.dumps(state), "utf8")
+    path.write_bytes(progress.sealed(state))
     for file in tmp_path.glob("checkpoints/adapters/small/*_round_3_*"):
         file.unlink()
     return tmp_path
@@ -165,9 +166,72 @@ def test_a_finished_run_started_again_is_a_new_one(two_rounds: Path, small: list
     assert len(read(two_rounds / "runs/small").attempts) == 2
 
 
-def test_a_state_that_cannot_be_read_is_told(two_rounds: Path, small: list[str]) -> None:
-    truncated(two_rounds / "runs/small/state.json")
-    assert "state.json cannot be read" in vegas(two_rounds, *small).stdout
+def rounds_flipped(path: Path) -> None:
+    """Round 2 becomes round 6."""
+    path.write_text(path.read_text("utf8").replace('"round": 2', '"round": 6'), "utf8")
+
+
+def halved(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def keyless(path: Path) -> None:
+    state = json.loads(path.read_text("utf8"))
+    del state["base"]
+    path.write_text(json.dumps(state), "utf8")
+
+
+def another_format(path: Path) -> None:
+    path.write_bytes(progress.sealed(json.loads(path.read_text("utf8")) | {"format": 9}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (truncated, ""),
+        (halved, ""),
+        (rounds_flipped, "it does not match its hash"),
+        (keyless, "it does not match its hash"),
+        (another_format, "its format is 9"),
+        (lambda path: path.write_text("{}"), ""),
+        (lambda path: path.write_text("[]"), ""),
+        (lambda path: path.write_bytes(b"\xff"), ""),
+    ],
+)
+def test_a_damaged_state_is_told_and_not_believed(
+    undisturbed: Path, two_rounds: Path, small: list[str], damage: Callable[[Path], None], reason: str
+) -> None:
+    before = set(hashes(two_rounds).values())
+    damage(two_rounds / "runs/small/state.json")
+    told = vegas(two_rounds, *small).stdout
+    assert "state.json cannot be read (" in told and reason in told and "moved to previous/" in told
+    assert hashes(two_rounds) == hashes(undisturbed)
+    kept = {hashlib.sha256(path.read_bytes()).hexdigest() for path in two_rounds.glob("checkpoints/**/*.safetensors")}
+    assert before <= kept
+
+
+def test_what_another_training_left_is_kept_though_the_new_one_is_killed_in_its_first_stage(
+    undisturbed: Path, tmp_path: Path, small: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second attempt must not take the files of the other training for its own, and write over them."""
+    shutil.copytree(undisturbed, tmp_path, dirs_exist_ok=True)
+    before, train, calls = hashes(tmp_path), train_generator.train, []
+
+    def killed(*arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 2:  # node 1
+            raise KeyboardInterrupt
+        return train(*arguments)
+
+    monkeypatch.setattr(train_generator, "train", killed)
+    vegas(tmp_path, *small, "seed=7", code=130)
+    monkeypatch.undo()
+    assert "goes on" in vegas(tmp_path, *small, "seed=7").stdout
+    kept = {
+        str(path.relative_to(tmp_path)).replace("previous/", ""): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in tmp_path.glob("checkpoints/**/previous/*.safetensors")
+    }
+    assert kept == before
 
 
 def test_two_processes_do_not_work_on_one_run(

@@ -130,6 +130,10 @@ def nearest(x: Tensor, real: Tensor) -> float | None:
     return _distances(x, real).min(1).values.median().item() if len(x) and len(real) else None
 
 
+MEASURED = ("frechet", "precision", "recall", "density", "coverage", "diversity", "purity", "nearest")
+"""The figures of :func:`quality`; each has its ``<figure>_ceiling`` beside it."""
+
+
 def quality(draws: Sequence[Tensor], training: Tensor, held_out: Tensor, label: int, means: Tensor) -> Figures:
     """All figures of one class's generator, each with its ceiling.
 
