@@ -154,9 +154,12 @@ def _whole_lines(path: Path) -> list[str]:
     """The lines of ``path``; half a line at its end, left by a process that was killed, is cut off."""
     if not path.exists():
         return []
-    data = path.read_bytes()
-    if rest := len(data) - (data.rfind(b"\n") + 1):
-        os.truncate(path, len(data) - rest)
+    try:
+        data = path.read_bytes()
+        if rest := len(data) - (data.rfind(b"\n") + 1):
+            os.truncate(path, len(data) - rest)
+    except OSError as error:
+        raise VegasError(f"{path} cannot be read or written ({error.strerror}); see to it, or choose run=…") from error
     return data[: len(data) - rest].decode("utf8", errors="replace").splitlines()
 
 

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1]
         (["sede=1"], "did you mean seed?"),
         (["nodes.0.selected_classes=[dgo]"], "dog"),
         (["nodes.0.samples_per_node=0"], "samples_per_node"),
+        (["run=" + 300 * "a"], "at most 150 characters"),
         (["images_output_dir=blocked/pictures"], "blocked is not a folder"),
         (["paths.checkpoints=blocked/checkpoints"], "blocked is not a folder"),
         (["data=esc50", "data.root=nowhere"], "nowhere"),

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import soundfile
 import torch
 import yaml
 from safetensors.torch import load_file
@@ -39,7 +40,12 @@ class Deployment:
         self.write(SERVER, "server.yaml", server)
         for node in (*NODES, "9"):
             own = {"node": int(node), "superlink": f"{address}:{port}", "ca": "ca.crt", "output_dir": "output"}
-            self.write(node, "node.yaml", own | {"port": port + 1 + int(node), "device": "cpu"})
+            # Read by runs of data=folder alone.
+            silent = self.at(node) / "sounds/dog/patient-7.wav"
+            silent.parent.mkdir(parents=True)
+            soundfile.write(silent, [0.0] * 16_000, 16_000)
+            own |= {"data_root": "sounds", "port": port + 1 + int(node), "device": "cpu"}
+            self.write(node, "node.yaml", own)
 
     def at(self, machine: str) -> Path:
         """Folder of a machine."""
@@ -183,6 +189,26 @@ def test_what_the_run_needed_is_left_on_the_server(whole: Path) -> None:
     lines = [json.loads(line) for line in (whole / "runs/whole/metrics.jsonl").read_text().splitlines()]
     assert {line["node"] for line in lines if "pictures" in line} == set(NODES)
     assert (whole / "runs/whole/report.html").is_file()
+
+
+def test_what_is_wrong_with_a_recording_is_in_the_nodes_log_alone(deployment: Deployment) -> None:
+    own = [
+        *(f"nodes.{node}={{selected_classes: [dog], samples_per_node: 4}}" for node in NODES),
+        *("run=silent", "data=folder", "data.root=/etc", "data.partition=none", "stages=[generators]"),
+        *("data.train_ratio=1.0", "data.val_ratio=0.0", "data.test_ratio=0.0"),
+        *("evaluation.split=none", "evaluation.generators=false"),
+    ]
+    command = [VEGAS, "engine=flower", "engine.connection=vegas", *own]
+    run = deployment.hosts.start(SERVER, *command, folder=deployment.at(SERVER))
+    told, _ = run.communicate(
+        timeout=120
+    )  # Flower shows where in the ServerApp an error was raised, and then the error
+    assert run.returncode == 1
+    assert "node 2: node 2 cannot use its recordings; its own log says why" in told
+    assert "patient" not in told and "silent (peak" not in told
+    for node in NODES:
+        log = (deployment.at(node) / f"node_{node}/supernode_{node}.log").read_text()
+        assert f"{deployment.at(node)}/sounds/dog/patient-7.wav is silent" in log
 
 
 def test_a_node_that_is_cut_off_is_dropped_and_rejoins(deployment: Deployment) -> None:

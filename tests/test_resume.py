@@ -284,6 +284,11 @@ def test_half_a_line_of_metrics_does_not_hurt(two_rounds: Path, small: list[str]
         json.loads(line)
 
 
+def test_metrics_that_cannot_be_read_are_told(tmp_path: Path, small: list[str]) -> None:
+    (tmp_path / "runs/small/metrics.jsonl").mkdir(parents=True)
+    assert "metrics.jsonl cannot be read or written (Is a directory)" in vegas(tmp_path, *small, code=1).stderr
+
+
 def test_a_record_counts_the_seconds_of_what_is_done(two_rounds: Path, small: list[str]) -> None:
     before = json.loads((two_rounds / "runs/small/state.json").read_text("utf8"))["steps"][-1]["seconds"]
     vegas(two_rounds, *small)

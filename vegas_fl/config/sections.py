@@ -19,7 +19,8 @@ from pydantic import (
     model_serializer,
 )
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=150)]
+"""Part of file names, of which systems allow 255 letters."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
 CLASS_NAME = re.compile(r"\w[\w .,'()&+-]*")
 """What a class may be called: its name is part of file names."""
