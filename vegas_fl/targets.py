@@ -107,9 +107,12 @@ def between(targets: Tensor) -> Tensor:
 
     R is at most K - 1, fewer where targets depend on each other or are the same, 0 with one class.
     """
-    differences = (targets[1:] - targets[0]).flatten(1)
-    _, sizes, directions = torch.linalg.svd(differences, full_matrices=False)
-    return directions[sizes > 1e-5 * targets.norm()]  # below is rounding, not a difference
+    differences = (targets[1:] - targets[0]).flatten(1).double()
+    # Right singular vectors by way of the small matrix [K - 1, K - 1]: P may be a million (256 tokens of 4096).
+    squares, mixtures = torch.linalg.eigh(differences @ differences.T)
+    sizes = squares.clamp(min=0).sqrt()
+    found = sizes > 1e-5 * targets.norm()  # below is rounding, not a difference
+    return ((mixtures[:, found] / sizes[found]).T @ differences).to(targets)
 
 
 def _key(text: str) -> str:
