@@ -7,7 +7,7 @@ import torch
 
 from vegas_fl.checkpoints import find_adapters, find_generators, set_aside
 from vegas_fl.errors import VegasError
-from vegas_fl.tensorfiles import load, misfit, save, write_atomically
+from vegas_fl.tensorfiles import Damaged, load, misfit, save, write_atomically
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -86,3 +86,11 @@ def test_earlier_training_is_set_aside_not_lost(tmp_path: Path) -> None:
     assert set_aside(tmp_path, "a_*") == ["a_round_1.safetensors"]
     assert (tmp_path / "previous" / "a_round_1.safetensors").read_text() == "old"
     assert (tmp_path / "b.txt").exists()
+
+
+def test_a_flipped_letter_of_the_header_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "file.safetensors"
+    save(path, {"a": torch.zeros(2)}, {"class": "dog"})
+    path.write_bytes(path.read_bytes().replace(b"dog", b"dig"))
+    with pytest.raises(Damaged, match="does not match its hash"):
+        load(path)

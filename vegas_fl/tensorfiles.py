@@ -57,11 +57,12 @@ def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
 
 
 def save(path: Path, tensors: Mapping[str, torch.Tensor], header: Mapping[str, Any], *, durable: bool = True) -> str:
-    """Write a file (:func:`write_atomically`). ``header`` (JSON values) gets the format's version and a hash of the
-    tensors, which is returned."""
+    """Write a file (:func:`write_atomically`). ``header`` (JSON values) gets the format's version, a hash of the
+    tensors, which is returned, and one of all that (``seal``)."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     sha256 = digest(plain)
-    metadata = {"vegas_fl": json.dumps({"format": FORMAT, "sha256": sha256, **header}, sort_keys=True)}
+    entries = json.loads(json.dumps({"format": FORMAT, "sha256": sha256, **header}))  # as it will be read
+    metadata = {"vegas_fl": json.dumps({**entries, "seal": _seal(entries)}, sort_keys=True)}
     write_atomically(path, to_bytes(plain, metadata=metadata), durable=durable)
     return sha256
 
@@ -93,7 +94,7 @@ def load(path: Path, **expected: Any) -> TensorFile:
         raise VegasError(
             f"{path} has checkpoint format {header.get('format')}, this version reads {FORMAT}; train it again"
         )
-    if header["sha256"] != digest(tensors):
+    if header["sha256"] != digest(tensors) or header.get("seal", _seal(header)) != _seal(header):
         raise Damaged(f"{path} is damaged: its content does not match its hash; train it again")
     for key, value in expected.items():
         if value is not None and header.get(key, value) != value:
@@ -118,6 +119,12 @@ def load_header(path: Path) -> dict[str, Any]:
     except (SafetensorError, OSError, ValueError) as error:
         raise VegasError(f"{path} cannot be read ({error})") from error
     return header
+
+
+def _seal(header: Mapping[str, Any]) -> str:
+    """Hash of all other entries of a header."""
+    entries = {key: value for key, value in header.items() if key != "seal"}
+    return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
 
 
 def digest(tensors: Mapping[str, torch.Tensor]) -> str:
