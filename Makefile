@@ -30,10 +30,11 @@ test-long: setup  ## run the long tests: a thousand pictures and ten kills, the 
 test-deploy: setup  ## run the tests of a deployment: SuperLink and SuperNodes on hosts of their own (root: network namespaces)
 	$(RUN)/pytest -q -m deploy
 
-lint: setup  ## check format, style and types
+lint: setup  ## check format, style, types and layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 bench-render: setup  ## measure pictures a second against plain loops, and peak memory
 	$(RUN)/vegas-fl bench render

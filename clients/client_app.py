@@ -18,9 +18,9 @@ from clients.node import Node
 from clients.roots import Roots
 from clients.train_adapter import train_adapter
 from clients.train_generator import train_generator
-from vegas_fl.engines.messages import pack, unpack
-from vegas_fl.errors import AboutRecordings, VegasError
-from vegas_fl.tensorfiles import State
+from vegas_fl.core.errors import AboutRecordings, VegasError
+from vegas_fl.federation.messages import pack, unpack
+from vegas_fl.storage.tensorfiles import State
 
 Mode = Callable[[Node], tuple[dict[str, Any], dict[str, State]]]
 

@@ -12,13 +12,14 @@ from pathlib import Path
 import torch
 
 from clients.node import Node
-from vegas_fl import attributes
-from vegas_fl.adapters import Conditioning
-from vegas_fl.classes import words
-from vegas_fl.clips import Clip
-from vegas_fl.embeddings import READERS
-from vegas_fl.targets import prompt_targets, spread
-from vegas_fl.tensorfiles import write_atomically
+from vegas_fl.algorithm.adapter import Conditioning
+from vegas_fl.algorithm.targets import spread
+from vegas_fl.audio.clips import Clip
+from vegas_fl.audio.embeddings import READERS
+from vegas_fl.core.files import write_atomically
+from vegas_fl.data import attributes
+from vegas_fl.data.classes import words
+from vegas_fl.rendering.text_targets import prompt_targets
 
 RATE = 16_000
 """Hz at which attributes are measured."""

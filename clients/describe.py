@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from clients.node import Node
-from vegas_fl import encoders
-from vegas_fl.tensorfiles import State
+from vegas_fl.audio import encoders
+from vegas_fl.storage.tensorfiles import State
 
 
 def describe(node: Node) -> tuple[dict[str, Any], dict[str, State]]:

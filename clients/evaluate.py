@@ -7,10 +7,11 @@ from typing import Any
 import torch
 
 from clients.node import Node
-from vegas_fl import metrics, seeds
-from vegas_fl.adapters import Adapter
-from vegas_fl.tensorfiles import State, load_into
-from vegas_fl.training import adapt
+from vegas_fl.algorithm import metrics
+from vegas_fl.algorithm.adapter import Adapter
+from vegas_fl.algorithm.training import adapt
+from vegas_fl.core import seeds
+from vegas_fl.storage.tensorfiles import State, load_into
 
 CANDIDATE = "candidate."
 

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 
 from clients.node import Node
-from vegas_fl import fidelity, seeds
-from vegas_fl.checkpoints import sampler_from
-from vegas_fl.tensorfiles import State
+from vegas_fl.algorithm import fidelity
+from vegas_fl.core import seeds
+from vegas_fl.storage.checkpoints import sampler_from
+from vegas_fl.storage.tensorfiles import State
 
 MOST_CLIPS = 500
 """Training clips compared with; memory and time grow with their square."""

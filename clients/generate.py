@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from clients.node import Node
-from vegas_fl import encoders, tensorfiles
-from vegas_fl.checkpoints import adapter_from, sampler_from
-from vegas_fl.clips import Clip
-from vegas_fl.errors import VegasError
+from vegas_fl.audio import encoders
+from vegas_fl.audio.clips import Clip
+from vegas_fl.core.errors import VegasError
+from vegas_fl.data.splits import split_evenly
 from vegas_fl.rendering.embeddings_file import write_embeddings
 from vegas_fl.rendering.folder import plan, plan_clips
 from vegas_fl.rendering.jobs import AdapterFeed, Job, job_path, recipes, recorded, sampled
-from vegas_fl.rendering.judged import judge_job
+from vegas_fl.rendering.judge import judge_job
 from vegas_fl.rendering.recordings import unseen
 from vegas_fl.rendering.render import Drawn, render
-from vegas_fl.splits import split_evenly
-from vegas_fl.tensorfiles import State
+from vegas_fl.storage import tensorfiles
+from vegas_fl.storage.checkpoints import adapter_from, sampler_from
+from vegas_fl.storage.tensorfiles import State
 
 
 def generate(node: Node) -> tuple[dict[str, Any], dict[str, State]]:

@@ -15,17 +15,17 @@ from flwr.app import Context
 from pydantic import ValidationError
 
 from clients.roots import Roots
-from vegas_fl.adapters import Conditioning
-from vegas_fl.checkpoints import Spaces
-from vegas_fl.clips import Clip
+from vegas_fl.algorithm.adapter import Conditioning
+from vegas_fl.audio.clips import Clip
+from vegas_fl.audio.embeddings import embed
 from vegas_fl.config import CLASS_NAME, Config, DataConfig, NodeConfig
-from vegas_fl.datasets import open_dataset
-from vegas_fl.devices import resolve_device
-from vegas_fl.embeddings import embed
-from vegas_fl.errors import AboutRecordings, VegasError
+from vegas_fl.core.devices import resolve_device
+from vegas_fl.core.errors import AboutRecordings, VegasError
+from vegas_fl.data.datasets import open_dataset
+from vegas_fl.data.splits import Split, node_clips
 from vegas_fl.rendering.jobs import job_path
-from vegas_fl.splits import Split, node_clips
-from vegas_fl.tensorfiles import State
+from vegas_fl.storage.checkpoints import Spaces
+from vegas_fl.storage.tensorfiles import State
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from vegas_fl.config import Config
-from vegas_fl.errors import VegasError
+from vegas_fl.core.errors import VegasError
 
 REVISION = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*", re.ASCII)
 """A branch, tag or commit of the hub, which becomes a part of paths in its cache: neither absolute nor with ".."."""

@@ -8,11 +8,11 @@ import torch
 
 from clients.clip_targets import clip_targets
 from clients.node import Node
-from vegas_fl import seeds
-from vegas_fl.adapters import Adapter, Conditioning
-from vegas_fl.checkpoints import class_generator_from
-from vegas_fl.tensorfiles import State, load_into
-from vegas_fl.training import train_adapter as train
+from vegas_fl.algorithm.adapter import Adapter, Conditioning
+from vegas_fl.algorithm.training import train_adapter as train
+from vegas_fl.core import seeds
+from vegas_fl.storage.checkpoints import class_generator_from
+from vegas_fl.storage.tensorfiles import State, load_into
 
 
 def train_adapter(node: Node) -> tuple[dict[str, Any], dict[str, State]]:

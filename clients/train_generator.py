@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from clients.node import Node
-from vegas_fl import seeds, tensorfiles
-from vegas_fl.checkpoints import GENERATOR_FILES, generator_path, sampler_header, set_aside
-from vegas_fl.generators import train_generator as train
-from vegas_fl.tensorfiles import State
+from vegas_fl.algorithm.generators import train_generator as train
+from vegas_fl.core import seeds
+from vegas_fl.storage import tensorfiles
+from vegas_fl.storage.checkpoints import GENERATOR_FILES, generator_path, sampler_header, set_aside
+from vegas_fl.storage.tensorfiles import State
 
 
 def train_generator(node: Node) -> tuple[dict[str, Any], dict[str, State]]:

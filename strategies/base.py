@@ -14,14 +14,17 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
-from strategies.exchange import Reply
-from strategies.federation import Federation, whole
 from strategies.local_adapters import LocalAdapter, LocalWriter, find_local
-from strategies.record import Record
-from strategies.replies import absurd, odd_counts, odd_evaluation, odd_training
-from vegas_fl import metrics
-from vegas_fl.adapters import Adapter, Conditioning
-from vegas_fl.checkpoints import (
+from vegas_fl.algorithm import metrics
+from vegas_fl.algorithm.adapter import Adapter, Conditioning
+from vegas_fl.algorithm.distillation import average
+from vegas_fl.config import Config
+from vegas_fl.federation.checks import absurd, odd_counts, odd_evaluation, odd_training
+from vegas_fl.federation.exchange import Reply
+from vegas_fl.federation.messages import EVALUATE, TRAIN_ADAPTER
+from vegas_fl.federation.nodes import Federation, whole
+from vegas_fl.runs.record import Record
+from vegas_fl.storage.checkpoints import (
     Spaces,
     adapter_header,
     find_adapters,
@@ -30,10 +33,7 @@ from vegas_fl.checkpoints import (
     load_class_generator,
     save_adapter,
 )
-from vegas_fl.config import Config
-from vegas_fl.distillation import average
-from vegas_fl.engines.messages import EVALUATE, TRAIN_ADAPTER
-from vegas_fl.tensorfiles import State, misfit
+from vegas_fl.storage.tensorfiles import State, misfit
 
 log = logging.getLogger("vegas_fl.server")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from strategies.base import AdapterStrategy
 from strategies.local_adapters import LocalAdapter
 from vegas_fl.config import FedAvgConfig
-from vegas_fl.tensorfiles import State
+from vegas_fl.storage.tensorfiles import State
 
 
 class FedAvg(AdapterStrategy):

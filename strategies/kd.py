@@ -2,15 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import torch
 
+from strategies.base import AdapterStrategy
 from strategies.local_adapters import LocalAdapter
-from strategies.student import StudentStrategy
-from vegas_fl.adapters import Adapter, Conditioning
-from vegas_fl.config import KDConfig
-from vegas_fl.distillation import median_targets, owner_targets
+from vegas_fl.algorithm.adapter import Adapter, Conditioning
+from vegas_fl.algorithm.distillation import distil, median_targets, owner_targets
+from vegas_fl.config import KDConfig, StudentConfig
+from vegas_fl.core import seeds
+from vegas_fl.core.devices import resolve_device
+from vegas_fl.storage.checkpoints import find_generators, load_class_generator
+from vegas_fl.storage.tensorfiles import State
+
+log = logging.getLogger("vegas_fl.server")
+
+
+class StudentStrategy(AdapterStrategy):
+    """Sample the generators, let a subclass say what the samples should become, train one student."""
+
+    @abstractmethod
+    def lesson(self, samples: dict[str, torch.Tensor], local: list[LocalAdapter]) -> tuple[torch.Tensor, Conditioning]:
+        """Samples of all classes, ``[M, S, D]``, and what the student is to make of each."""
+
+    def learnt(self, local: list[LocalAdapter]) -> set[str]:
+        """The classes a lesson can be made of."""
+        return {label for adapter in local for label in adapter.samples}
+
+    def _absent(self, local: list[LocalAdapter]) -> Iterator[LocalAdapter]:
+        """For classes none of whose owners is there, the adapters that nodes sent last."""
+        missing = set(self.config.classes) - self.learnt(local)
+        for node, adapter in self.latest.items():
+            samples = {label: count for label, count in adapter.samples.items() if label in missing}
+            if samples:
+                log.warning("%s: taught by what node %s sent in an earlier round", ", ".join(samples), node)
+                yield LocalAdapter(node, samples, adapter.paths)
+
+    def aggregate(self, round_: int, previous: State, local: list[LocalAdapter]) -> State:
+        """The student."""
+        config, settings = self.config, self.config.aggregation
+        assert isinstance(settings, StudentConfig)
+        paths = find_generators(Path(config.generator.checkpoint_dir))
+        local = [*local, *self._absent(local)]
+        owned = self.learnt(local)
+        if lacking := sorted(set(config.classes) - (owned & set(paths))):
+            log.warning("without a generator or an owner's adapter, the student does not learn %s", ", ".join(lacking))
+        start = time.monotonic()
+        with seeds.reproducible(config.seed, self.name, round_, threads=config.threads):
+            samples = {
+                label: load_class_generator(paths[label], self.spaces.audio).sample(
+                    settings.samples_per_class, generator=seeds.generator(config.seed, self.name, round_, label)
+                )
+                for label in sorted(owned & set(paths))
+            }
+            x, wanted = self.lesson(samples, local)
+            student = self.build(self.average(local) if settings.warm_start else previous)
+            device = resolve_device(config.device)
+            wanted = Conditioning(*(branch.to(device) for branch in wanted))
+            figures = distil(student.to(device), x.to(device), wanted, settings)
+        self.record.add(stage=self.name, round=round_, seconds=round(time.monotonic() - start, 3), **figures)
+        return student.cpu().state_dict()
 
 
 class KD(StudentStrategy):

@@ -8,9 +8,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from vegas_fl.checkpoints import BRANCHES, SavedAdapter, Spaces, adapter_path, find_adapters, load_adapter, save_adapter
 from vegas_fl.config import Config
-from vegas_fl.tensorfiles import State
+from vegas_fl.storage.checkpoints import (
+    BRANCHES,
+    SavedAdapter,
+    Spaces,
+    adapter_path,
+    find_adapters,
+    load_adapter,
+    save_adapter,
+)
+from vegas_fl.storage.tensorfiles import State
 
 HELD_BYTES = 32 * 10**6
 """Size of the adapters that are not read from the disk again in the round they came in."""

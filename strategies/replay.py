@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from strategies.kd import StudentStrategy
 from strategies.local_adapters import LocalAdapter
-from strategies.student import StudentStrategy
-from vegas_fl.adapters import Conditioning
-from vegas_fl.distillation import text_replay
+from vegas_fl.algorithm.adapter import Conditioning
+from vegas_fl.algorithm.distillation import text_replay
 
 
 class Replay(StudentStrategy):

@@ -13,26 +13,27 @@ from typing import Any
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from strategies import manifests, pictures
 from strategies.base import AdapterStrategy
-from strategies.exchange import Reply
 from strategies.fedavg import FedAvg
-from strategies.federation import Federation
-from strategies.generator_quality import evaluate_generators
-from strategies.generators import train_generators
 from strategies.kd import KD
-from strategies.progress import exclusive
-from strategies.record import Record
 from strategies.replay import Replay
+from strategies.stages import pictures
+from strategies.stages.generator_quality import evaluate_generators
+from strategies.stages.generators import train_generators
 from strategies.standalone import Standalone
-from vegas_fl import preflight, seeds
-from vegas_fl.adapters import Adapter, Conditioning
-from vegas_fl.checkpoints import Spaces, set_aside
+from vegas_fl.algorithm.adapter import Adapter, Conditioning
 from vegas_fl.config import Config, ConfigError, compose, parse
-from vegas_fl.devices import resolve_device
-from vegas_fl.errors import VegasError
+from vegas_fl.core import seeds
+from vegas_fl.core.devices import resolve_device
+from vegas_fl.core.errors import VegasError
+from vegas_fl.federation.exchange import Reply
+from vegas_fl.federation.nodes import Federation
 from vegas_fl.rendering import flux
-from vegas_fl.targets import text_targets
+from vegas_fl.rendering.text_targets import text_targets
+from vegas_fl.runs import preflight
+from vegas_fl.runs.progress import exclusive
+from vegas_fl.runs.record import Record
+from vegas_fl.storage.checkpoints import Spaces, set_aside
 
 STRATEGIES: dict[str, type[AdapterStrategy]] = {"kd": KD, "replay": Replay, "fedavg": FedAvg, "standalone": Standalone}
 
@@ -75,13 +76,20 @@ def run(grid: Grid, config: Config) -> None:
                 log.info("%s", note)
         record = Record(config)
         federation.record(record)
-        manifests.save(record, described)
-        federation.on_join = lambda node, reply: manifests.save(record, {node: reply})
+        for node, reply in described.items():
+            _keep_clips(record, node, reply)
+        federation.on_join = lambda node, reply: _keep_clips(record, node, reply)
         with record.to_the_end():
             _stages(federation, record, described)
         for line in record.results():
             log.info("%s", line)
         log.info("run %s finished in %.0f s; report: %s", config.run, record.seconds, record.folder / "report.html")
+
+
+def _keep_clips(record: Record, node: str, reply: Reply) -> None:
+    """Record which clips a node uses, if it said so."""
+    if "manifest" in reply.values:
+        record.clips(node, reply.values["manifest"])
 
 
 def _stages(federation: Federation, record: Record, described: dict[str, Reply]) -> None:

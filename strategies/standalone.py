@@ -9,7 +9,7 @@ from flwr.serverapp import Grid
 
 from strategies.base import AdapterStrategy
 from strategies.local_adapters import LocalAdapter
-from vegas_fl.tensorfiles import State
+from vegas_fl.storage.tensorfiles import State
 
 
 class Standalone(AdapterStrategy):

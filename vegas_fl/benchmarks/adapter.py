@@ -18,13 +18,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from vegas_fl import metrics, seeds
-from vegas_fl.adapters import Adapter, AdapterShape, Conditioning
+from vegas_fl.algorithm import metrics
+from vegas_fl.algorithm.adapter import Adapter, AdapterShape, Conditioning
+from vegas_fl.algorithm.training import adapt, train_adapter
 from vegas_fl.benchmarks.memory import peak_bytes
 from vegas_fl.benchmarks.runs import embedded, spread
 from vegas_fl.config import AdapterConfig, compose
-from vegas_fl.targets import text_targets
-from vegas_fl.training import adapt, train_adapter
+from vegas_fl.core import seeds
+from vegas_fl.rendering.text_targets import text_targets
 
 FLUX = AdapterShape(audio_tokens=1214, audio_width=768, clip_width=768, t5_tokens=17, t5_width=4096)
 """All tokens of AST; FLUX.1's text widths, of T5 the 17 tokens that the replaced system's adapter made."""

@@ -17,10 +17,11 @@ import torch
 from safetensors import safe_open
 from tqdm import tqdm
 
-from vegas_fl import embeddings
-from vegas_fl.clips import Clip
+from vegas_fl.audio import cache as cache_module
+from vegas_fl.audio import embeddings
+from vegas_fl.audio.clips import Clip
 from vegas_fl.config import EncoderConfig, compose
-from vegas_fl.datasets.toy import Toy
+from vegas_fl.data.datasets.toy import Toy
 
 MAX_SECONDS = 5.0
 
@@ -77,7 +78,7 @@ class Figures:
 
 
 def measure(
-    count: int, processes: int, kills: int, folder: Path, *, shard_seconds: float = embeddings.SHARD_SECONDS
+    count: int, processes: int, kills: int, folder: Path, *, shard_seconds: float = cache_module.SHARD_SECONDS
 ) -> Figures:
     """Embed ``count`` toy clips in every way, each into an empty cache of its own in ``folder``.
 
@@ -125,7 +126,7 @@ def one_pass(count: int, cache: Path, shard_seconds: float, started: Connection 
     """Embed ``count`` toy clips in this process, with one thread; when it started and ended, by the system's clock."""
     torch.set_num_threads(1)
     tqdm.set_lock(threading.RLock())  # its own lock's semaphore would outlive a process that is killed
-    embeddings.SHARD_SECONDS = shard_seconds
+    cache_module.SHARD_SECONDS = shard_seconds
     config: EncoderConfig = compose().encoder
     if started:
         started.send(True)

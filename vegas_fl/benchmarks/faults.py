@@ -22,7 +22,7 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 from flwr.simulation import run_simulation
 
-from vegas_fl.tensorfiles import State
+from vegas_fl.storage.tensorfiles import State
 
 FAULTS = ("none", "exception", "NaN", "wrong shape", "wrong keys", "process exit")
 NODES, ROUNDS, FAULTY = 3, 2, 1

@@ -11,7 +11,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from vegas_fl.datasets.toy import HEARD_AS
+from vegas_fl.data.datasets.synthesis import RECIPES
 
 TRIVIAL = [
     *("run=overhead", "stages=[adapters]", "aggregation=fedavg", "adapter.local_epochs=1", "evaluation.split=none"),
@@ -26,10 +26,10 @@ SIZES = {
 
 def overhead(nodes: int, rounds: int, engine: str, size: str) -> tuple[float, float]:
     """Milliseconds a node and round: beside its work, and of its work."""
-    from vegas_fl.cli import run
     from vegas_fl.config import compose
+    from vegas_fl.engines.run import run
 
-    classes = list(HEARD_AS)
+    classes = sorted(RECIPES)
     entries = [
         f"nodes.{i}={{selected_classes: [{classes[i % len(classes)]}], samples_per_node: 1}}" for i in range(nodes)
     ]

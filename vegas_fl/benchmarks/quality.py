@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vegas_fl.benchmarks.runs import evaluated, spread
-from vegas_fl.tensorfiles import write_atomically
+from vegas_fl.core.files import write_atomically
 
 SETTINGS = {
     "10 nodes x 1 class": ["experiment=esc10_10n"],

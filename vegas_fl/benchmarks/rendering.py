@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from diffusers import FluxPipeline
 
-from vegas_fl import devices, seeds
-from vegas_fl.adapters import Conditioning
+from vegas_fl.algorithm.adapter import Conditioning
 from vegas_fl.config import Config, RendererConfig
-from vegas_fl.errors import VegasError
+from vegas_fl.core import devices, seeds
+from vegas_fl.core.errors import VegasError
 from vegas_fl.rendering import flux
 from vegas_fl.rendering.folder import Picture, plan
 from vegas_fl.rendering.jobs import Job

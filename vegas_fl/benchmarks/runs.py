@@ -11,11 +11,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from vegas_fl.clips import Clip
+from vegas_fl.audio.clips import Clip
+from vegas_fl.audio.embeddings import embed
 from vegas_fl.config import Config, compose
-from vegas_fl.datasets import open_dataset
-from vegas_fl.embeddings import embed
-from vegas_fl.splits import node_clips
+from vegas_fl.data.datasets import open_dataset
+from vegas_fl.data.splits import node_clips
 
 Accuracies = dict[str, dict[str, float]]
 """Adapter → branch → accuracy on unseen clips."""
@@ -23,7 +23,7 @@ Accuracies = dict[str, dict[str, float]]
 
 def evaluated(folder: Path, overrides: Sequence[str]) -> list[Accuracies]:
     """Run vegas-fl in ``folder``; the accuracies of each evaluated round."""
-    from vegas_fl.cli import run
+    from vegas_fl.engines.run import run
 
     places = [f"paths.checkpoints={folder}/checkpoints", f"paths.runs={folder}/runs", f"images_output_dir={folder}/out"]
     config = compose([*overrides, *places, "evaluation.generators=false"])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vegas_fl.benchmarks.memory import peak_bytes
-from vegas_fl.datasets.toy import HEARD_AS
+from vegas_fl.data.datasets.synthesis import RECIPES
 
 QUICK = ["stages=[generators,adapters]", "generator.epochs=5", "adapter.local_epochs=1", "evaluation.split=none"]
 
@@ -33,10 +33,10 @@ def cost(nodes: int) -> Cost:
 
 
 def _cost(nodes: int) -> Cost:
-    from vegas_fl.cli import run
     from vegas_fl.config import compose
+    from vegas_fl.engines.run import run
 
-    classes = list(HEARD_AS)
+    classes = sorted(RECIPES)
     entries = [
         f"nodes.{i}={{selected_classes: [{classes[i % len(classes)]}], samples_per_node: 20}}" for i in range(nodes)
     ]

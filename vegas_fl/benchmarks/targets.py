@@ -15,14 +15,14 @@ from pathlib import Path
 
 import torch
 
-from vegas_fl import attributes
-from vegas_fl.adapters import standardisation
+from vegas_fl.algorithm.adapter import standardisation
+from vegas_fl.algorithm.targets import spread as clips_targets
+from vegas_fl.algorithm.training import adapt
 from vegas_fl.benchmarks.runs import embedded, evaluated, held, spread
-from vegas_fl.checkpoints import find_adapters, load_adapter
 from vegas_fl.config import Config, compose
-from vegas_fl.targets import prompt_targets, text_targets
-from vegas_fl.targets import spread as clips_targets
-from vegas_fl.training import adapt
+from vegas_fl.data import attributes
+from vegas_fl.rendering.text_targets import prompt_targets, text_targets
+from vegas_fl.storage.checkpoints import find_adapters, load_adapter
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 
 from vegas_fl.config.sections import DataConfig, NodeConfig
 from vegas_fl.config.whole import Config
-from vegas_fl.errors import VegasError
+from vegas_fl.core.errors import VegasError
 
 TAGS = ("vae", "gmm", "mlp", "kd", "replay", "fedavg", "standalone", "inprocess", "flower")
 """Names that choose between sections of different keys; pydantic puts them into the places of its errors."""

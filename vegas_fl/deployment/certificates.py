@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from vegas_fl.errors import VegasError
+from vegas_fl.core.errors import VegasError
 
 ALWAYS = ("localhost", "127.0.0.1")
 """Names in every server certificate: the SuperLink's own processes call it so."""

@@ -15,10 +15,10 @@ from typing import Literal, NamedTuple
 
 import psutil
 
+from vegas_fl.core.errors import VegasError, some
 from vegas_fl.deployment import certificates, flower
 from vegas_fl.deployment.processes import Service, listener, taken, told
 from vegas_fl.deployment.settings import NodeSettings, ServerSettings
-from vegas_fl.errors import VegasError, some
 
 EXPIRES_SOON = 30.0
 """Days."""
@@ -95,7 +95,7 @@ def _versions() -> Iterator[Finding]:
 
 
 def _pack() -> str:
-    from vegas_fl.pack import model_folder
+    from vegas_fl.core.pack import model_folder
 
     return ", ".join(str(model_folder(part)) for part in ("yamnet", "flux", "clip"))
 
@@ -235,7 +235,7 @@ def _models(settings: NodeSettings) -> Iterator[Finding]:
 def _device(name: str) -> str:
     import torch
 
-    from vegas_fl.devices import cores, resolve_device
+    from vegas_fl.core.devices import cores, resolve_device
 
     device = resolve_device(name)
     if device.startswith("cuda"):

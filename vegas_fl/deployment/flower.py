@@ -10,11 +10,11 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from vegas_fl.core.errors import VegasError
+from vegas_fl.core.files import write_atomically
 from vegas_fl.deployment.settings import NodeSettings, ServerSettings
 from vegas_fl.engines import flower
 from vegas_fl.engines.flower import quoted
-from vegas_fl.errors import VegasError
-from vegas_fl.tensorfiles import write_atomically
 
 POLL = "0.25"
 """Seconds between two looks of Flower for work; its own choice is 1."""

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import psutil
 
-from vegas_fl.errors import VegasError
-from vegas_fl.tensorfiles import write_atomically
+from vegas_fl.core.errors import VegasError
+from vegas_fl.core.files import write_atomically
 
 GRACE = 20.0
 """Seconds a process has to end by itself."""

@@ -12,7 +12,7 @@ import yaml
 from pydantic import Field, NonNegativeInt, ValidationError, field_validator, model_validator
 
 from vegas_fl.config.sections import Name, Section
-from vegas_fl.errors import VegasError
+from vegas_fl.core.errors import VegasError
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Days = Annotated[int, Field(ge=1, le=36500)]

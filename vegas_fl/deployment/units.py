@@ -8,8 +8,8 @@ from pathlib import Path
 
 import yaml
 
+from vegas_fl.core.errors import VegasError
 from vegas_fl.deployment.settings import NodeSettings, ServerSettings
-from vegas_fl.errors import VegasError
 
 UNIT = """\
 # Made by `vegas-fl deploy units {file}`.

@@ -16,9 +16,9 @@ from pathlib import Path
 from urllib.request import urlopen
 
 from vegas_fl.config import Config, FlowerConfig
-from vegas_fl.errors import VegasError
-from vegas_fl.places import anchored
-from vegas_fl.tensorfiles import write_atomically
+from vegas_fl.config.places import anchored
+from vegas_fl.core.errors import VegasError
+from vegas_fl.core.files import write_atomically
 
 PRIVATE = "private"
 """Name of the connection to the SuperLink of a run of its own."""

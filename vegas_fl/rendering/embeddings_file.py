@@ -15,13 +15,14 @@ from typing import Any, NamedTuple
 import torch
 from safetensors import SafetensorError, safe_open
 
-from vegas_fl import devices, tensorfiles
-from vegas_fl.adapters import Conditioning
+from vegas_fl.algorithm.adapter import Conditioning
 from vegas_fl.config import Config
-from vegas_fl.errors import VegasError
+from vegas_fl.core import devices
+from vegas_fl.core.errors import VegasError
 from vegas_fl.rendering.folder import Picture, remove_leftovers
 from vegas_fl.rendering.jobs import Job
 from vegas_fl.rendering.render import Drawn, drawing_threads
+from vegas_fl.storage import tensorfiles
 
 KIND = "prompt embeddings"
 FILE_BYTES = 64 * 2**20

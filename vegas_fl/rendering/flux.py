@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from vegas_fl import pack
 from vegas_fl.config import RendererConfig
-from vegas_fl.errors import VegasError
+from vegas_fl.core import pack
+from vegas_fl.core.errors import VegasError
 from vegas_fl.rendering import memory
 
 TEXT_PARTS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")

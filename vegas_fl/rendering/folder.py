@@ -19,10 +19,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vegas_fl.errors import VegasError
-from vegas_fl.seeds import derive_seed
-from vegas_fl.splits import split_evenly
-from vegas_fl.tensorfiles import write_atomically
+from vegas_fl.core.errors import VegasError
+from vegas_fl.core.files import write_atomically
+from vegas_fl.core.seeds import derive_seed
+from vegas_fl.data.splits import split_evenly
 
 if TYPE_CHECKING:
     from PIL.Image import Image

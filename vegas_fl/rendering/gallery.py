@@ -7,10 +7,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from vegas_fl.errors import VegasError
+from vegas_fl.core.errors import VegasError
+from vegas_fl.core.files import write_atomically
 from vegas_fl.rendering.folder import PictureFolder
 from vegas_fl.rendering.verify import find_folders
-from vegas_fl.tensorfiles import write_atomically
 
 NAME = "gallery.html"
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 
-from vegas_fl import seeds
-from vegas_fl.adapters import Adapter, Conditioning
-from vegas_fl.checkpoints import ClassGenerator, find_adapters
+from vegas_fl.algorithm.adapter import Adapter, Conditioning
+from vegas_fl.algorithm.generators import Sampler
 from vegas_fl.config import ConditioningConfig, Config, RendererConfig, Source
-from vegas_fl.generators import Sampler
+from vegas_fl.core import seeds
 from vegas_fl.rendering import flux
 from vegas_fl.rendering.folder import Picture, PictureFolder, Recipe
+from vegas_fl.storage.checkpoints import ClassGenerator, find_adapters
 
 SERVER = "server"
 """Name of the server where nodes have a number."""

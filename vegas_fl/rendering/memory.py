@@ -11,7 +11,7 @@ import torch
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from vegas_fl.config import RendererConfig
-from vegas_fl.errors import VegasError
+from vegas_fl.core.errors import VegasError
 
 LADDER = ("full", "model_offload", "group_offload", "sequential")
 """Memory modes, each with less on the GPU than the one before and slower."""

@@ -10,21 +10,21 @@ from typing import Any
 
 import torch
 
-from vegas_fl import devices, encoders
-from vegas_fl.checkpoints import SavedAdapter, adapter_from, load_newest
-from vegas_fl.classes import WORDS, prompt, words
-from vegas_fl.clips import FileClip
+from vegas_fl.audio import encoders
+from vegas_fl.audio.clips import FileClip
+from vegas_fl.audio.embeddings import embed
 from vegas_fl.config import Config
-from vegas_fl.embeddings import embed
-from vegas_fl.errors import VegasError
-from vegas_fl.preflight import adapter_rounds
+from vegas_fl.core import devices
+from vegas_fl.core.errors import VegasError
+from vegas_fl.core.seeds import derive_seed
+from vegas_fl.data.classes import WORDS, prompt, words
 from vegas_fl.rendering import flux
 from vegas_fl.rendering.folder import Picture, PictureFolder
 from vegas_fl.rendering.jobs import AdapterFeed, recorded
 from vegas_fl.rendering.painter import painter
 from vegas_fl.rendering.render import drawing_threads
-from vegas_fl.seeds import derive_seed
-from vegas_fl.targets import text_targets
+from vegas_fl.rendering.text_targets import text_targets
+from vegas_fl.storage.checkpoints import SavedAdapter, adapter_from, adapter_rounds, load_newest
 
 NEAREST = 3
 """Classes that are named for a recording."""

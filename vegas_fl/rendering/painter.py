@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vegas_fl import devices
-from vegas_fl.adapters import Conditioning
+from vegas_fl.algorithm.adapter import Conditioning
 from vegas_fl.config import RendererConfig
-from vegas_fl.errors import VegasError
+from vegas_fl.core import devices
+from vegas_fl.core.errors import VegasError
 from vegas_fl.rendering import flux, memory
 
 if TYPE_CHECKING:

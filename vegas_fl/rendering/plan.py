@@ -10,14 +10,14 @@ from pathlib import Path
 
 import torch
 
-from vegas_fl import devices, seeds
-from vegas_fl.adapters import Conditioning
+from vegas_fl.algorithm.adapter import Conditioning
 from vegas_fl.config import Config, RendererConfig
+from vegas_fl.core import devices, seeds
+from vegas_fl.data.splits import split_evenly
 from vegas_fl.rendering import flux
 from vegas_fl.rendering.jobs import SERVER, job_path, round_folder, rounds, rounds_there
 from vegas_fl.rendering.painter import painter
 from vegas_fl.rendering.render import drawing_threads, existing
-from vegas_fl.splits import split_evenly
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from vegas_fl.clips import Clip
+from vegas_fl.audio.clips import Clip
+from vegas_fl.audio.embeddings import embed
 from vegas_fl.config import Config
-from vegas_fl.datasets import open_dataset
-from vegas_fl.embeddings import embed
-from vegas_fl.errors import VegasError
+from vegas_fl.core.errors import VegasError
+from vegas_fl.data.datasets import open_dataset
+from vegas_fl.data.splits import Split, node_clips
 from vegas_fl.rendering.folder import Picture
 from vegas_fl.rendering.jobs import Audio, recorded
-from vegas_fl.splits import Split, node_clips
 
 
 def unseen(split: Split, label: str) -> dict[str, Clip]:

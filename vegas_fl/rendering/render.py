@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import torch
 from tqdm import tqdm
 
-from vegas_fl import devices
 from vegas_fl.config import Config, RendererConfig
-from vegas_fl.errors import VegasError
+from vegas_fl.core import devices
+from vegas_fl.core.errors import VegasError
 from vegas_fl.rendering.folder import Picture, PictureFolder
 from vegas_fl.rendering.jobs import Job
 from vegas_fl.rendering.painter import Painter, painter

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from vegas_fl.config import Config
-from vegas_fl.errors import VegasError
+from vegas_fl.core.errors import VegasError
+from vegas_fl.core.files import write_atomically
 from vegas_fl.rendering.jobs import Job
-from vegas_fl.tensorfiles import write_atomically
 
 NAME = "run.json"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from vegas_fl.core.files import write_atomically
 from vegas_fl.rendering.folder import Picture
-from vegas_fl.tensorfiles import write_atomically
 
 TILE = 64
 """Side of a tile in pixels."""

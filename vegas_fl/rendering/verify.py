@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vegas_fl import devices, encoders
-from vegas_fl.adapters import Conditioning
-from vegas_fl.checkpoints import adapter_from, load_adapter, load_class_generator
+from vegas_fl.algorithm.adapter import Conditioning
+from vegas_fl.audio import encoders
 from vegas_fl.config import Config, restored
-from vegas_fl.errors import VegasError
+from vegas_fl.core import devices
+from vegas_fl.core.errors import VegasError
 from vegas_fl.rendering import embeddings_file, flux
 from vegas_fl.rendering.folder import Picture, PictureFolder, Recipe, plan, plan_clips
 from vegas_fl.rendering.jobs import SERVER, AdapterFeed, Audio, Feed, sampled, sampled_from_owners
@@ -24,7 +24,8 @@ from vegas_fl.rendering.painter import painter
 from vegas_fl.rendering.recordings import recordings_of
 from vegas_fl.rendering.render import drawing_threads
 from vegas_fl.rendering.runfile import NAME, read_runfile
-from vegas_fl.targets import text_targets
+from vegas_fl.rendering.text_targets import text_targets
+from vegas_fl.storage.checkpoints import adapter_from, load_adapter, load_class_generator
 
 TOLERANCE = 2
 """Values of 0…255 by which another batch size, device or version may change a pixel."""

@@ -14,9 +14,8 @@ from PIL import Image
 from transformers import CLIPModel, CLIPTokenizer, pipeline
 
 import vegas_tiny
-from vegas_fl.datasets import toy
 from vegas_tiny import MODELS
-from vegas_tiny.recipe import autoencoder, flux, judge
+from vegas_tiny.recipe import autoencoder, flux, hearing, judge
 from vegas_tiny.recipe.icons import UNSEEN, Atlas, class_batch, load_atlas, place, place_gently, sheet
 from vegas_tiny.recipe.table import NAMES, TEMPLATES, WORDS
 from vegas_tiny.recipe.text import T5_LENGTH
@@ -148,7 +147,7 @@ def examination(out: Path, atlas: Atlas) -> list[Row]:
 
 def sounds() -> list[Row]:
     """The toy recordings, as the pack's YAMNet hears them."""
-    heard = toy.report()
+    heard = hearing.report()
     shares = heard["heard"]
     least = min(shares, key=lambda label: shares[label])
     nearest = heard["nearest_mean"]
@@ -173,7 +172,7 @@ def sounds() -> list[Row]:
 def demo() -> Row:
     """The pictures of the default run, from sounds through generators and the distilled adapter."""
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([sys.executable, "-m", "vegas_fl.cli"], cwd=folder, check=True)
+        subprocess.run([sys.executable, "-m", "vegas_fl"], cwd=folder, check=True)
         lines = (Path(folder) / "runs" / "demo" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     figures = [entry for line in lines if (entry := json.loads(line))["stage"] == "judge"][-1]
     right, among = figures["accuracy"], len(figures["classes"])

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from vegas_fl.classes import words
+from vegas_fl.data.classes import words
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,365 @@
+"""Who owns what: disjoint, complete, the same whoever asks, and every mistake told before anything is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.data.test_datasets import data, esc50, write
+from vegas_fl.config import DataConfig
+from vegas_fl.core.errors import VegasError
+from vegas_fl.data.checks import check
+from vegas_fl.data.datasets import open_dataset
+from vegas_fl.data.splits import Split, node_clips, split_evenly
+
+
+@dataclass(frozen=True)
+class Entry:
+    selected_classes: tuple[str, ...]
+    samples_per_node: int = 1000
+
+
+def nodes(*entries: Entry) -> dict[str, Entry]:
+    return {str(index): entry for index, entry in enumerate(entries)}
+
+
+def split(config: DataConfig, entries: dict[str, Entry], node: str = "0") -> Split:
+    return node_clips(config, entries, node, open_dataset(config))
+
+
+def names(parts: dict[str, list[Any]]) -> list[str]:
+    return [clip.name for clips in parts.values() for clip in clips]
+
+
+@pytest.fixture
+def folds(tmp_path: Path) -> DataConfig:
+    """Ten clips of dog and of rooster in each of the folds 1 to 4."""
+    rows = [
+        f"{f}-{c}{i}.wav,{f},0,{c},True,{f}{c}{i},A" for f in range(1, 5) for c in ("dog", "rooster") for i in range(10)
+    ]
+    root = esc50(tmp_path, rows)
+    for row in rows:
+        (root / "audio" / row.split(",")[0]).touch()
+    return data(name="esc50", root=str(root), train_folds=(1, 2, 3), val_folds=(), test_folds=(4,))
+
+
+@pytest.mark.parametrize(
+    ("total", "classes", "shares"),
+    [(5, "abc", [2, 2, 1]), (4, "ab", [2, 2]), (1, "ab", [1, 0]), (200, "a", [200])],
+)
+def test_split_evenly(total: int, classes: str, shares: list[int]) -> None:
+    assert list(split_evenly(total, list(classes)).values()) == shares
+
+
+def test_ratios_are_kept_class_by_class() -> None:
+    config = data(name="toy", clips_per_class=50)
+    result = split(config, nodes(Entry(("dog", "drum"))))
+    for label in ("dog", "drum"):
+        assert [len(part[label]) for part in (result.train, result.val, result.test)] == [40, 5, 5]
+    everything = names(result.train) + names(result.val) + names(result.test)
+    assert len(set(everything)) == len(everything) == 100
+
+
+def test_the_seed_decides() -> None:
+    config = data(name="toy", clips_per_class=50)
+    entries = nodes(Entry(("dog",)))
+    first, again = split(config, entries), split(config, entries)
+    other = split(config.model_copy(update={"split_seed": 7}), entries)
+    assert names(first.train) == names(again.train)
+    assert names(first.test) != names(other.test)
+
+
+def test_a_shared_class_is_dealt_out_before_it_is_split() -> None:
+    config = data(name="toy", clips_per_class=50)
+    entries = nodes(Entry(("dog",)), Entry(("drum", "dog")), Entry(("dog",)))
+    shares = []
+    for node in entries:
+        result = split(config, entries, node)
+        shares.append([clip.name for part in (result.train, result.val, result.test) for clip in part["dog"]])
+        assert result.test["dog"]
+    assert sorted(len(share) for share in shares) == [16, 17, 17]
+    everything = [name for share in shares for name in share]
+    assert len(set(everything)) == len(everything) == 50
+
+
+def test_samples_per_node_caps_training_only() -> None:
+    config = data(name="toy", clips_per_class=50)
+    result = split(config, nodes(Entry(("dog", "drum"), samples_per_node=15)))
+    assert [len(clips) for clips in result.train.values()] == [8, 7]
+    assert [len(clips) for clips in result.test.values()] == [5, 5]
+    assert result.notes == []
+
+
+def test_fewer_clips_than_asked_for_are_told() -> None:
+    config = data(name="toy", clips_per_class=100)
+    result = split(config, nodes(Entry(("dog",), samples_per_node=200)))
+    assert len(result.train["dog"]) == 80
+    assert result.notes == ["node 0: class dog has 80 training clips, samples_per_node asks for 200: all 80 are used"]
+
+
+@pytest.mark.parametrize(("clips", "parts"), [(1, [1, 0, 0]), (2, [1, 0, 1]), (3, [1, 1, 1]), (4, [2, 1, 1])])
+def test_small_classes_train_first(clips: int, parts: list[int]) -> None:
+    config = data(name="toy", clips_per_class=clips)
+    result = split(config, nodes(Entry(("dog",), samples_per_node=1)))
+    assert len(result.train["dog"]) == 1
+    uncapped = split(config, nodes(Entry(("dog",))))
+    assert [len(part["dog"]) for part in (uncapped.train, uncapped.val, uncapped.test)] == parts
+    assert any("too few clips" in note for note in result.notes) == (0 in parts)
+
+
+def test_folds_decide(folds: DataConfig) -> None:
+    result = split(folds, nodes(Entry(("dog",))))
+    assert {clip.fold for clip in result.train["dog"]} == {1, 2, 3}
+    assert {clip.fold for clip in result.test["dog"]} == {4}
+    assert (len(result.train["dog"]), len(result.val["dog"]), len(result.test["dog"])) == (30, 0, 10)
+
+
+def test_folds_without_a_word_on_validation_hold_some_out(folds: DataConfig) -> None:
+    result = split(folds.model_copy(update={"val_folds": None}), nodes(Entry(("dog",))))
+    assert (len(result.train["dog"]), len(result.val["dog"]), len(result.test["dog"])) == (27, 3, 10)
+    assert {clip.fold for clip in result.val["dog"]} <= {1, 2, 3}
+
+
+def test_a_capped_node_trains_on_all_its_folds(folds: DataConfig) -> None:
+    result = split(folds, nodes(Entry(("dog",), samples_per_node=12)))
+    assert len(result.train["dog"]) == 12
+    assert {clip.fold for clip in result.train["dog"]} == {1, 2, 3}
+
+
+def test_a_shared_class_is_dealt_out_within_each_fold(folds: DataConfig) -> None:
+    entries = nodes(Entry(("dog",)), Entry(("dog",)))
+    parts = [split(folds, entries, node) for node in entries]
+    assert [len(part.train["dog"]) for part in parts] == [15, 15]
+    assert [len(part.test["dog"]) for part in parts] == [5, 5]
+    assert not set(names(parts[0].train)) & set(names(parts[1].train))
+
+
+def test_small_folds_leave_no_owner_without_clips(folds: DataConfig) -> None:
+    """Ten clips a fold among twelve nodes: what one fold does not reach, the next one does."""
+    entries = nodes(*[Entry(("dog",))] * 12)
+    assert check(folds, entries) == []
+    parts = [split(folds, entries, node) for node in entries]
+    assert sorted(len(part.train["dog"]) for part in parts) == [2] * 6 + [3] * 6
+    dealt = [name for part in parts for name in (*names(part.train), *names(part.test))]
+    assert len(dealt) == len(set(dealt)) == 40
+
+
+def test_the_order_of_the_nodes_and_of_their_classes_changes_nothing() -> None:
+    config = data(name="toy", clips_per_class=20)
+    entries = nodes(Entry(("dog", "drum")), Entry(("drum", "dog")))
+    turned = dict(reversed(entries.items()))
+    assert split(config, entries, "1") == split(config, turned, "1")
+
+
+def test_a_class_that_does_not_exist() -> None:
+    config = data(name="toy")
+    with pytest.raises(VegasError) as error:
+        split(config, nodes(Entry(("dogg",))))
+    assert "did you mean dog?" in str(error.value)
+    assert "chainsaw" in str(error.value)
+
+
+def test_a_node_needs_only_its_own_classes(tmp_path: Path) -> None:
+    """On a machine of its own a node has no recordings of the others' classes."""
+    for index in range(5):
+        write(tmp_path / "dog" / f"{index}.wav")
+    config = data(root=str(tmp_path))
+    entries = nodes(Entry(("dog",)), Entry(("cat",)))
+    assert split(config, entries, "0").train["dog"]
+    assert any("cat" in mistake for mistake in check(config, entries))
+
+
+def test_every_mistake_is_told_at_once(folds: DataConfig) -> None:
+    config = folds.model_copy(update={"train_ratio": 0.9, "train_folds": (1, 2), "val_folds": (2,), "test_folds": (7,)})
+    mistakes = check(config, nodes(Entry(("dog", "rooster"), samples_per_node=1), Entry(("dgo",)), Entry(("cat",))))
+    told = "\n".join(mistakes)
+    for expected in (
+        "0.9 + 0.1 + 0.1 = 1.1",
+        "fold 2 is in data.train_folds and in data.val_folds",
+        "fold 7 does not exist in the data, which has the folds 1, 2, 3, 4",
+        "nodes.0.samples_per_node=1 is less than its 2 classes",
+        "nodes.1.selected_classes: there is no clip of class 'dgo' (did you mean dog?)",
+        "nodes.2.selected_classes: there is no clip of class 'cat'",
+    ):
+        assert expected in told
+    assert len(mistakes) == 6
+    # Whatever else is wrong with the classes, folds are looked at.
+    told = "\n".join(check(config, nodes(Entry(("dgo",)))))
+    assert "fold 7 does not exist" in told and "no clip of class 'dgo'" in told
+
+
+@pytest.mark.parametrize(
+    ("changes", "seen"),
+    [
+        ({"train_ratio": 0.0, "val_ratio": 0.5, "test_ratio": 0.5}, "train_ratio is 0"),
+        ({"train_folds": (1,)}, "data.test_folds is empty"),
+        ({"test_folds": (1,)}, "data.train_folds is empty"),
+        ({"val_folds": (1,)}, "set all or none"),
+        ({"train_folds": (1,), "test_folds": (2,)}, "has no folds"),
+    ],
+)
+def test_impossible_settings(changes: dict[str, Any], seen: str) -> None:
+    mistakes = check(data(name="toy", **changes), nodes(Entry(("dog",))))
+    assert any(seen in mistake for mistake in mistakes)
+
+
+def test_more_owners_than_clips() -> None:
+    entries = nodes(*[Entry(("dog",))] * 3)
+    mistakes = check(data(name="toy", clips_per_class=2), entries)
+    assert len(mistakes) == 1
+    assert "2 recordings to train on for 3 nodes (0, 1, 2)" in mistakes[0]
+
+
+def test_a_sound_configuration_has_no_mistakes(folds: DataConfig) -> None:
+    assert check(folds, nodes(Entry(("dog",)), Entry(("dog", "rooster")))) == []
+    assert check(data(name="toy"), nodes(replace(Entry(("dog",)), samples_per_node=1))) == []
+
+
+def test_missing_data_is_one_sentence_beside_the_others() -> None:
+    mistakes = check(data(root="/nowhere/at/all", train_ratio=0.7), nodes(Entry(("dog",))))
+    assert len(mistakes) == 2
+
+
+def everyone(count: int) -> dict[str, Entry]:
+    return nodes(*[Entry(("dog", "drum", "printer"))] * count)
+
+
+def test_dirichlet_shares_are_disjoint_complete_and_leave_no_node_without_clips() -> None:
+    config = data(name="toy", clips_per_class=40, partition="dirichlet", dirichlet_alpha=0.1)
+    splits = [split(config, everyone(5), str(node)) for node in range(5)]
+    held = [names(s.train) + names(s.val) + names(s.test) for s in splits]
+    assert sorted(name for node in held for name in node) == sorted(set().union(*held))
+    assert sum(map(len, held)) == 3 * 40
+    assert all(any(s.train.values()) for s in splits)
+    assert all(clips for s in splits for clips in s.train.values())  # a class without clips is not the node's
+
+
+def test_a_small_alpha_gives_nearly_all_to_one_node_and_a_large_one_even_shares() -> None:
+    largest = {}
+    for alpha in (0.05, 100.0):
+        config = data(name="toy", clips_per_class=100, partition="dirichlet", dirichlet_alpha=alpha)
+        held = [len(split(config, everyone(4), str(node)).train.get("dog", [])) for node in range(4)]
+        largest[alpha] = max(held) / sum(held)
+    assert largest[0.05] > 0.7
+    assert largest[100.0] < 0.35
+
+
+def test_dirichlet_respects_folds_and_its_seed(folds: DataConfig) -> None:
+    entries = nodes(*[Entry(("dog", "rooster"))] * 3)
+    config = folds.model_copy(update={"partition": "dirichlet", "dirichlet_alpha": 0.5})
+    splits = [split(config, entries, str(node)) for node in range(3)]
+    assert {clip.fold for s in splits for clips in s.train.values() for clip in clips} == {1, 2, 3}
+    assert sum(len(names(s.test)) for s in splits) == 20
+    other = split(config.model_copy(update={"split_seed": 7}), entries)
+    assert names(other.train) != names(splits[0].train)
+    assert names(split(config, entries).train) == names(splits[0].train)
+
+
+def test_impossible_dirichlet_shares_are_one_sentence() -> None:
+    config = data(name="toy", clips_per_class=1, partition="dirichlet", dirichlet_alpha=0.1)
+    assert ["use fewer nodes, or a larger alpha" in mistake for mistake in check(config, everyone(5))] == [True]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"partition": "dirichlet", "dirichlet_alpha": 0.3}, {"partition": "pathological", "classes_per_node": 2}],
+)
+@pytest.mark.parametrize("by_folds", [False, True])
+def test_every_clip_belongs_to_one_node_and_one_part(
+    folds: DataConfig, changes: dict[str, Any], by_folds: bool
+) -> None:
+    """Disjoint and complete, however it is dealt out."""
+    classes = ("dog", "rooster")
+    config = folds if by_folds else data(name="toy", clips_per_class=40)
+    config = config.model_copy(update=changes)
+    entries = nodes(*[Entry(classes if by_folds else ("dog", "drum", "chainsaw"))] * 4)
+    given = [split(config, entries, node) for node in entries]
+    held = [clip for result in given for part in (result.train, result.val, result.test) for clip in names(part)]
+    dataset = open_dataset(config)
+    everything = [clip.name for label in entries["0"].selected_classes for clip in dataset.clips(label)]
+    assert sorted(held) == sorted(everything)
+    assert all(result.train for result in given)
+
+
+def test_pathological_nodes_have_few_classes_and_classes_as_many_nodes() -> None:
+    config = data(name="toy", clips_per_class=30, partition="pathological", classes_per_node=2)
+    classes = open_dataset(config).classes
+    entries = nodes(*[Entry(classes)] * 10)
+    held = {node: set(split(config, entries, node).train) for node in entries}
+    assert {len(labels) for labels in held.values()} == {2}
+    assert {sum(label in labels for labels in held.values()) for label in classes} == {2}
+    other = config.model_copy(update={"split_seed": 1})
+    assert held != {node: set(split(other, entries, node).train) for node in entries}
+    assert check(config, entries) == []
+
+
+def test_pathological_shares_that_leave_a_class_to_nobody() -> None:
+    config = data(name="toy", clips_per_class=30, partition="pathological", classes_per_node=2)
+    mistakes = check(config, nodes(*[Entry(("dog", "drum", "printer"))]))
+    assert len(mistakes) == 1
+    assert "leave" in mistakes[0] and "to nobody" in mistakes[0]
+
+
+def test_pathological_shares_that_leave_a_node_without_clips() -> None:
+    config = data(name="toy", clips_per_class=1, partition="pathological", classes_per_node=1)
+    mistakes = check(config, nodes(*[Entry(("dog", "drum"))] * 3))
+    assert len(mistakes) == 1
+    assert "classes of few recordings (dog: 1, drum: 1) leave node" in mistakes[0]
+
+
+def cut_from_videos(root: Path, clips: int, of_each: int) -> DataConfig:
+    """VEGAS with ``clips`` dogs, ``of_each`` of them cut from one video."""
+    for index in range(clips):
+        path = root / "dog" / "audios" / f"video_{index:05d}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    rows = [f"video{index // of_each},0,10" for index in range(clips)]
+    (root / "dog" / "video_info.csv").write_text("\n".join(["YTID,start_second,end_second", *rows]) + "\n")
+    return data(name="vegas", root=str(root))
+
+
+@pytest.mark.parametrize("changes", [{}, {"partition": "dirichlet", "dirichlet_alpha": 1.0}])
+@pytest.mark.parametrize("count", [1, 3])
+def test_clips_of_one_video_stay_together(tmp_path: Path, changes: dict[str, Any], count: int) -> None:
+    config = cut_from_videos(tmp_path, 60, 3).model_copy(update=changes)
+    entries = nodes(*[Entry(("dog",))] * count)
+    places: dict[str | None, set[tuple[str, str]]] = {}
+    held = []
+    for node in entries:
+        result = split(config, entries, node)
+        assert all(part.get("dog") for part in (result.train, result.val, result.test))
+        for part in ("train", "val", "test"):
+            for clip in getattr(result, part)["dog"]:
+                places.setdefault(clip.source, set()).add((node, part))
+                held.append(clip.name)
+    assert len(places) == 20 and {len(where) for where in places.values()} == {1}
+    assert len(set(held)) == len(held) == 60
+
+
+def test_clips_of_a_single_video_all_train_and_that_is_told(tmp_path: Path) -> None:
+    result = split(cut_from_videos(tmp_path, 10, 10), nodes(Entry(("dog",), samples_per_node=5)))
+    assert [len(part["dog"]) for part in (result.train, result.val, result.test)] == [5, 0, 0]
+    assert "node 0: class dog has too few clips (10, cut from 1 recording) for a test part" in result.notes
+
+
+def test_nodes_with_folders_of_their_own_keep_all_their_clips(tmp_path: Path) -> None:
+    config = cut_from_videos(tmp_path, 10, 1).model_copy(update={"partition": "none"})
+    entries = nodes(Entry(("dog",)), Entry(("dog",)))
+    for node in entries:
+        result = split(config, entries, node)
+        assert len(names(result.train) + names(result.val) + names(result.test)) == 10
+    # In one folder they would overlap.
+    [mistake] = check(config, entries)
+    assert mistake.startswith("nodes 0, 1 overlap: with data.partition=none each would use all clips of dog")
+
+
+def test_a_manifest_proves_the_same_clips() -> None:
+    config = data(name="toy", clips_per_class=20)
+    entries = nodes(Entry(("dog",)))
+    first, again = split(config, entries).manifest(), split(config, entries).manifest()
+    other = split(config.model_copy(update={"split_seed": 7}), entries).manifest()
+    assert first == again != other
+    assert [len(first[part]["dog"]) for part in ("train", "val", "test")] == [16, 2, 2]

@@ -1,0 +1,263 @@
+"""Nodes that lie, fail, vanish and come back, in whole runs: what is told, and what the result is worth."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from flwr.app import Context, Message
+
+from clients.client_app import app as client_app
+from strategies import server_app
+from tests.support.command import vegas
+from vegas_fl.config import Config, compose
+from vegas_fl.core.errors import VegasError
+from vegas_fl.engines.inprocess import InProcessGrid
+from vegas_fl.federation.messages import DESCRIBE, TRAIN_ADAPTER, TRAIN_GENERATOR, pack, unpack
+from vegas_fl.runs.progress import sealed
+from vegas_fl.runs.report.read import read
+from vegas_fl.storage.tensorfiles import State
+
+CLASSES = ("dog", "dog", "dog", "drum", "snoring")
+COMMON = [
+    *(f"nodes.{i}={{selected_classes: [{label}], samples_per_node: 12}}" for i, label in enumerate(CLASSES)),
+    *("data.clips_per_class=36", "data.train_ratio=0.6", "data.test_ratio=0.3", "generator.epochs=40"),
+    *("aggregation.epochs=8", "evaluation.generators=false", "evaluation.compare=[]"),
+]
+
+Twist = Callable[[State], State]
+
+
+class Nodes(InProcessGrid):
+    """The real ClientApp on nodes whose answers are changed, and that go and come back."""
+
+    def __init__(self, count: int) -> None:
+        self.twists: dict[tuple[str, str], Twist] = {}
+        self.crashes: set[tuple[str, str]] = set()
+        self.gone: set[str] = set()
+        self.odd: set[str] = set()
+        self.asked: list[tuple[str, str]] = []
+        super().__init__(self._answer, count)  # type: ignore[arg-type]  # a ClientApp is called, nothing else
+
+    def _answer(self, message: Message, context: Context) -> Message:
+        node, kind = str(context.node_config["partition-id"]), message.metadata.message_type
+        self.asked.append((node, kind))
+        if (node, kind) in self.crashes or node in self.gone:
+            raise RuntimeError("boom")
+        reply = client_app(message, context)
+        if node in self.odd and kind == DESCRIBE:
+            values, _ = unpack(reply.content)
+            reply.content = pack({**values, "audio": {**values["audio"], "fingerprint": "another"}})
+        if (twist := self.twists.get((node, kind))) is not None:
+            values, states = unpack(reply.content)
+            reply.content = pack(values, {name: twist(state) for name, state in states.items()})
+        return reply
+
+    def get_node_ids(self) -> Iterable[int]:
+        return [id_ for id_, c in self._contexts.items() if str(c.node_config["partition-id"]) not in self.gone]
+
+    def restart(self, node: str) -> None:
+        """Come back under another id, as a SuperNode without a key does."""
+        self.gone.discard(node)
+        (old,) = [id_ for id_, c in self._contexts.items() if str(c.node_config["partition-id"]) == node]
+        new = max(self._contexts) + 1
+        context = self._contexts.pop(old)
+        context.node_id = new
+        self._contexts[new] = context
+
+
+@pytest.fixture(scope="module")
+def generators(tmp_path_factory: pytest.TempPathFactory, embedding_cache: Path) -> Path:
+    folder = tmp_path_factory.mktemp("faults")
+    vegas(folder, *COMMON, f"paths.cache={embedding_cache}", "run=clean", "stages=[generators]")
+    return folder
+
+
+def run(generators: Path, cache: Path, nodes: Nodes, folder: Path, *overrides: str) -> Config:
+    """A run of the adapters' stage in ``folder`` (unless told otherwise)."""
+    settings = [f"paths.{key}={folder / key}" for key in ("checkpoints", "runs")]
+    config = compose(
+        [
+            *(*COMMON, *settings, f"paths.cache={cache}", "run=r", "stages=[adapters]"),
+            f"generator.checkpoint_dir={generators / 'checkpoints/generators/clean'}",
+            *overrides,
+        ]
+    )
+    with contextlib.chdir(folder):
+        server_app.run(nodes, config)
+    return config
+
+
+def lines(folder: Path, stage: str) -> list[dict[str, Any]]:
+    text = (folder / "runs/r/metrics.jsonl").read_text("utf8").splitlines()
+    return [line for line in map(json.loads, text) if line["stage"] == stage]
+
+
+def accuracy(folder: Path) -> float:
+    """The worse branch, last round."""
+    run = read(folder / "runs/r")
+    return min(line["accuracy"] for line in run.final[run.aggregation].values())
+
+
+def flipped(state: State) -> State:
+    return {name: -tensor for name, tensor in state.items()}
+
+
+def scaled(state: State) -> State:
+    return {name: 100 * tensor for name, tensor in state.items()}
+
+
+def random(state: State) -> State:
+    torch.manual_seed(0)
+    return {name: tensor.std(correction=0) * torch.randn(tensor.shape) for name, tensor in state.items()}
+
+
+def not_finite(state: State) -> State:
+    return {name: tensor / 0 for name, tensor in state.items()}
+
+
+@pytest.fixture(scope="module")
+def clean(generators: Path, embedding_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> float:
+    folder = tmp_path_factory.mktemp("clean")
+    run(generators, embedding_cache, Nodes(5), folder)
+    return accuracy(folder)
+
+
+@pytest.mark.parametrize("poison", [flipped, scaled, random])
+def test_one_poisoned_owner_of_three_does_not_hurt(
+    generators: Path, embedding_cache: Path, tmp_path: Path, clean: float, poison: Twist
+) -> None:
+    nodes = Nodes(5)
+    nodes.twists["1", TRAIN_ADAPTER] = poison
+    run(generators, embedding_cache, nodes, tmp_path, "aggregation.teachers=median", "federation.max_norm=1e9")
+    assert clean > 0.9
+    assert accuracy(tmp_path) >= 0.95 * clean
+
+
+@pytest.mark.parametrize(("poison", "reason"), [(scaled, "more than 10 times"), (not_finite, "not finite")])
+def test_absurd_weights_are_dropped_and_told(
+    generators: Path, embedding_cache: Path, tmp_path: Path, clean: float, poison: Twist, reason: str
+) -> None:
+    nodes = Nodes(5)
+    nodes.twists["1", TRAIN_ADAPTER] = poison
+    run(generators, embedding_cache, nodes, tmp_path, "federation.min_nodes=4")
+    (dropped,) = lines(tmp_path, "dropped")
+    assert (dropped["node"], dropped["round"]) == ("1", 1) and reason in dropped["reason"]
+    assert accuracy(tmp_path) >= 0.95 * clean
+
+
+def test_an_absurd_generator_is_dropped(embedding_cache: Path, tmp_path: Path) -> None:
+    nodes = Nodes(5)
+    nodes.twists["1", TRAIN_GENERATOR] = scaled
+    run(
+        tmp_path,
+        embedding_cache,
+        nodes,
+        tmp_path,
+        "stages=[generators]",
+        "federation.min_nodes=4",
+        "generator.epochs=1",
+    )
+    (dropped,) = lines(tmp_path, "dropped")
+    assert dropped["node"] == "1" and dropped["message"] == TRAIN_GENERATOR and "norm" in dropped["reason"]
+
+
+def test_nodes_that_fail_vanish_and_return_take_part_again(
+    generators: Path, embedding_cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    nodes, trained = Nodes(5), []
+
+    class AfterEachRound(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.getMessage().startswith("round "):
+                trained.append("".join(sorted(node for node, kind in nodes.asked if kind == TRAIN_ADAPTER)))
+                nodes.asked.clear()
+                nodes.crashes = {("0", TRAIN_ADAPTER)} if len(trained) == 1 else set()
+                nodes.gone |= {"3"} if len(trained) == 2 else set()
+                if len(trained) == 3:
+                    nodes.restart("3")
+
+    logging.getLogger("vegas_fl.server").addHandler(handler := AfterEachRound())
+    try:
+        run(generators, embedding_cache, nodes, tmp_path, "rounds=4", "federation.min_nodes=3")
+    finally:
+        logging.getLogger("vegas_fl.server").removeHandler(handler)
+    assert trained == ["01234", "01234", "0124", "01234"]
+    dropped = [(line["node"], line["round"], line["message"], line["reason"]) for line in lines(tmp_path, "dropped")]
+    assert dropped == [("0", 2, TRAIN_ADAPTER, "it failed: RuntimeError: boom")]
+    assert "nodes 3 are gone; going on without them" in caplog.text
+    assert "node 3 takes part again" in caplog.text
+
+
+def test_who_joins_late_and_hears_otherwise_is_left_out(
+    generators: Path, embedding_cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another encoder's embeddings would spoil what all others agree on."""
+    nodes = Nodes(5)
+    nodes.gone = {"4"}
+
+    class AfterTheFirstRound(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.getMessage().startswith("round 1"):
+                nodes.odd = {"4"}
+                nodes.restart("4")
+
+    logging.getLogger("vegas_fl.server").addHandler(handler := AfterTheFirstRound())
+    try:
+        few = ("rounds=2", "federation.min_nodes=4", "federation.wait=0.3")
+        run(generators, embedding_cache, nodes, tmp_path, *few)
+    finally:
+        logging.getLogger("vegas_fl.server").removeHandler(handler)
+    assert "nodes 4 are not there; the run starts without them" in caplog.text
+    assert "node 4 embeds audio otherwise than the others" in caplog.text
+    assert ("4", TRAIN_ADAPTER) not in nodes.asked
+
+
+def test_a_class_whose_only_owner_is_lost_keeps_its_teacher(
+    generators: Path, embedding_cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    nodes = Nodes(5)
+    quorum = "federation.min_nodes=4"
+    run(generators, embedding_cache, nodes, tmp_path, "rounds=1", quorum)
+    path = tmp_path / "runs/r/state.json"  # as if the run had been stopped after one round of two
+    state = json.loads(path.read_text("utf8"))
+    path.write_bytes(sealed(state | {"complete": False, "settings": state["settings"] | {"rounds": 2}}))
+    nodes.crashes = {("3", TRAIN_ADAPTER)}
+    config = run(generators, embedding_cache, nodes, tmp_path, "rounds=2", quorum)
+    assert "drum: taught by what node 3 sent in an earlier round" in caplog.text
+    drum = config.classes.index("drum")
+    for line in lines(tmp_path, "evaluation"):
+        if line["adapter"] == "kd" and line["round"] == 2:
+            assert line["confusion"][drum][drum] == sum(line["confusion"][drum]) > 0
+
+
+def test_below_the_quorum_the_run_stops_and_goes_on_when_the_nodes_are_back(
+    generators: Path, embedding_cache: Path, tmp_path: Path
+) -> None:
+    nodes = Nodes(5)
+    nodes.crashes = {("3", DESCRIBE), ("4", DESCRIBE)}
+    few = ("rounds=1", "federation.min_nodes=4", "federation.wait=0.3")
+    with pytest.raises(VegasError, match="cannot start") as stop:
+        run(generators, embedding_cache, nodes, tmp_path, *few)
+    assert "boom" in str(stop.value)
+    nodes.crashes = set()
+    run(generators, embedding_cache, nodes, tmp_path, *few)
+    assert lines(tmp_path, "end")[-1].get("problem") is None
+
+
+def test_a_class_whose_only_owner_is_gone_keeps_its_generator(embedding_cache: Path, tmp_path: Path) -> None:
+    small = ("stages=[generators]", "generator.epochs=1", "federation.min_nodes=4", "federation.wait=0.3")
+    run(tmp_path, embedding_cache, Nodes(5), tmp_path, *small, "generator.checkpoint_dir=g")
+    before = (tmp_path / "g/vae_perclass_round_1_drum.safetensors").read_bytes()
+    nodes = Nodes(5)
+    nodes.gone = {"3"}
+    run(tmp_path, embedding_cache, nodes, tmp_path, *small, "generator.checkpoint_dir=g", "seed=1")
+    assert (tmp_path / "g/vae_perclass_round_1_drum.safetensors").read_bytes() == before
+    assert (tmp_path / "g/previous/vae_perclass_round_1_dog.safetensors").exists()

@@ -1,0 +1,249 @@
+"""The guide's workflow, step by step, as its users type it; numbers as in its checklist."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.support.command import run_script, vegas
+
+SMALL = ["data.clips_per_class=24", "generator.epochs=20", "rounds=2"]
+FEW = ["nodes.0.samples_per_node=5", "nodes.1.samples_per_node=3"]
+
+
+def step(name: str) -> str:
+    return f"experiment=a2v_vegas_2n_2c_200s_{name}"
+
+
+def files(folder: Path) -> dict[str, str]:
+    """Path → hash of everything below ``folder``."""
+    return {
+        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, embedding_cache: Path) -> Path:
+    """A folder in which steps 1, 2 and KD were run."""
+    folder = tmp_path_factory.mktemp("guide")
+    cache = f"paths.cache={embedding_cache}"
+    vegas(folder, step("train_generator"), *SMALL, *FEW, cache)
+    vegas(folder, step("train_adapters"), *SMALL, *FEW, cache)
+    vegas(folder, step("kd"), *SMALL, *FEW, "rounds=1", cache)
+    return folder
+
+
+@pytest.fixture
+def cache(embedding_cache: Path) -> str:
+    return f"paths.cache={embedding_cache}"
+
+
+def test_1_2_steps_leave_the_guides_checkpoints(trained: Path) -> None:
+    generators = {p.name for p in (trained / "checkpoints/generators/vegas-2n-2c-200s").glob("*.safetensors")}
+    assert generators == {f"vae_perclass_round_1_{c}.safetensors" for c in ("dog", "chainsaw")}
+    adapters = {p.name for p in (trained / "checkpoints/adapters/vegas-2n-2c-200s").glob("*.safetensors")}
+    run = "vegas-2n-2c-200s"
+    assert {f"{run}_round_2_{b}.safetensors" for b in ("clip", "t5")} <= adapters
+    assert {f"{run}_node_{n}_round_2_{b}.safetensors" for n in "01" for b in ("clip", "t5")} <= adapters
+    merged = {p.name for p in (trained / "checkpoints/adapters/vegas-2n-2c-200s-kd").glob("*.safetensors")}
+    assert merged == {f"{run}-kd_round_1_{b}.safetensors" for b in ("clip", "t5")}
+
+
+def test_3_4_5_generation_trains_nothing_and_fills_a_folder_a_node(trained: Path, cache: str) -> None:
+    before = files(trained / "checkpoints")
+    vegas(trained, step("generate"), *FEW, cache)
+    assert files(trained / "checkpoints") == before
+    out = trained / "output_images/vegas-2n-2c-200s-generate"
+    assert sorted(p.name for p in (out / "node_0").glob("*.png")) == [f"dog_{i:04d}.png" for i in range(1, 6)]
+    assert sorted(p.name for p in (out / "node_1").glob("*.png")) == [f"chainsaw_{i:04d}.png" for i in range(1, 4)]
+    assert (out / "node_0_sheet.png").exists() and (out / "node_1_sheet.png").exists()
+    for path in out.glob("node_*/*.png"):
+        with Image.open(path) as picture:
+            assert picture.size == (64, 64) and len(picture.getcolors(5000) or range(5000)) > 10
+    # Again: nothing is drawn anew, and nothing changes.
+    made = files(out)
+    vegas(trained, step("generate"), *FEW, cache)
+    assert files(out) == made
+
+
+def test_4_a_node_uses_its_own_class_alone(trained: Path, cache: str, tmp_path: Path) -> None:
+    """Without the other node's generator, a node still draws."""
+    shared = trained / "checkpoints/generators/vegas-2n-2c-200s/vae_perclass_round_1_dog.safetensors"
+    (tmp_path / "generators").mkdir()
+    (tmp_path / "generators" / shared.name).write_bytes(shared.read_bytes())
+    vegas(
+        trained,
+        step("generate"),
+        "~nodes.1",
+        "nodes.0.samples_per_node=2",
+        f"generator.checkpoint_dir={tmp_path / 'generators'}",
+        f"images_output_dir={tmp_path / 'out'}",
+        f"paths.runs={tmp_path / 'runs'}",
+        cache,
+    )
+    assert sorted(p.name for p in (tmp_path / "out").glob("node_*/*.png")) == ["dog_0001.png", "dog_0002.png"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ["conditioning.t5=none"],
+        ["conditioning.clip=none"],
+        ["conditioning.clip=text", "conditioning.t5=text"],
+        ["images.adapters=local"],
+        ["images.round=1"],
+        ["adapter.checkpoint_dir=checkpoints/adapters/vegas-2n-2c-200s-kd"],
+        ["nodes.0.selected_classes=[chainsaw]"],
+    ],
+)
+def test_6_12_one_override_changes_what_is_drawn(trained: Path, cache: str, tmp_path: Path, change: list[str]) -> None:
+    base = [
+        step("generate"),
+        "nodes.0.samples_per_node=2",
+        "nodes.1.samples_per_node=1",
+        cache,
+        "paths.runs=/dev/null/x",
+    ]
+    base[-1] = f"paths.runs={tmp_path / 'runs'}"
+    vegas(trained, *base, f"images_output_dir={tmp_path / 'plain'}")
+    vegas(trained, *base, f"images_output_dir={tmp_path / 'changed'}", *change)
+    plain, changed = (sorted((tmp_path / kind / "node_0").glob("*.png")) for kind in ("plain", "changed"))
+    assert len(plain) == len(changed) == 2
+    for one, other in zip(plain, changed, strict=True):
+        with Image.open(one) as a, Image.open(other) as b:
+            assert a.tobytes() != b.tobytes()
+
+
+def test_7_missing_checkpoints_are_told(trained: Path, cache: str, tmp_path: Path) -> None:
+    done = vegas(tmp_path, step("generate"), cache, code=2)
+    assert "Checkpoint not found: no generator in checkpoints/generators/vegas-2n-2c-200s" in done.stderr
+    assert "Checkpoint not found: no global adapter in checkpoints/adapters/vegas-2n-2c-200s" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+    done = vegas(trained, step("generate"), "nodes.1.selected_classes=[cat]", cache, code=2)
+    assert "Generator for class 'cat' not found" in done.stderr
+    assert "chainsaw, dog" in done.stderr
+
+
+def test_8_low_memory_is_on_by_default_and_batches_can_be_smaller(trained: Path, cache: str, tmp_path: Path) -> None:
+    job = vegas(tmp_path, "--cfg", "job").stdout
+    assert "low_memory: true" in job
+    vegas(
+        trained,
+        step("generate"),
+        *FEW,
+        "renderer.batch_size=1",
+        f"images_output_dir={tmp_path / 'out'}",
+        f"paths.runs={tmp_path / 'runs'}",
+        cache,
+    )
+    assert len(list((tmp_path / "out").glob("node_*/*.png"))) == 8
+
+
+def test_11_verbose_and_progress(trained: Path, cache: str, tmp_path: Path) -> None:
+    done = vegas(
+        trained,
+        step("generate"),
+        *FEW,
+        "--verbose",
+        f"images_output_dir={tmp_path / 'out'}",
+        f"paths.runs={tmp_path / 'runs'}",
+        cache,
+    )
+    assert "DEBUG sending query.generate to nodes 0, 1" in done.stdout
+    assert re.search(r"node 0: 100%.*5/5", done.stderr)
+
+
+def test_generation_hears_nothing_and_reads_no_text(trained: Path, cache: str, tmp_path: Path) -> None:
+    """No audio encoder, no data set and no text encoder is loaded: each would end the run here."""
+    done = run_script(
+        trained,
+        "from vegas_fl import cli, embeddings, targets\n"
+        "from vegas_fl.rendering import flux\n"
+        "def never(*a, **k): raise SystemExit('loaded what generation does not need')\n"
+        "import clients.node, strategies.server_app\n"
+        "embeddings.load_encoder = flux.load_text_encoders = clients.node.open_dataset = never\n"
+        "clients.node.embed = targets.text_targets = strategies.server_app.text_targets = never\n"
+        "cli.main()\n",
+        *[step("generate"), *FEW, f"images_output_dir={tmp_path / 'out'}", f"paths.runs={tmp_path / 'r'}", cache],
+        *["data=folder", "data.root=/does/not/exist"],
+    )
+    assert "loaded what" not in done.stderr
+    assert len(list((tmp_path / "out").glob("node_*/*.png"))) == 8
+
+
+def test_metrics_of_all_steps_are_kept(trained: Path) -> None:
+    lines = [json.loads(line) for line in (trained / "runs/vegas-2n-2c-200s/metrics.jsonl").read_text().splitlines()]
+    assert [line["stages"] for line in lines if line["stage"] == "start"] == [["generators"], ["adapters"]]
+    accuracies = {(line["round"], line["adapter"]) for line in lines if line["stage"] == "evaluation"}
+    assert accuracies == {(r, a) for r in (1, 2) for a in ("local", "fedavg")}
+
+
+def test_multirun_keeps_its_runs_apart(trained: Path, cache: str, tmp_path: Path) -> None:
+    generators = trained / "checkpoints/generators/vegas-2n-2c-200s"
+    adapters = trained / "checkpoints/adapters/vegas-2n-2c-200s"
+    vegas(
+        tmp_path,
+        *["--multirun", "seed=1,2", "stages=[images]", "run=sweep", *FEW, cache],
+        *[f"generator.checkpoint_dir={generators}", f"adapter.checkpoint_dir={adapters}"],
+    )
+    one, two = ((tmp_path / f"output_images/sweep-{i}/node_0/dog_0001.png").read_bytes() for i in (0, 1))
+    assert one != two
+
+
+def test_standalone_nodes_go_on_from_their_own_adapters(trained: Path, cache: str, tmp_path: Path) -> None:
+    """Two rounds are not one round twice, and draw with images.adapters=local."""
+    generators = trained / "checkpoints/generators/vegas-2n-2c-200s"
+    vegas(
+        tmp_path,
+        *["aggregation=standalone", "images.adapters=local", "stages=[adapters,images]", "run=alone", *SMALL, *FEW],
+        *[f"generator.checkpoint_dir={generators}", "adapter.t5_learning_rate=3e-4", cache],
+    )
+    folder = tmp_path / "checkpoints/adapters/alone"
+    assert not list(folder.glob("alone_round_*"))
+    lines = [json.loads(line) for line in (tmp_path / "runs/alone/metrics.jsonl").read_text().splitlines()]
+    losses = {
+        (x["node"], x["round"]): x["training"]["t5_loss"] for x in lines if x["stage"] == "adapters" and "node" in x
+    }
+    assert losses["0", 2] < 0.5 * losses["0", 1]
+    assert len(list((tmp_path / "output_images/alone").glob("node_*/*.png"))) == 8
+
+
+@pytest.mark.slow
+def test_a_killed_generation_goes_on_and_ends_with_the_same_pictures(trained: Path, cache: str, tmp_path: Path) -> None:
+    many = ["nodes.0.samples_per_node=90", "nodes.1.samples_per_node=30", f"paths.runs={tmp_path / 'runs'}", cache]
+    vegas(trained, step("generate"), *many, f"images_output_dir={tmp_path / 'whole'}")
+    arguments = [step("generate"), *many, f"images_output_dir={tmp_path / 'killed'}"]
+    command = [sys.executable, "-m", "vegas_fl", *arguments]
+    with subprocess.Popen(command, cwd=trained, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and len(list((tmp_path / "killed").glob("node_0/*.png"))) < 25:
+            time.sleep(0.02)
+        assert process.poll() is None, "it ended before it could be killed"
+        process.kill()
+    left = len(list((tmp_path / "killed").glob("node_*/*.png")))
+    assert 25 <= left < 120
+    vegas(trained, *arguments)
+    whole, killed = (
+        {name: digest for name, digest in files(tmp_path / kind).items() if name.endswith(".png")}
+        for kind in ("whole", "killed")
+    )
+    assert len(whole) == 120 + 2
+    assert killed == whole
+
+
+@pytest.mark.slow
+def test_the_demo_ends_with_400_pictures(tmp_path: Path, cache: str) -> None:
+    done = vegas(tmp_path, cache)
+    assert len(list((tmp_path / "output_images/demo").glob("node_*/*.png"))) == 400
+    assert re.search(r"kd +1\.000 +1\.000", done.stdout)
+    judged = re.search(r"pictures judged right: ([\d.]+) of 400 \(zero-shot among 10 classes\)", done.stdout)
+    assert judged and float(judged[1]) >= 0.9

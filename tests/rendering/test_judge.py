@@ -1,0 +1,89 @@
+"""The judge: classification as transformers' pipeline does it, CLIP score and FID as they are defined."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from transformers import CLIPModel, CLIPProcessor, pipeline
+
+import vegas_tiny
+from vegas_fl.algorithm import metrics
+from vegas_fl.algorithm.fidelity import frechet
+from vegas_fl.core.errors import VegasError
+from vegas_fl.core.seeds import generator
+from vegas_fl.data.classes import VEGAS, prompt, words
+from vegas_fl.rendering.judge import fid, judge, reference_pictures
+
+CLASSES = sorted(VEGAS)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, str]]:
+    """Tiles of the pack's contact sheet, claimed to be of one class after the other."""
+    folder = tmp_path_factory.mktemp("pictures")
+    made = []
+    with Image.open(Path(vegas_tiny.__file__).parent / "sheet.png") as sheet:
+        for i in range(60):
+            label = CLASSES[i % 3]
+            path = folder / f"{label}_{i:04d}.png"
+            sheet.crop((64 * (i % 8), 64 * (i // 8), 64 * (i % 8 + 1), 64 * (i // 8 + 1))).save(path)
+            made.append((path, label))
+    return made
+
+
+def test_the_judge_agrees_with_transformers(pictures: list[tuple[Path, str]]) -> None:
+    found = judge(pictures, CLASSES, "pack", "cpu")
+    folder = vegas_tiny.path("clip")
+    images = []
+    for path, _ in pictures:
+        with Image.open(path) as image:
+            images.append(image.convert("RGB"))
+    answers = pipeline("zero-shot-image-classification", model=str(folder))(
+        images, candidate_labels=[words(name) for name in CLASSES]
+    )
+    taken = torch.tensor([[words(name) for name in CLASSES].index(answer[0]["label"]) for answer in answers])
+    made = torch.tensor([CLASSES.index(label) for _, label in pictures])
+    assert torch.equal(found.confusion, metrics.confusion(made, taken, len(CLASSES)))
+    assert len(found.confusion.nonzero()) > 3  # the tiles are of more classes than they are claimed to be
+
+    model, processor = CLIPModel.from_pretrained(folder), CLIPProcessor.from_pretrained(folder)
+    inputs = processor(text=[prompt(n) for n in CLASSES], images=images, return_tensors="pt", padding=True)
+    with torch.no_grad():
+        logits = model(**inputs).logits_per_image / model.logit_scale.exp()
+    own = 100 * logits[torch.arange(len(made)), made].clamp(min=0)
+    torch.testing.assert_close(found.clip_scores, own, rtol=1e-4, atol=1e-3)
+    assert own.min() == 0 < own.max()  # a cosine below 0 counts as 0
+
+
+def test_fid_is_the_frechet_distance_and_exact_in_parts() -> None:
+    real, made = torch.randn(90, 8, generator=generator("real")), 1 + torch.randn(70, 8, generator=generator("made"))
+    assert fid([made], real) == pytest.approx(frechet(made, real), rel=1e-6)
+    assert fid([made[:1], made[1:30], made[30:]], real) == pytest.approx(fid([made], real), rel=1e-9)
+    assert fid([real], real) == pytest.approx(0, abs=1e-6)
+
+
+def test_real_pictures_lie_in_a_folder_a_class_or_in_one(tmp_path: Path) -> None:
+    flat, nested = tmp_path / "flat", tmp_path / "nested"
+    for path in (flat / "a.png", flat / "b.JPG", flat / "notes.txt", flat / "deeper" / "c.png"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    for path in (nested / "dog/img/1.jpg", nested / "dog/img/2.jpg", nested / "cat/1.png", nested / "car/1.png"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert [p.name for p in reference_pictures(flat, ["dog", "cat"])] == ["a.png", "b.JPG"]
+    found = [str(p.relative_to(nested)) for p in reference_pictures(nested, ["dog", "cat"])]
+    assert found == ["cat/1.png", "dog/img/1.jpg", "dog/img/2.jpg"]
+    with pytest.raises(VegasError, match="has folders for dog, none for hen"):
+        reference_pictures(nested, ["dog", "hen"])
+    with pytest.raises(VegasError, match="has 1 pictures .* at least 2"):
+        reference_pictures(nested, ["cat"])
+    with pytest.raises(VegasError, match="is not a folder"):
+        reference_pictures(tmp_path / "nowhere", ["dog"])
+
+
+def test_a_judge_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(VegasError, match="cannot be opened .* renderer.judge=null"):
+        judge([], CLASSES, str(tmp_path), "cpu")

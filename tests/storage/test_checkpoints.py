@@ -1,0 +1,51 @@
+"""Which checkpoint is read when there are several, and one is damaged."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from tests.algorithm.test_adapter import SHAPE, config
+from vegas_fl.algorithm.adapter import Adapter
+from vegas_fl.storage.checkpoints import Spaces, adapter_header, find_adapters, load_newest, save_adapter
+from vegas_fl.storage.tensorfiles import Damaged
+
+
+@pytest.fixture
+def rounds(tmp_path: Path) -> Path:
+    """Adapters of rounds 2 and 10."""
+    spaces = Spaces(**asdict(SHAPE), audio="a", text="t")
+    for round_ in (2, 10):
+        save_adapter(tmp_path, "r", round_, Adapter(SHAPE, config()).state_dict(), adapter_header(spaces, config()))
+    return tmp_path
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-9] ^= 1
+    path.write_bytes(data)
+
+
+def test_the_newest_is_the_one_of_the_highest_number(rounds: Path) -> None:
+    files, adapter = load_newest(find_adapters(rounds))
+    assert files["t5"].name == "r_round_10_t5.safetensors" and adapter.header["round"] == 10
+
+
+def test_instead_of_a_damaged_one_the_one_before_is_read_and_told(
+    rounds: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    flip(rounds / "r_round_10_t5.safetensors")
+    _, adapter = load_newest(find_adapters(rounds))
+    assert adapter.header["round"] == 2
+    assert "r_round_10_t5.safetensors is damaged" in caplog.text and "the adapter of round 2 is used" in caplog.text
+
+
+def test_if_all_are_damaged_that_is_said(rounds: Path) -> None:
+    for round_ in (2, 10):
+        flip(rounds / f"r_round_{round_}_clip.safetensors")
+    with pytest.raises(Damaged, match="round_2_clip.safetensors is damaged"):
+        load_newest(find_adapters(rounds))

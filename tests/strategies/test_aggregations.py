@@ -1,0 +1,111 @@
+"""The aggregations through the command line, on few clips of three classes: who beats whom, and what is saved."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import vegas
+
+NODES = [
+    f"nodes.{i}={{selected_classes: [{c}], samples_per_node: 16}}" for i, c in enumerate(("dog", "drum", "snoring"))
+]
+DATA = ["data.clips_per_class=24", "data.train_ratio=0.6", "data.test_ratio=0.3"]
+EPOCHS = "generator.epochs=40"
+STUDENT = "aggregation.epochs=8"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, embedding_cache: Path) -> Path:
+    """Local adapters and both kinds of generators."""
+    folder, cache = tmp_path_factory.mktemp("aggregations"), f"paths.cache={embedding_cache}"
+    common = [*NODES, *DATA, cache]
+    vegas(folder, *common, EPOCHS, "run=vae", "stages=[generators]")
+    vegas(folder, *common, "generator=gmm", "run=gmm", "stages=[generators]")
+    vegas(folder, *common, "run=local", "stages=[adapters]", "aggregation=standalone")
+    return folder
+
+
+def worst(folder: Path, run: str, figure: str = "accuracy") -> dict[str, float]:
+    """The worse of both branches by adapter, last round."""
+    lines = map(json.loads, (folder / "runs" / run / "metrics.jsonl").read_text("utf8").splitlines())
+    found: dict[str, dict[str, float]] = {}
+    for line in lines:
+        if line["stage"] == "evaluation":
+            found.setdefault(line["adapter"], {})[line["branch"]] = line[figure]
+    choose = min if figure == "accuracy" else max
+    return {adapter: choose(branches.values()) for adapter, branches in found.items()}
+
+
+@pytest.mark.parametrize("generator", ["vae", "gmm"])
+@pytest.mark.parametrize(
+    ("overrides", "works"),
+    [
+        (["aggregation=kd"], True),
+        (["aggregation=replay"], True),
+        (["aggregation=kd", "aggregation.teachers=all"], False),
+    ],
+)
+def test_only_owners_and_text_targets_teach(
+    trained: Path, embedding_cache: Path, generator: str, overrides: list[str], works: bool
+) -> None:
+    vegas(
+        trained,
+        *(
+            *NODES,
+            *DATA,
+            STUDENT,
+            *overrides,
+            f"paths.cache={embedding_cache}",
+            "run=merged",
+            "stages=[adapters]",
+        ),
+        *(f"generator={generator}", f"generator.checkpoint_dir=checkpoints/generators/{generator}"),
+        "adapter.local_checkpoint_dir=checkpoints/adapters/local",
+    )
+    name = overrides[0].partition("=")[2]
+    assert worst(trained, "merged")["local"] < 0.5
+    if works:
+        assert worst(trained, "merged")[name] > 0.9
+    # In units of how far the targets lie apart: what nodes say of a class they never heard pulls all to one point.
+    error = worst(trained, "merged", "mse")[name]
+    assert error < 0.3 if works else error > 0.5
+    assert (trained / "checkpoints/adapters/merged/merged_round_1_clip.safetensors").exists()
+
+
+def test_a_node_that_replays_the_shared_generators_knows_all_classes(trained: Path, embedding_cache: Path) -> None:
+    local = {}
+    for samples in (0, 16):
+        run = f"replay-{samples}"
+        vegas(
+            trained,
+            *(*NODES, *DATA, STUDENT, "aggregation=kd", f"run={run}", "stages=[adapters]"),
+            *("generator.checkpoint_dir=checkpoints/generators/vae", f"adapter.replay_samples={samples}"),
+            f"paths.cache={embedding_cache}",
+        )
+        scores = worst(trained, run)
+        assert scores["kd"] > 0.9
+        local[samples] = scores["local"]
+    assert local[0] < 0.5
+    assert local[16] > 0.9
+
+
+def test_replay_on_nodes_needs_generators(tmp_path: Path, embedding_cache: Path) -> None:
+    done = vegas(
+        tmp_path,
+        *("aggregation=fedavg", "stages=[adapters]", "adapter.replay_samples=4", f"paths.cache={embedding_cache}"),
+        code=2,
+    )
+    assert "no generator in checkpoints/generators/demo" in done.stderr
+
+
+def test_nodes_may_hold_dirichlet_shares(tmp_path: Path, embedding_cache: Path) -> None:
+    everyone = [f"nodes.{i}={{selected_classes: [dog, drum, snoring], samples_per_node: 99}}" for i in range(3)]
+    vegas(
+        tmp_path,
+        *(*everyone, *DATA, EPOCHS, STUDENT, "data.partition=dirichlet", "data.dirichlet_alpha=0.2", "run=skewed"),
+        *("stages=[generators,adapters]", f"paths.cache={embedding_cache}"),
+    )
+    assert worst(tmp_path, "skewed")["kd"] > 0.9

@@ -1,0 +1,107 @@
+"""The generator to beat: a Gaussian mixture of one class's audio embeddings.
+
+FedPFT (Beitollahi et al. 2024, "Parametric feature transfer: one-shot federated learning with foundation
+models", section 4) fits a mixture per class to a foundation model's features and sends its parameters. Here a
+feature is a whole embedding, its S tokens side by side, standardised. What leaves the node: K means and
+variances of S * D numbers, and the weights. A component of a single clip is that clip.
+
+Letters: N clips, S audio tokens of width D, K components.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vegas_fl.algorithm.generators.base import Sampler, require_clips
+from vegas_fl.config import GMMConfig
+
+VARIANCE_FLOOR = 1e-2
+"""Added to every variance (of standardised values): a component of few clips would have none."""
+
+
+class GMMSampler(Sampler):
+    """The mixture: weights ``[K]``, means and deviations ``[K, S, D]``.
+
+    Parameters
+    ----------
+    tokens, width : int
+        S and D.
+    config : GMMConfig
+        Number of components.
+    """
+
+    weights: Tensor
+    means: Tensor
+    deviations: Tensor
+
+    def __init__(self, tokens: int, width: int, config: GMMConfig) -> None:
+        super().__init__(tokens, width)
+        self.register_buffer("weights", torch.full((config.components,), 1 / config.components))
+        self.register_buffer("means", torch.zeros(config.components, tokens, width))
+        self.register_buffer("deviations", torch.ones(config.components, tokens, width))
+
+    @torch.no_grad()
+    def sample(self, count: int, *, generator: torch.Generator) -> Tensor:
+        """``[count, S, D]``: see :meth:`Sampler.sample`."""
+        component = torch.multinomial(self.weights, count, replacement=True, generator=generator)
+        x = torch.randn(count, *self.means.shape[1:], generator=generator)
+        for row, k in zip(x, component.tolist(), strict=True):  # no second [count, S, D] is held
+            row.mul_(self.deviations[k]).add_(self.means[k])
+        return self.destandardised(x)
+
+
+class GMM(nn.Module):
+    """A :class:`GMMSampler`; a mixture has no half that stays."""
+
+    def __init__(self, tokens: int, width: int, config: GMMConfig) -> None:
+        super().__init__()
+        self.sampler = GMMSampler(tokens, width, config)
+
+
+def fit_gmm(x: Tensor, config: GMMConfig) -> tuple[GMM, dict[str, float]]:
+    """Fit the mixture of one class by expectation maximisation.
+
+    Draws come from torch's global generator: call inside :func:`vegas_fl.core.seeds.reproducible`.
+
+    Parameters
+    ----------
+    x : Tensor [N, S, D]
+        Audio embeddings of the class's training clips, N >= 1.
+    config : GMMConfig
+        Components (no more than clips are used) and the form of their covariance.
+
+    Returns
+    -------
+    gmm : GMM
+    figures : dict
+        ``nll`` (nats a value of standardised x), ``components`` (used) and ``clips``.
+
+    Raises
+    ------
+    VegasError
+        If there is no clip, or a value is not finite.
+    """
+    require_clips(x)
+    gmm = GMM(x.shape[1], x.shape[2], config)
+    sampler = gmm.sampler
+    rows = sampler.fit_standardisation(x).flatten(1)
+    used = min(config.components, len(x))
+    seed = int(torch.randint(2**31, ()))
+    if len(x) == 1:  # scikit-learn wants two rows
+        weights, means, variances, nll = torch.ones(1), rows, torch.full_like(rows, VARIANCE_FLOOR), 0.0
+    else:
+        from sklearn.mixture import GaussianMixture  # a second and a half, which few processes need
+
+        mixture = GaussianMixture(
+            used, covariance_type=config.covariance, reg_covar=VARIANCE_FLOOR, random_state=seed
+        ).fit(rows.double().numpy())
+        weights, means = torch.as_tensor(mixture.weights_), torch.as_tensor(mixture.means_)
+        variances = torch.as_tensor(mixture.covariances_)  # diag: [K, S * D]; spherical: [K]
+        variances = variances if config.covariance == "diag" else variances[:, None].expand(means.shape)
+        nll = -mixture.score(rows.double().numpy()) / rows.shape[1]
+    sampler.weights.zero_()
+    sampler.weights[:used] = weights.float()
+    sampler.means[:used] = means.float().unflatten(1, x.shape[1:])
+    sampler.deviations[:used] = variances.sqrt().float().unflatten(1, x.shape[1:])
+    return gmm.eval(), {"nll": nll, "components": used, "clips": len(x)}

@@ -1,0 +1,292 @@
+"""The generator of one class: a two-level VAE over audio embeddings, with a fitted latent prior.
+
+A VAE (Kingma & Welling 2014, "Auto-encoding variational Bayes") whose latent has two levels, because an
+audio embedding has two: a clip latent z (which dog, which room) and a token latent w_t (bark or pause at
+time t). Token t is decoded from z, w_t and its position alone, so no layer grows with S * D.
+
+After training, the prior N(0, I) is replaced by a density fitted to the codes of the training clips (Ghosh
+et al. 2020, "From variational to deterministic autoencoders", section 4, ex-post density estimation):
+N(0, I) also draws codes that no clip has, and what the decoder makes of those is not of the class.
+
+The encoders stay on the node. What leaves it is the :class:`VAESampler`: decoder, prior and standardisation.
+The last two are moments: mean and deviation of each feature, means and covariances of the prior's
+components. A component of a single clip (a class with one clip) is that clip's code.
+
+Letters: N clips, S audio tokens of width D, Z width of the clip latent, W width of the token latent, K
+components of the prior.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from vegas_fl.algorithm.generators.base import Sampler, require_clips
+from vegas_fl.config import VAEConfig
+
+CHUNK = 32
+"""Clips decoded at a time by :meth:`VAESampler.sample`; bounds the memory of the hidden layer."""
+
+CLIPS_PER_COMPONENT = 4
+"""A component of the prior needs at least so many clips; with fewer the prior has fewer components."""
+
+LATENT_LOG_VARIANCE = (-6.0, 2.0)
+RESIDUAL_LOG_DEVIATION = (-3.0, 1.0)
+"""Bounds that keep a posterior from collapsing to a point and the likelihood from growing without limit."""
+
+
+class Posterior(NamedTuple):
+    """q(z | x) and q(w | x, z), diagonal Gaussians: means and log-variances [B, Z] and [B, S, W]."""
+
+    z_mean: Tensor
+    z_log_variance: Tensor
+    w_mean: Tensor
+    w_log_variance: Tensor
+
+
+class LatentPrior(nn.Module):
+    """A density over (z, w_1..w_S).
+
+    Clip level: a mixture of K Gaussians over (z, c), where c is the mean of w_t over the clip. Token level:
+    w_t = c + e_t - mean(e), e_t ~ N(0, C), with one covariance C for all clips. So the tokens of a clip
+    resemble each other as they do in recordings, and the number of parameters does not depend on S.
+
+    Parameters
+    ----------
+    clip_latent, token_latent, components : int
+        Z, W and K.
+    """
+
+    weights: Tensor
+    means: Tensor
+    factors: Tensor
+    token_factor: Tensor
+
+    def __init__(self, clip_latent: int, token_latent: int, components: int) -> None:
+        super().__init__()
+        self.clip_latent = clip_latent
+        width = clip_latent + token_latent
+        self.register_buffer("weights", torch.full((components,), 1 / components))
+        self.register_buffer("means", torch.zeros(components, width))
+        self.register_buffer("factors", torch.eye(width).repeat(components, 1, 1))
+        self.register_buffer("token_factor", torch.eye(token_latent))
+
+    @torch.no_grad()
+    def fit(self, posterior: Posterior, shrinkage: float) -> int:
+        """Fit to the aggregate posterior, the mixture of the posteriors of N clips.
+
+        Its covariance is that of the posteriors' means plus the mean of their variances (law of total
+        variance), so few clips still give a proper density; one clip gives its own posterior.
+
+        Parameters
+        ----------
+        posterior : Posterior
+            Of all N training clips.
+        shrinkage : float
+            How far the covariances of the clip level are drawn towards their diagonal, 0 to 1.
+
+        Returns
+        -------
+        int
+            Components used: at most one for every ``CLIPS_PER_COMPONENT`` clips. The others get weight 0.
+        """
+        z, z_log_variance, w, w_log_variance = posterior
+        clips, tokens = w.shape[:2]
+        codes = torch.cat([z, w.mean(1)], 1)
+        variance = torch.cat([z_log_variance.exp().mean(0), w_log_variance.exp().mean((0, 1)) / tokens])
+        used = min(len(self.weights), max(1, clips // CLIPS_PER_COMPONENT))
+        if used == 1:
+            weights, means = codes.new_ones(1), codes.mean(0, keepdim=True)
+            covariance = (codes - means).T @ (codes - means) / clips
+        else:
+            from sklearn.mixture import GaussianMixture  # a second and a half, which few processes need
+
+            # "tied": one covariance for all, because a component's few clips cannot carry one each.
+            mixture = GaussianMixture(
+                used, covariance_type="tied", reg_covar=1e-3, random_state=int(torch.randint(2**31, ()))
+            ).fit(codes.double().numpy())
+            weights, means, covariance = (
+                torch.as_tensor(array).to(codes) for array in (mixture.weights_, mixture.means_, mixture.covariances_)
+            )
+        covariance = torch.lerp(covariance, covariance.diagonal().diag(), shrinkage) + variance.diag()
+        self.weights.zero_()
+        self.weights[:used] = weights
+        self.means[:used] = means
+        self.factors[:] = torch.linalg.cholesky(covariance)
+        deviations = (w - w.mean(1, keepdim=True)).flatten(0, 1)
+        within = deviations.T @ deviations / (clips * max(1, tokens - 1))
+        within = within + w_log_variance.exp().mean((0, 1)).diag()
+        self.token_factor.copy_(torch.linalg.cholesky(within))
+        return used
+
+    def sample(self, count: int, tokens: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw z ``[count, Z]`` and w ``[count, S, W]``."""
+        component = torch.multinomial(self.weights, count, replacement=True, generator=generator)
+        normal = torch.randn(count, self.means.shape[1], generator=generator)
+        code = self.means[component] + torch.einsum("bij,bj->bi", self.factors[component], normal)
+        z, centre = code.tensor_split([self.clip_latent], 1)
+        deviation = torch.randn(count, tokens, centre.shape[1], generator=generator) @ self.token_factor.T
+        return z, centre[:, None] + deviation - deviation.mean(1, keepdim=True)
+
+
+class VAESampler(Sampler):
+    """Decoder, prior and standardisation of one class: what leaves the node.
+
+    Parameters
+    ----------
+    tokens, width : int
+        S and D.
+    config : VAEConfig
+        Latent and hidden widths, components of the prior, noise of the samples.
+    """
+
+    def __init__(self, tokens: int, width: int, config: VAEConfig) -> None:
+        super().__init__(tokens, width)
+        self.residual_noise = config.residual_noise
+        self.prior = LatentPrior(config.clip_latent, config.token_latent, config.prior_components)
+        self.position = nn.Parameter(torch.zeros(tokens, config.token_latent))
+        self.decoder = _mlp(config.clip_latent + 2 * config.token_latent, config.hidden, width)
+        self.log_sigma = nn.Parameter(torch.full((width,), -1.0))
+
+    def decode(self, z: Tensor, w: Tensor) -> Tensor:
+        """z ``[B, Z]`` and w ``[B, S, W]`` to the mean of standardised embeddings ``[B, S, D]``."""
+        clip = z[:, None].expand(-1, w.shape[1], -1)
+        return self.decoder(torch.cat([clip, w, self.position.expand(len(w), -1, -1)], -1))
+
+    def residual(self) -> Tensor:
+        """Deviation ``[D]`` of an embedding around what :meth:`decode` gives."""
+        return self.log_sigma.clamp(*RESIDUAL_LOG_DEVIATION).exp()
+
+    @torch.no_grad()
+    def sample(self, count: int, *, generator: torch.Generator) -> Tensor:
+        """``[count, S, D]``: see :meth:`Sampler.sample`."""
+        z, w = self.prior.sample(count, self.tokens, generator)
+        x = z.new_empty(count, self.tokens, len(self.mean))
+        for part, z_part, w_part in zip(x.split(CHUNK), z.split(CHUNK), w.split(CHUNK), strict=True):
+            y = self.decode(z_part, w_part)
+            if self.residual_noise:
+                y = y + self.residual_noise * self.residual() * torch.randn(y.shape, generator=generator)
+            part.copy_(self.destandardised(y))
+        return x
+
+
+class VAE(nn.Module):
+    """A :class:`VAESampler` and the two encoders it is trained with, which stay on the node.
+
+    Parameters
+    ----------
+    tokens, width : int
+        S and D.
+    config : VAEConfig
+        Latent and hidden widths.
+    """
+
+    def __init__(self, tokens: int, width: int, config: VAEConfig) -> None:
+        super().__init__()
+        self.sampler = VAESampler(tokens, width, config)
+        self.clip_encoder = _mlp(width, config.hidden, 2 * config.clip_latent)
+        self.token_encoder = _mlp(width + config.clip_latent, config.hidden, 2 * config.token_latent)
+
+    def encode(self, x: Tensor, *, draw: bool) -> tuple[Posterior, Tensor]:
+        """Posterior of standardised ``x`` [B, S, D], and the z it was conditioned on (drawn, or the mean)."""
+        z_mean, z_log_variance = self.clip_encoder(x.mean(1)).chunk(2, -1)
+        z_log_variance = z_log_variance.clamp(*LATENT_LOG_VARIANCE)
+        z = _draw(z_mean, z_log_variance) if draw else z_mean
+        tokens = torch.cat([x, z[:, None].expand(-1, x.shape[1], -1)], -1)
+        w_mean, w_log_variance = self.token_encoder(tokens).chunk(2, -1)
+        return Posterior(z_mean, z_log_variance, w_mean, w_log_variance.clamp(*LATENT_LOG_VARIANCE)), z
+
+    def forward(self, x: Tensor, noise: float) -> tuple[Tensor, Tensor]:
+        """The two halves of the negative evidence lower bound (Kingma & Welling 2014, eq. 3).
+
+        Parameters
+        ----------
+        x : Tensor [B, S, D]
+            Standardised embeddings.
+        noise : float
+            Deviation of the noise the encoders see on x; the likelihood is that of x without it.
+
+        Returns
+        -------
+        nll, kl : Tensor [B]
+            Negative log-likelihood of x under one draw of (z, w), without its constant, in nats; divergence
+            of the posterior from N(0, I).
+        """
+        posterior, z = self.encode(x + noise * torch.randn_like(x), draw=True)
+        w = _draw(posterior.w_mean, posterior.w_log_variance)
+        sigma = self.sampler.residual()
+        nll = (0.5 * ((x - self.sampler.decode(z, w)) / sigma).square() + sigma.log()).sum((1, 2))
+        kl = _kl(posterior.z_mean, posterior.z_log_variance).sum(1)
+        return nll, kl + _kl(posterior.w_mean, posterior.w_log_variance).sum((1, 2))
+
+
+def train_vae(x: Tensor, config: VAEConfig) -> tuple[VAE, dict[str, float]]:
+    """Train the generator of one class, then fit its prior.
+
+    Draws come from torch's global generator: call inside :func:`vegas_fl.core.seeds.reproducible`.
+
+    Parameters
+    ----------
+    x : Tensor [N, S, D]
+        Audio embeddings of the class's training clips, N >= 1.
+    config : VAEConfig
+        Widths, training and prior.
+
+    Returns
+    -------
+    vae : VAE
+    figures : dict
+        ``nll`` and ``kl`` (nats a value of x, means over the last epoch), ``epochs``, ``components`` (used
+        by the prior; fewer than configured when clips are few) and ``clips``.
+
+    Raises
+    ------
+    VegasError
+        If there is no clip, or a value is not finite.
+    """
+    require_clips(x)
+    vae = VAE(x.shape[1], x.shape[2], config)
+    x = vae.sampler.fit_standardisation(x)
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=config.learning_rate, fused=True)
+    steps_an_epoch = -(-len(x) // config.batch_size)
+    epochs = max(1, min(config.epochs, config.max_steps // steps_an_epoch))
+    nll_total = kl_total = 0.0
+    for epoch in range(epochs):
+        # The KL term grows from 0: at full weight an untrained decoder makes ignoring the latents the
+        # cheapest solution (Bowman et al. 2016, "Generating sentences from a continuous space").
+        beta = config.beta * min(1.0, epoch / max(1.0, config.warmup * epochs))
+        nll_total = kl_total = 0.0
+        for batch in torch.randperm(len(x)).split(config.batch_size):
+            nll, kl = vae(x[batch], config.input_noise)
+            optimizer.zero_grad()
+            ((nll + beta * kl).mean() / x[0].numel()).backward()
+            nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+            optimizer.step()
+            nll_total += nll.detach().sum().item()
+            kl_total += kl.detach().sum().item()
+    vae.eval()
+    with torch.no_grad():
+        posterior, _ = vae.encode(x, draw=False)
+    components = vae.sampler.prior.fit(posterior, config.prior_shrinkage)
+    return vae, {
+        "nll": nll_total / x.numel(),
+        "kl": kl_total / x.numel(),
+        "epochs": epochs,
+        "components": components,
+        "clips": len(x),
+    }
+
+
+def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, outputs))
+
+
+def _draw(mean: Tensor, log_variance: Tensor) -> Tensor:
+    return mean + torch.randn_like(mean) * (log_variance / 2).exp()
+
+
+def _kl(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL(N(mean, variance) || N(0, 1)) of each coordinate (Kingma & Welling 2014, appendix B)."""
+    return -0.5 * (1 + log_variance - mean.square() - log_variance.exp())

@@ -1,0 +1,149 @@
+"""AST, the Audio Spectrogram Transformer (Gong, Chung, Glass, 2021), through transformers.
+
+It cuts a log-mel spectrogram of 10.24 s (shorter clips are padded, longer ones cut) into overlapping patches,
+12 over frequency by 101 over time, and puts a CLS and a distillation token before them.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
+
+from vegas_fl.audio.encoders.base import AudioEncoder, hash_files, in_equal_batches, pool_time
+from vegas_fl.core.errors import VegasError
+
+FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
+
+SPECIAL = 2
+"""Tokens before the patches: CLS and distillation."""
+
+FRAME_SHIFT = 0.010
+"""Seconds between spectrogram frames."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Patches of a spectrogram: ``bands`` over frequency, ``times`` over time (``stride`` frames apart)."""
+
+    bands: int
+    times: int
+    stride: int
+
+    @classmethod
+    def of(cls, config: ASTConfig) -> Grid:
+        patch = config.patch_size
+        assert isinstance(patch, int)
+
+        def count(length: int, stride: int) -> int:
+            return (length - patch) // stride + 1
+
+        bands = count(config.num_mel_bins, config.frequency_stride)
+        return cls(bands, count(config.max_length, config.time_stride), config.time_stride)
+
+    @property
+    def all(self) -> int:
+        return SPECIAL + self.bands * self.times
+
+    def check(self, tokens: int) -> None:
+        """Raise :class:`VegasError` unless ``tokens`` can be had."""
+        if tokens > self.times and tokens != self.all:
+            raise VegasError(
+                f"encoder.tokens={tokens}, but this AST gives 1 (CLS), 2 to {self.times} (pooled over time) or "
+                f"{self.all} (all); choose one of them"
+            )
+
+
+class AstEncoder(AudioEncoder):
+    """AST's last hidden states.
+
+    ``tokens`` = 1 is the CLS token; all of them (1214 for AudioSet's AST) are given as they are; a number
+    between drops CLS and distillation, averages the patches over frequency and pools those that the clip
+    reaches (not the padding) over time.
+    """
+
+    def __init__(self, folder: Path, tokens: int, device: str = "cpu", batch_size: int = 1) -> None:
+        self._batch_size = batch_size
+        self._network = ASTModel.from_pretrained(folder, local_files_only=True).eval().to(device)  # type: ignore[arg-type]
+        self._network.requires_grad_(False)
+        self._extractor = ASTFeatureExtractor.from_pretrained(folder, local_files_only=True)
+        self._grid = Grid.of(self._network.config)
+        self._grid.check(tokens)
+        self._device = device
+        self.rate, self.tokens, self.width = (
+            self._extractor.sampling_rate,
+            tokens,
+            self._network.config.hidden_size,
+        )
+        self.fingerprint = fingerprint(folder, tokens)
+
+    @torch.inference_mode()
+    def encode(self, waveforms: Sequence[np.ndarray]) -> torch.Tensor:
+        features = self._extractor(list(waveforms), sampling_rate=self.rate, return_tensors="pt").input_values
+        hidden = in_equal_batches(
+            lambda part: self._network(part).last_hidden_state, features.to(self._device), self._batch_size
+        )
+        hidden = hidden.float().cpu()
+        if self.tokens == 1:
+            return hidden[:, :1].clone()
+        if self.tokens == self._grid.all:
+            return hidden
+        over_time = hidden[:, SPECIAL:].unflatten(1, (self._grid.bands, self._grid.times)).mean(1)
+        return torch.stack(
+            [
+                pool_time(frames[: self._reached(len(w))], self.tokens)
+                for frames, w in zip(over_time, waveforms, strict=True)
+            ]
+        )
+
+    def _reached(self, size: int) -> int:
+        """Patches over time that begin within a clip of ``size`` samples."""
+        frames = size / self.rate / FRAME_SHIFT
+        return min(self._grid.times, max(1, -(-int(frames) // self._grid.stride)))
+
+
+def locate(model: str, revision: str | None) -> Path:
+    """The folder of a model: ``model`` itself, or where the hub's copy lies after a download.
+
+    Raises
+    ------
+    VegasError
+        It is neither a folder with the files nor on the hub, or the hub cannot be reached.
+    """
+    folder = Path(model).expanduser()
+    if not folder.is_dir():
+        try:
+            folder = _download(model, revision)
+        except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
+            raise VegasError(
+                f"encoder.model={model} is no folder, and the hub does not give it "
+                f"({str(error).splitlines()[0]}); download it first and name its folder, or use encoder=yamnet"
+            ) from error
+    if missing := [name for name in FILES if not (folder / name).is_file()]:
+        raise VegasError(f"encoder.model={model} has no {', '.join(missing)}; AST needs {', '.join(FILES)}")
+    return folder
+
+
+@functools.lru_cache
+def _download(model: str, revision: str | None) -> Path:
+    """The hub's copy on this machine; the hub is asked once a process."""
+    return Path(snapshot_download(model, revision=revision, allow_patterns=list(FILES)))
+
+
+def fingerprint(folder: Path, tokens: int) -> str:
+    """Short hash of what decides the embeddings; loads no network."""
+    Grid.of(ASTConfig.from_pretrained(folder, local_files_only=True)).check(tokens)
+    return hash_files([folder / name for name in FILES], "ast", "cls | time | all", tokens)
+
+
+def width(folder: Path) -> int:
+    """D of its tokens."""
+    config: ASTConfig = ASTConfig.from_pretrained(folder, local_files_only=True)
+    return int(config.hidden_size)

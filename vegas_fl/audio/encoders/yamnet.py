@@ -1,0 +1,187 @@
+"""YAMNet: a MobileNet that hears AudioSet's 521 classes, in PyTorch.
+
+After M. Plakal and D. Ellis, YAMNet, TensorFlow Models, research/audioset/yamnet (Apache-2.0), which trained
+the weights; outputs agree with it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+from torch.nn import functional as F
+
+from vegas_fl.audio.encoders.base import AudioEncoder, hash_files, in_equal_batches, pool_time
+from vegas_fl.core import pack
+from vegas_fl.core.errors import VegasError
+from vegas_fl.storage.tensorfiles import misfit
+
+RATE = 16_000
+WINDOW, HOP, FFT = 400, 160, 512  # samples: 25 ms every 10 ms
+PATCH, PATCH_HOP = 96, 48  # spectrogram rows: 0.96 s every 0.48 s
+SHORTEST = WINDOW + (PATCH - 1) * HOP  # samples that one patch needs: 0.975 s
+BANDS, LOWEST, HIGHEST = 64, 125.0, 7500.0  # mel bands between two frequencies in Hz
+WIDTH, CLASSES = 1024, 521
+SEPARABLE = [(1, 64), (2, 128), (1, 128), (2, 256), (1, 256), (2, 512), *[(1, 512)] * 5, (2, 1024), (1, 1024)]
+"""Stride and width of each depthwise-separable layer."""
+
+PATCHES_AT_ONCE = 40
+"""Patches a forward pass: more fall out of a CPU's cache and are slower."""
+
+
+class YamNetEncoder(AudioEncoder):
+    """YAMNet's last features, averaged over each patch: a token every 0.48 s, pooled to ``tokens``."""
+
+    def __init__(self, folder: Path, tokens: int, device: str = "cpu") -> None:
+        self.rate, self.tokens, self.width = RATE, tokens, WIDTH
+        self.fingerprint = fingerprint(folder, tokens)
+        self._device = device
+        self._network = load_network(folder).to(device)
+        self._names = folder / "classes.json"
+
+    @property
+    def class_names(self) -> list[str]:
+        """The 521 AudioSet labels that :meth:`scores` is about."""
+        names: list[str] = json.loads(self._names.read_text(encoding="utf-8"))
+        return names
+
+    def encode(self, waveforms: Sequence[np.ndarray]) -> torch.Tensor:
+        return torch.stack([pool_time(frames, self.tokens) for frames in self.features(waveforms)])
+
+    def scores(self, waveforms: Sequence[np.ndarray]) -> torch.Tensor:
+        """Probabilities ``[B, 521]`` of AudioSet's classes, averaged over each clip's patches."""
+        return torch.stack([self.classify(frames) for frames in self.features(waveforms)])
+
+    @torch.inference_mode()
+    def features(self, waveforms: Sequence[np.ndarray]) -> list[torch.Tensor]:
+        """Per clip, its patches' features ``[F_i, 1024]``; patches of all clips go through together."""
+        patches = [self._network.patches(torch.as_tensor(w, device=self._device)) for w in waveforms]
+        features = in_equal_batches(self._network.features, torch.cat(patches), PATCHES_AT_ONCE)
+        return list(features.cpu().split([len(p) for p in patches]))
+
+    @torch.inference_mode()
+    def classify(self, frames: torch.Tensor) -> torch.Tensor:
+        """A clip's features ``[F, 1024]`` → probabilities ``[521]``, averaged over its patches."""
+        return torch.sigmoid(self._network.classifier(frames.to(self._device))).mean(0).cpu()
+
+
+class YamNet(nn.Module):
+    """The network. Batch norms are part of its files; :meth:`fold_norms` merges them into the convolutions."""
+
+    mel: torch.Tensor
+    window: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers, width = [ConvNormReLU(1, 32, 3, 2)], 32
+        for stride, out in SEPARABLE:
+            layers += [ConvNormReLU(width, width, 3, stride, width), ConvNormReLU(width, out, 1, 1)]
+            width = out
+        self.body = nn.Sequential(*layers)
+        self.classifier = nn.Linear(WIDTH, CLASSES)
+        self.register_buffer("mel", mel_matrix(), persistent=False)
+        self.register_buffer("window", torch.hann_window(WINDOW, periodic=True), persistent=False)
+
+    def patches(self, waveform: torch.Tensor) -> torch.Tensor:
+        """Log-mel patches ``[F, 1, 96, 64]`` of a waveform ``[N]``; its end is padded with zeros to whole patches."""
+        hop = PATCH_HOP * HOP
+        hops = max(0, -(-(len(waveform) - SHORTEST) // hop))
+        waveform = F.pad(waveform, (0, SHORTEST + hops * hop - len(waveform)))
+        spectrum = torch.fft.rfft(waveform.unfold(0, WINDOW, HOP) * self.window, FFT).abs()
+        log_mel = torch.log(spectrum @ self.mel + 1e-3)
+        return log_mel.unfold(0, PATCH, PATCH_HOP).transpose(1, 2)[:, None]
+
+    def features(self, patches: torch.Tensor) -> torch.Tensor:
+        """``[F, 1, 96, 64]`` → ``[F, 1024]``."""
+        return self.body(patches.contiguous(memory_format=torch.channels_last)).mean((2, 3))
+
+    def fold_norms(self) -> YamNet:
+        """Merge each batch norm into its convolution: the same function, faster."""
+        for layer in self.body:
+            assert isinstance(layer, ConvNormReLU)
+            layer.fold_norm()
+        return self
+
+
+class ConvNormReLU(nn.Module):
+    """Convolution with TensorFlow's SAME padding, batch norm, ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1) -> None:
+        super().__init__()
+        self.same = (0, 1, 0, 1) if stride == 2 else None  # of an even length; on both sides otherwise
+        self.conv = nn.Conv2d(
+            inputs, outputs, kernel, stride, 0 if self.same else kernel // 2, groups=groups, bias=False
+        )
+        self.norm: nn.Module = nn.BatchNorm2d(outputs, eps=1e-4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.same:
+            x = F.pad(x, self.same)
+        return F.relu(self.norm(self.conv(x)), inplace=True)
+
+    def fold_norm(self) -> None:
+        """Replace convolution and norm by one convolution."""
+        assert isinstance(self.norm, nn.BatchNorm2d)
+        self.conv = nn.utils.fusion.fuse_conv_bn_eval(self.conv, self.norm)
+        self.norm = nn.Identity()
+
+
+def mel_matrix() -> torch.Tensor:
+    """Spectrum bins to mel bands ``[257, 64]``: triangles of height one, equally wide on HTK's mel scale."""
+
+    def mel(hertz: np.ndarray) -> np.ndarray:
+        return 1127.0 * np.log1p(hertz / 700.0)
+
+    bins = mel(np.linspace(0, RATE / 2, FFT // 2 + 1))[:, None]
+    lowest, highest = mel(np.array([LOWEST, HIGHEST]))
+    edges = np.linspace(lowest, highest, BANDS + 2)
+    lower, centre, upper = edges[:-2], edges[1:-1], edges[2:]
+    matrix = np.maximum(0, np.minimum((bins - lower) / (centre - lower), (upper - bins) / (upper - centre)))
+    matrix[0] = 0  # no band hears the constant part
+    return torch.tensor(matrix, dtype=torch.float32)
+
+
+def load_network(folder: Path) -> YamNet:
+    """The network with the weights of a folder, ready to hear."""
+    network = YamNet().eval()
+    path = weights(folder)
+    try:
+        state = {name: value.float() if value.is_floating_point() else value for name, value in load_file(path).items()}
+    except SafetensorError as error:
+        raise VegasError(f"{path} cannot be read ({error}); rebuild it with `make pack`") from error
+    if problem := misfit(state, network.state_dict()):
+        raise VegasError(f"{path} does not hold YAMNet's weights: {problem}; rebuild it with `make pack`")
+    network.load_state_dict(state)
+    return network.requires_grad_(False).fold_norms().to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def locate(model: str) -> Path:
+    """The folder that ``encoder.model`` names; ``pack`` is the tiny pack's.
+
+    Raises
+    ------
+    VegasError
+        There is none.
+    """
+    if model == "pack":
+        return pack.model_folder("yamnet")
+    return Path(model).expanduser()
+
+
+def weights(folder: Path) -> Path:
+    """The weights' file of a folder, or a sentence that it is not there."""
+    path = folder / "yamnet.safetensors"
+    if not path.is_file():
+        raise VegasError(f"YAMNet's weights were looked for at {path} and are not there; set encoder.model=pack")
+    return path
+
+
+def fingerprint(folder: Path, tokens: int) -> str:
+    """Short hash of what decides the embeddings; loads no network."""
+    return hash_files([weights(folder)], "yamnet", "mean", tokens)

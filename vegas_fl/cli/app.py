@@ -1,0 +1,30 @@
+"""The tools beside a run: `vegas-fl COMMAND …`, one file a command. A command is a word without "="; an override of
+the configuration always has one."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import typer
+
+app = typer.Typer(
+    name="vegas-fl",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.callback()
+def tools() -> None:
+    """Tools beside a run. Without a command, `vegas-fl [KEY=VALUE …]` runs the configuration (vegas-fl --help)."""
+
+
+def show_log() -> None:
+    """Let a tool's messages and warnings be read."""
+    logger = logging.getLogger("vegas_fl")
+    if not logging.getLogger().handlers and not logger.handlers:
+        logger.addHandler(logging.StreamHandler(sys.stderr))
+        logger.setLevel(logging.INFO)

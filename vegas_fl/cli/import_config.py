@@ -1,0 +1,78 @@
+"""`vegas-fl import-config`: a JSON configuration of the replaced system becomes an experiment."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vegas_fl.cli.app import app
+
+
+class Size(enum.StrEnum):
+    flux = "flux"
+    tiny = "tiny"
+
+
+class TextFlags(enum.StrEnum):
+    guide = "guide"
+    code = "code"
+
+
+@app.command("import-config")
+def import_config(
+    file: Annotated[Path, typer.Argument(help="The JSON file; comments are allowed.")],
+    output: Annotated[Path | None, typer.Option(help="Default: experiment/NAME.yaml, NAME the file's.")] = None,
+    size: Annotated[
+        Size, typer.Option(help="The models it used (AST, FLUX.1-schnell), or the tiny pack's.")
+    ] = Size.flux,
+    text_flags: Annotated[
+        TextFlags,
+        typer.Option(help="What generate_from_…_text_embeddings means: as its guide says, or as its code does."),
+    ] = TextFlags.guide,
+    overwrite: Annotated[bool, typer.Option(help="Replace the output file.")] = False,
+) -> None:
+    """Turn a JSON configuration of the replaced system into an experiment, and say what became of every key."""
+    from vegas_fl.config import ConfigError, compose
+    from vegas_fl.core.errors import VegasError
+    from vegas_fl.core.files import write_atomically
+    from vegas_fl.migration import commented_json, experiment, settings
+
+    old = commented_json.read(file)
+    name = experiment.file_name(file.stem)
+    imported = f"{name}_imported" if experiment.built_in(name) else name
+    output = output or Path("experiment") / f"{imported}.yaml"
+    if experiment.built_in(output.stem):
+        raise VegasError(
+            f"the project has an experiment {output.stem} of its own, which would win; choose another name"
+        )
+    if output.exists() and not overwrite:
+        raise VegasError(f"{output} exists; choose another --output, or replace it by --overwrite")
+    new = settings.translate(
+        old,
+        experiment.run_name(file.stem),
+        size=size.value,  # type: ignore[arg-type]
+        text_flags=text_flags.value,  # type: ignore[arg-type]
+        esc50_classes=compose(["experiment=a2v_esc50_50n_50c"]).classes,
+    )
+    made = experiment.text(new, file.name)
+    write_atomically(output, made.encode())
+    for title, told in (
+        ("taken over", new.taken),
+        ("notes", new.notes),
+        ("not supported", new.unsupported),
+        ("looks wrong there", new.suspicious),
+    ):
+        if told:
+            print(f"{title}:\n" + "\n".join(f"- {sentence}" for sentence in told))
+    try:
+        experiment.tried(made)
+    except ConfigError as error:
+        raise VegasError(
+            f"{output} was written, but cannot be run yet; correct it:\n" + "\n".join(f"- {m}" for m in error.mistakes)
+        ) from error
+    folder = output.parent.parent if output.parent.name == "experiment" else None
+    where = f"--config-dir {folder} " if folder is not None else ""
+    print(f"{output} was written; run it by: vegas-fl {where}experiment={output.stem} data.root=FOLDER")

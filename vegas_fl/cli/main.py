@@ -1,0 +1,105 @@
+"""The command ``vegas-fl``: Hydra composes the configuration, an engine runs it; or a tool beside a run."""
+
+from __future__ import annotations
+
+import sys
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from vegas_fl.cli.app import app
+from vegas_fl.config import Config, ConfigError, FlowerConfig, lenient, sound, validate
+from vegas_fl.core.errors import VegasError
+from vegas_fl.engines.run import run
+
+SWITCHES = {"--verbose": "hydra.verbose=true", "--overwrite": "images.overwrite=true"}
+"""Words of the command line that stand for an override."""
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    try:
+        _dispatch()
+    except KeyboardInterrupt:
+        print("\nInterrupted; what was written stays, and the same command does what is missing.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _dispatch() -> None:
+    if "--dry-run" in sys.argv[1:]:
+        words = [SWITCHES.get(word, word) for word in sys.argv[1:] if word not in ("--dry-run", "--verbose")]
+        run_tool(["plan", *words])
+        return
+    if is_command(sys.argv[1:]):
+        run_tool(sys.argv[1:])
+        return
+    sys.argv[1:] = [lenient(SWITCHES.get(word, word)) for word in sys.argv[1:]]
+    _main()
+
+
+@hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")
+def _main(composed: DictConfig) -> None:
+    job = HydraConfig.get()
+    if job.mode is RunMode.MULTIRUN:
+        # Each job a run of its own, so that jobs do not write to the same folders.
+        run_, series = composed.run, composed.series
+        composed.run = f"{run_}-{job.job.num}"
+        if "generators" in composed.stages:
+            composed.series = f"{series}-{job.job.num}"
+    try:
+        run(checked(composed))
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    except VegasError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+
+
+def is_command(arguments: list[str]) -> bool:
+    """Whether a command line asks for a tool: its first word is neither a switch nor an override."""
+    return bool(arguments) and arguments[0][:1].isalpha() and "=" not in arguments[0]
+
+
+def run_tool(arguments: list[str]) -> None:
+    """Run a tool; a mistake ends it with a sentence and code 1, one of the configuration with 2."""
+    from vegas_fl.cli import (  # noqa: F401
+        bench,
+        compare,
+        data,
+        deploy,
+        gallery,
+        import_checkpoint,
+        import_config,
+        paint,
+        plan,
+        render,
+        report,
+        verify,
+    )
+
+    try:
+        app(args=arguments, prog_name="vegas-fl")
+    except VegasError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2 if isinstance(error, ConfigError) else 1)
+
+
+def checked(composed: DictConfig) -> Config:
+    """The configuration, after everything that can be checked before the run was; all mistakes come together.
+
+    Raises
+    ------
+    ConfigError
+        There is a mistake.
+    """
+
+    def check(config: Config) -> list[str]:
+        from vegas_fl.runs import preflight
+
+        remote = isinstance(config.engine, FlowerConfig) and config.engine.connection is not None
+        return preflight.check(config, nodes_are_here=not remote)
+
+    return sound(lambda: validate(composed), check)

@@ -1,0 +1,42 @@
+"""`vegas-fl paint`: recordings to pictures, with the adapters of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vegas_fl.cli.app import app
+
+
+@app.command()
+def paint(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOUND… [adapters=RUN] [KEY=VALUE…]",
+            help="Recordings (wav, flac, ogg, mp3); the run whose global adapter paints (default: demo); overrides.",
+        ),
+    ],
+    output: Annotated[Path, typer.Option(help="Folder of the pictures.")] = Path("painted"),
+) -> None:
+    """Paint recordings with trained adapters, and name the classes they are nearest to."""
+    from vegas_fl.cli.app import show_log
+    from vegas_fl.config import compose, restored
+    from vegas_fl.core.errors import VegasError
+    from vegas_fl.rendering import paint as painting
+
+    show_log()
+    sounds = [Path(word) for word in words if Path(word).is_file() or "=" not in word]
+    settings = [word for word in words if Path(word) not in sounds]
+    if not sounds:
+        raise VegasError("no recording to paint; give wav, flac, ogg or mp3 files")
+    run = [word.removeprefix("adapters=") for word in settings if word.startswith("adapters=")]
+    overrides = [word for word in settings if not word.startswith("adapters=")]
+    if run:
+        overrides.insert(0, f"run={run[-1]}")
+    defaults = compose(overrides)
+    config = restored(painting.stored_sections(Path(defaults.paths.runs) / defaults.run), overrides)
+    for painted in painting.paint(sounds, config, output):
+        print(painting.describe(painted))

@@ -1,0 +1,88 @@
+"""`vegas-fl plan`, also `--dry-run`: what a run would draw, where, how long it takes and the disk it needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vegas_fl.cli.app import app
+
+if TYPE_CHECKING:
+    from vegas_fl.config import Config
+    from vegas_fl.rendering.plan import Row
+
+
+@app.command()
+def plan(
+    overrides: Annotated[list[str] | None, typer.Argument(help="KEY=VALUE … as of the run itself.")] = None,
+    timing: Annotated[bool, typer.Option(help="Load FLUX and time a batch.")] = True,
+) -> None:
+    """Tell what a run would do and draw, and which data and checkpoints it would still need, without writing
+    anything; refuse what cannot be run, and what the disk has no room for."""
+    from vegas_fl.cli.app import show_log
+    from vegas_fl.config import compose, sound
+    from vegas_fl.core.devices import resolve_device
+    from vegas_fl.rendering import plan as planning
+    from vegas_fl.runs import preflight
+
+    show_log()
+    config = sound(
+        lambda: compose(overrides or []),
+        lambda config: preflight.check(config, nodes_are_here=not _elsewhere(config), may_lack=True),
+    )
+    elsewhere = _elsewhere(config)
+    print(f"run {config.run}: {', '.join(config.stages)}; {len(config.nodes)} nodes, {len(config.classes)} classes")
+    for absent in preflight.lacking(config, nodes_are_here=not elsewhere):
+        print(f"still needed: {absent}")
+    if "images" not in config.stages:
+        print(f"stages={list(config.stages)}: this run draws no pictures")
+        return
+    if config.images.source == "recordings":
+        print("images.source=recordings: at most so many; as many as the node's validation and test clips")
+    planned = planning.rows(config)
+    for row in planned:
+        shares = ", ".join(f"{count} of {label}" for label, count in row.classes.items())
+        name = row.node if row.node == "server" else f"node {row.node}"
+        print(f"{name}: {row.pictures} pictures ({shares}) in {row.folder}, {row.there} are there")
+    missing = sum(row.missing for row in planned)
+    print(f"to be drawn: {missing}")
+    if config.images.output == "embeddings":
+        _disk(planned, missing, planning.embedding_bytes(config.renderer))
+        return
+    if not (timing and missing):
+        return
+    device = resolve_device(config.device)
+    timed = planning.timing(config.renderer, device)
+    whole = timed.load + sum(timed.seconds(row.missing) for row in planned)
+    print(
+        f"renderer {config.renderer.model} on {device}, memory {timed.mode}: loaded in {timed.load:.1f} s, "
+        f"a batch of {timed.size} takes {timed.batch:.2f} s ({timed.size / timed.batch:.3g} pictures a second)"
+    )
+    here = " if every node were this machine" if elsewhere else ""
+    print(f"estimated time: {duration(whole)}{here}")
+    _disk(planned, missing, timed.bytes_each)
+
+
+def _disk(planned: list[Row], missing: int, bytes_each: float) -> None:
+    """Tell the disk space that is needed, and refuse what is not there."""
+    from vegas_fl.config import ConfigError
+    from vegas_fl.rendering.plan import shortage
+
+    print(f"disk: about {missing * bytes_each / 1e6:.1f} MB ({bytes_each / 1e3:.0f} kB a picture)")
+    if short := shortage(planned, bytes_each):
+        raise ConfigError(short)
+
+
+def _elsewhere(config: Config) -> bool:
+    """Whether the nodes are other machines."""
+    from vegas_fl.config import FlowerConfig
+
+    return isinstance(config.engine, FlowerConfig) and config.engine.connection is not None
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit they are read in."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

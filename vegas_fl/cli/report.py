@@ -1,0 +1,26 @@
+"""`vegas-fl report RUN`: a run's page, made again from its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vegas_fl.cli.app import app
+
+
+@app.command()
+def report(
+    run: Annotated[str, typer.Argument(help="Name of the run, or its folder.")],
+    runs: Annotated[Path, typer.Option(help="Folder of the runs, as paths.runs.")] = Path("runs"),
+) -> None:
+    """Make a run's report.html again, from what is in its folder."""
+    from vegas_fl.runs.report import page, table
+    from vegas_fl.runs.report.read import find, read
+
+    folder = find(run, runs)
+    path = page.write(folder)
+    for line in table.lines([read(folder)]):
+        typer.echo(line)
+    typer.echo(f"report: {path}")

@@ -1,0 +1,39 @@
+"""`vegas-fl verify`: whether folders of pictures are whole, and what they say they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vegas_fl.cli.app import app
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(help="An images_output_dir, or the folder of a node.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="KEY=VALUE … over the stored configuration: where checkpoints or models lie now, device."),
+    ] = None,
+    sample: Annotated[int, typer.Option(help="Pictures of each folder that are drawn again; 0: none.")] = 4,
+) -> None:
+    """Check names, counts, hashes and provenance of pictures, and draw a sample of them again."""
+    from vegas_fl.core.errors import VegasError
+    from vegas_fl.rendering import verify as checks
+
+    reports = [checks.verify(path, sample, overrides or []) for path in checks.find_folders(folder)]
+    for report in reports:
+        again = report.identical + report.close
+        drawn = f"{again} drawn again, {report.identical} of them the same to the byte" if again else "none drawn again"
+        if report.note:
+            drawn += f" ({report.note})"
+        print(f"{report.folder}: {report.pictures} pictures, {len(report.problems)} problems, {drawn}")
+    if problems := [problem for report in reports for problem in report.problems]:
+        shown = "\n".join(f"- {problem}" for problem in problems[:20])
+        rest = f"\n- and {len(problems) - 20} more" if len(problems) > 20 else ""
+        raise VegasError(
+            f"{len(problems)} problems; the command that drew the pictures, run again, makes what is missing or "
+            f"damaged.\n{shown}{rest}"
+        )

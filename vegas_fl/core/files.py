@@ -1,0 +1,31 @@
+"""Files that are whole whenever they are read."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from vegas_fl.core.errors import VegasError
+
+
+def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Write ``data`` so that ``path`` is, at any moment, absent, the old file or the new one, never half of it.
+
+    Without ``durable`` that holds when the process is killed, not when the power is cut.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise VegasError(
+            f"{path} cannot be written ({error.strerror}); free the disk or choose another folder"
+        ) from error

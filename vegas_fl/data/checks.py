@@ -1,0 +1,137 @@
+"""What is wrong with how recordings are to be split, told before anything is read."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+
+from vegas_fl.audio.clips import Clip
+from vegas_fl.config import PARTS, DataConfig
+from vegas_fl.core.errors import VegasError
+from vegas_fl.data.datasets import Dataset, open_dataset
+from vegas_fl.data.shares import NodeEntry, owners, shares, training, units
+
+
+def check(config: DataConfig, nodes: Mapping[str, NodeEntry], ids: Sequence[str] | None = None) -> list[str]:
+    """Everything that is wrong with the data settings and with who owns what, as sentences. Reads no audio.
+
+    Parameters
+    ----------
+    config : DataConfig
+    nodes : mapping
+        All nodes that read this data set.
+    ids : sequence of str, optional
+        Those to check; default: all.
+    """
+    mistakes = list(settings_mistakes(config))
+    try:
+        dataset = open_dataset(config)
+    except VegasError as error:
+        return [*mistakes, str(error)]
+    mistakes += dict.fromkeys(contents(config, nodes, list(nodes) if ids is None else ids, dataset))
+    mistakes += _overlaps(config, nodes)
+    if not mistakes:
+        try:
+            shares(config, nodes, dataset)
+        except VegasError as error:
+            mistakes.append(str(error))
+    return mistakes
+
+
+def _overlaps(config: DataConfig, nodes: Mapping[str, NodeEntry]) -> Iterator[str]:
+    """Nodes that would all use all clips of a class."""
+    labels = sorted({label for node in nodes.values() for label in node.selected_classes})
+    for label in labels if config.partition == "none" else []:
+        if len(sharing := owners(nodes, label)) > 1:
+            yield (
+                f"nodes {', '.join(sharing)} overlap: with data.partition=none each would use all clips of {label} in "
+                f"data.root={config.root}; use data.partition=even, or give each node a folder of its own "
+                "(nodes.N.dataset.root)"
+            )
+
+
+def settings_mistakes(config: DataConfig) -> Iterator[str]:
+    """Mistakes that show without the data."""
+    ratios = (config.train_ratio, config.val_ratio, config.test_ratio)
+    if abs(sum(ratios) - 1) > 1e-6:
+        shown = " + ".join(f"{ratio:g}" for ratio in ratios)
+        yield f"data.train_ratio + data.val_ratio + data.test_ratio is {shown} = {sum(ratios):g}; make it 1"
+    if config.train_ratio == 0:
+        yield "data.train_ratio is 0: nothing would be trained on; make it larger"
+    folds = config.folds
+    if not config.by_folds:
+        if config.val_folds:
+            yield "data.val_folds is set, but data.train_folds and data.test_folds are not; set all or none"
+        return
+    for part in ("train", "test"):
+        if not folds[part]:
+            other = "test" if part == "train" else "train"
+            yield f"data.{other}_folds is set, but data.{part}_folds is empty; set both, or neither to split by ratio"
+    for position, part in enumerate(PARTS):
+        for later in PARTS[position + 1 :]:
+            if both := sorted(set(folds[part]) & set(folds[later])):
+                yield f"fold {', '.join(map(str, both))} is in data.{part}_folds and in data.{later}_folds; use it once"
+
+
+def contents(config: DataConfig, nodes: Mapping[str, NodeEntry], ids: Sequence[str], dataset: Dataset) -> Iterator[str]:
+    """Mistakes that show when the lists of clips are compared with what the nodes ``ids`` want."""
+    if config.by_folds and (mistake := _unknown_folds(config, dataset)):
+        yield mistake
+    for node_id in ids:
+        node = nodes[node_id]
+        if node.samples_per_node < len(node.selected_classes):
+            yield (
+                f"nodes.{node_id}.samples_per_node={node.samples_per_node} is less than its "
+                f"{len(node.selected_classes)} classes; give it at least one clip a class"
+            )
+        for label in node.selected_classes:
+            try:
+                clips = dataset.clips(label)
+            except VegasError as error:
+                yield str(error)
+                continue
+            if not clips:
+                yield "; ".join([_unknown_class(node_id, label, dataset.classes), *dataset.passed_over(label)])
+                continue
+            sharing = owners(nodes, label)
+            usable = len(units(config, training(config, clips)))
+            if not usable:
+                yield f"class {label} has no clip in data.train_folds={list(config.folds['train'])}; choose others"
+            elif config.partition == "even" and sharing.index(node_id) >= usable:
+                yield (
+                    f"class {label} has {usable} recordings to train on for {len(sharing)} nodes "
+                    f"({', '.join(sharing)}), none is left for node {node_id}; let fewer nodes select it"
+                )
+
+
+def _unknown_class(node_id: str, label: str, classes: Sequence[str]) -> str:
+    close = difflib.get_close_matches(label, classes, n=1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    return (
+        f"nodes.{node_id}.selected_classes: there is no clip of class '{label}'{hint}; "
+        f"classes with clips: {', '.join(classes)}"
+    )
+
+
+def _unknown_folds(config: DataConfig, dataset: Dataset) -> str | None:
+    clips = [clip for label in dataset.classes for clip in _listed(dataset, label)]
+    there = sorted({clip.fold for clip in clips if clip.fold is not None})
+    asked = {fold for folds in config.folds.values() for fold in folds}
+    if not clips:
+        return None
+    if not there:
+        return f"data={config.name} has no folds; set data.train_folds, val_folds and test_folds to null"
+    if unknown := sorted(asked - set(there)):
+        return (
+            f"fold {', '.join(map(str, unknown))} does not exist in the data, which has the folds "
+            f"{', '.join(map(str, there))}; change data.train_folds, val_folds or test_folds"
+        )
+    return None
+
+
+def _listed(dataset: Dataset, label: str) -> list[Clip]:
+    """The clips of a class; none if files of it are missing, which is told where the class is wanted."""
+    try:
+        return dataset.clips(label)
+    except VegasError:
+        return []

@@ -1,0 +1,80 @@
+"""Data sets: where clips come from. One file a layout, one interface."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from vegas_fl.audio.clips import Clip
+from vegas_fl.config import DataConfig
+from vegas_fl.core.errors import VegasError
+from vegas_fl.data.datasets.esc50 import Esc50
+from vegas_fl.data.datasets.folder import ClassFolders
+from vegas_fl.data.datasets.toy import Toy
+from vegas_fl.data.datasets.vegas import Vegas
+from vegas_fl.data.datasets.vggsound import VggSound
+
+
+class Dataset(Protocol):
+    """Clips by class."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes that have clips, sorted."""
+
+    def clips(self, label: str) -> list[Clip]:
+        """The clips of a class, in an order that depends on nothing but their names; none if there is no such class.
+
+        Raises
+        ------
+        VegasError
+            Clips that the data set lists are not there.
+        """
+
+    def passed_over(self, label: str) -> list[str]:
+        """What looks as if it were of a class and is not among its clips, as sentences."""
+
+
+LAYOUTS: dict[str, type[Esc50] | type[ClassFolders] | type[Vegas] | type[VggSound]] = {
+    "esc50": Esc50,
+    "folder": ClassFolders,
+    "vegas": Vegas,
+    "vggsound": VggSound,
+}
+"""The data sets that lie in a folder: ``data.name`` → reader."""
+
+
+def open_dataset(config: DataConfig) -> Dataset:
+    """Open the data set ``config`` names. Reads lists of files, no audio.
+
+    Raises
+    ------
+    VegasError
+        ``data.root`` is not set, not a folder, or not in the layout of ``data.name``, or cannot be read.
+    """
+    if config.name == "toy":
+        return Toy(config.clips_per_class)
+    if absent := missing_folder(config):
+        raise VegasError(absent)
+    assert config.root is not None
+    try:
+        return LAYOUTS[config.name](Path(config.root).expanduser())
+    except OSError as error:
+        raise VegasError(
+            f"data.root={config.root}: {error.filename} cannot be read ({error.strerror}); data={config.name} needs "
+            f"{LAYOUTS[config.name].NEEDS}"
+        ) from error
+
+
+def missing_folder(config: DataConfig) -> str | None:
+    """Which folder the data set would need and does not have, as a sentence; None if it is there or none is needed."""
+    if config.name == "toy":
+        return None
+    needs = f"data={config.name} needs {LAYOUTS[config.name].NEEDS}"
+    if not config.root:
+        return f"data.root is not set, and {needs}; add data.root=FOLDER"
+    root = Path(config.root).expanduser()
+    if not root.is_dir():
+        seen = "is not a folder" if root.exists() else "does not exist"
+        return f"data.root={config.root} {seen}; {needs}"
+    return None

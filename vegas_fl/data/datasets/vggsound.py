@@ -1,0 +1,82 @@
+"""VGGSound: ``vggsound.csv`` (YouTube id, start in seconds, label, train or test; no header) and ``audio/``.
+
+H. Chen, W. Xie, A. Vedaldi, A. Zisserman, "VGGSound: A Large-scale Audio-Visual Dataset", 2020. A recording is
+``audio/<id>_<start>.wav`` with the start as six digits or as it is, or ``audio/<id>.wav`` (also flac, ogg, mp3).
+Many of the videos are gone from YouTube: rows without a recording are passed over (`vegas-fl data` tells how many).
+
+The csv's own division is told as folds: 1 is "train", 2 is "test".
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from vegas_fl.audio.clips import AUDIO_FILES, Clip, FileClip
+from vegas_fl.core.errors import VegasError, some
+from vegas_fl.data.datasets.tables import table
+
+FOLDS = {"train": 1, "test": 2}
+
+
+class VggSound:
+    """The clips that ``vggsound.csv`` lists and that are there."""
+
+    NEEDS = "a folder with vggsound.csv and audio/<id>_<start>.wav"
+
+    def __init__(self, root: Path) -> None:
+        csv_file, audio = root / "vggsound.csv", root / "audio"
+        for path in (csv_file, audio):
+            if not path.exists():
+                raise VegasError(f"data.root={root} has no {path.name}; data=vggsound needs {self.NEEDS}")
+        there = {path.stem: path for path in sorted(audio.iterdir()) if path.suffix.lower() in AUDIO_FILES}
+        self._audio = audio
+        self._clips: dict[str, list[FileClip]] = {}
+        self._gone: dict[str, list[str]] = {}
+        listed = 0
+        with table(csv_file) as file:
+            rows = csv.reader(file)
+            for row in rows:
+                if not row or row[0].startswith("#"):
+                    continue
+                listed += 1
+                label, found = _clip(row, there, f"{csv_file}, line {rows.line_num}")
+                if isinstance(found, FileClip):
+                    self._clips.setdefault(label, []).append(found)
+                else:
+                    self._gone.setdefault(label, []).append(found)
+        if not self._clips:
+            raise VegasError(
+                f"none of the {listed} clips that {csv_file} lists is in {audio}; data=vggsound needs {self.NEEDS}"
+            )
+        for clips in self._clips.values():
+            clips.sort(key=lambda clip: clip.name)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(sorted(self._clips))
+
+    def clips(self, label: str) -> list[Clip]:
+        return list(self._clips.get(label, []))
+
+    def passed_over(self, label: str) -> list[str]:
+        gone = self._gone.get(label, [])
+        total = len(gone) + len(self._clips.get(label, []))
+        seen = f"{len(gone)} of {total} clips of {label} that vggsound.csv lists are not in {self._audio}"
+        return [f"{seen}: {some(gone)}"] if gone else []
+
+
+def _clip(row: list[str], there: dict[str, Path], place: str) -> tuple[str, FileClip | str]:
+    """The label of a row of the csv, and its clip, or if its recording is not there, the name it would have."""
+    try:
+        video, start, label, part = (value.strip() for value in row)
+        seconds, fold = int(start), FOLDS[part]
+    except (ValueError, KeyError) as error:
+        raise VegasError(
+            f"{place}: {','.join(row)!r}; a row is a YouTube id, a start in seconds, a label and train or test"
+        ) from error
+    names = (f"{video}_{seconds:06d}", f"{video}_{seconds}", video)
+    for name in names:
+        if path := there.get(name):
+            return label, FileClip(label, str(path), fold, path, source=video)
+    return label, names[0]

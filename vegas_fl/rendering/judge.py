@@ -1,0 +1,210 @@
+"""The judge of pictures: a CLIP model (Radford et al. 2021) that says what they show, and how like real ones they are.
+
+Three figures from one pass over the pictures: zero-shot classification (section 3.1 there), the CLIP score
+(Hessel et al. 2021, "CLIPScore", with torchmetrics' factor of 100), and CLIP's image features, on which
+the Fréchet distance to a folder of real pictures is taken ("CLIP-FID": Kynkäänniemi et al. 2023, "The role of
+ImageNet classes in Fréchet inception distance", who show it to follow what people see more closely than
+Inception's). Numbers of different judges cannot be compared.
+
+Letters: N pictures, K classes, F width of CLIP's joint space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from vegas_fl.algorithm import metrics
+from vegas_fl.config import Config
+from vegas_fl.core import pack
+from vegas_fl.core.devices import resolve_device
+from vegas_fl.core.errors import VegasError
+from vegas_fl.data.classes import prompt, words
+from vegas_fl.rendering.jobs import Job
+
+BATCH = 50
+
+QUESTION = "This is a photo of {}."
+"""What a class is asked for with: the template of transformers' zero-shot pipeline."""
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+"""Suffixes of what is read from a folder of real pictures."""
+
+
+class Judgement(NamedTuple):
+    """What a judge found.
+
+    Attributes
+    ----------
+    confusion : Tensor [K, K]
+        Counts: row = class a picture was made for, column = class it is taken for.
+    clip_scores : Tensor [N]
+        100 * max(cos, 0) between a picture and its class prompt.
+    features : Tensor [N, F]
+        CLIP's image features, not normalised.
+    """
+
+    confusion: Tensor
+    clip_scores: Tensor
+    features: Tensor
+
+
+def judge(
+    pictures: Sequence[tuple[Path, str]], classes: Sequence[str], model: str, device: str, revision: str | None = None
+) -> Judgement:
+    """Judge pictures.
+
+    Parameters
+    ----------
+    pictures : sequence of (path, class)
+    classes : sequence of str
+        The K classes to choose from; each is asked for in words ("This is a photo of a crying baby.").
+    model : str
+        "pack" for the tiny pack's CLIP, or a hub id or folder of a CLIPModel with its processor.
+    device : str
+    revision : str, optional
+        Of the model on the hub; default: the newest.
+
+    Raises
+    ------
+    VegasError
+        The model cannot be opened.
+    """
+    clip = _CLIP(model, device, revision)
+    features = clip.pictures([path for path, _ in pictures])
+    directions = nn.functional.normalize(features, dim=1)
+    made = torch.tensor([classes.index(label) for _, label in pictures], dtype=torch.long)
+    questions, prompts = clip.texts([QUESTION.format(words(c)) for c in classes]), clip.texts([*map(prompt, classes)])
+    taken = (directions @ questions.T).argmax(1)
+    scores = 100 * (directions * prompts[made]).sum(1).clamp(min=0)
+    return Judgement(metrics.confusion(made, taken, len(classes)), scores, features)
+
+
+def reference_pictures(folder: Path, classes: Sequence[str]) -> list[Path]:
+    """The real pictures of ``classes`` in ``folder``: below ``<folder>/<class>/``, or, without a folder of any of
+    the classes, all directly in it.
+
+    Raises
+    ------
+    VegasError
+        There is no such folder, a class has none, or fewer than two pictures are found.
+    """
+    if not folder.is_dir():
+        raise VegasError(f"evaluation.reference={folder} is not a folder; give one with real pictures, or null")
+    own = [label for label in classes if (folder / label).is_dir()]
+    if own and len(own) < len(classes):
+        raise VegasError(
+            f"evaluation.reference={folder} has folders for {', '.join(own)}, none for "
+            f"{', '.join(sorted(set(classes) - set(own)))}; add them, or give a folder of pictures without sub folders"
+        )
+    files = [path for label in own for path in (folder / label).rglob("*")] if own else folder.iterdir()
+    found = sorted(path for path in files if path.suffix.lower() in PICTURES and path.is_file())
+    if len(found) < 2:
+        raise VegasError(
+            f"evaluation.reference={folder} has {len(found)} pictures ({', '.join(PICTURES)}) "
+            f"of {', '.join(classes)}; at least 2 are needed"
+        )
+    return found
+
+
+def reference_features(config: Config) -> Tensor:
+    """Features ``[N, F]`` of the pictures in ``evaluation.reference``, by ``renderer.judge``."""
+    settings = config.renderer
+    assert config.evaluation.reference and settings.judge
+    paths = reference_pictures(Path(config.evaluation.reference).expanduser(), config.classes)
+    return _CLIP(settings.judge, resolve_device(config.device), settings.judge_revision).pictures(paths)
+
+
+def fid(made: Iterable[Tensor], real: Tensor) -> float:
+    """Fréchet distance between generated and real pictures (Heusel et al. 2017, eq. 6), on features.
+
+    Exact, whatever the parts; biased upwards by few pictures: compare at equal numbers.
+
+    Parameters
+    ----------
+    made : iterable of Tensor [N, F]
+        In parts, of at least two pictures together.
+    real : Tensor [M, F]
+    """
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    features = nn.Identity()  # they were computed where the pictures are
+    features.num_features = real.shape[1]  # type: ignore[assignment]
+    metric = FrechetInceptionDistance(feature=features)
+    metric.update(real.double(), real=True)
+    for part in made:
+        metric.update(part.double(), real=False)
+    return max(0.0, float(metric.compute()))  # of equal sets, rounding leaves a little below 0
+
+
+def judge_job(job: Job, config: Config, device: str) -> tuple[dict[str, Any] | None, Tensor | None, list[str]]:
+    """Judge all pictures of a job.
+
+    Returns
+    -------
+    judged : dict or None
+        ``confusion`` [K, K] and the sum of the ``clip_score``; None without a judge.
+    features : Tensor [N, F] or None
+        Image features, if they are to be compared with real pictures.
+    notes : list of str
+        Why the pictures were not judged. They are there all the same: only their figure is missing.
+    """
+    if not config.renderer.judge:
+        return None, None, []
+    made = [(job.path / picture.name, picture.label) for picture in job.pictures]
+    try:
+        found = judge(made, config.judge_classes, config.renderer.judge, device, config.renderer.judge_revision)
+    except VegasError as error:
+        return None, None, [f"{job.name}: its pictures were not judged: {error}"]
+    judged = {"confusion": found.confusion.tolist(), "clip_score": found.clip_scores.double().sum().item()}
+    return judged, found.features if config.evaluation.reference else None, []
+
+
+class _CLIP:
+    """A CLIPModel and its processor."""
+
+    def __init__(self, model: str, device: str, revision: str | None) -> None:
+        self._model, self._processor = _open(model, device, revision)
+        self._device = device
+
+    @torch.no_grad()
+    def pictures(self, paths: Sequence[Path]) -> Tensor:
+        """Features ``[N, F]`` of pictures."""
+        from PIL import Image
+
+        parts = [torch.zeros(0, self._model.config.projection_dim)]
+        for start in range(0, len(paths), BATCH):
+            images = []
+            for path in paths[start : start + BATCH]:
+                try:
+                    with Image.open(path) as image:
+                        images.append(image.convert("RGB"))
+                except OSError as error:
+                    raise VegasError(f"{path} cannot be read as a picture ({error}); remove it") from error
+            inputs = self._processor(images=images, return_tensors="pt").to(self._device)
+            parts.append(self._model.get_image_features(**inputs).pooler_output.float().cpu())
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def texts(self, texts: Sequence[str]) -> Tensor:
+        """Directions ``[N, F]`` of texts."""
+        inputs = self._processor(text=list(texts), return_tensors="pt", padding=True, truncation=True).to(self._device)
+        return nn.functional.normalize(self._model.get_text_features(**inputs).pooler_output.float().cpu(), dim=1)
+
+
+def _open(model: str, device: str, revision: str | None) -> tuple[Any, Any]:
+    from transformers import CLIPModel, CLIPProcessor, logging
+
+    logging.disable_progress_bar()
+    try:
+        if model == "pack":
+            model = str(pack.model_folder("clip"))
+        network = CLIPModel.from_pretrained(model, revision=revision)
+        return network.to(device).eval(), CLIPProcessor.from_pretrained(model, revision=revision)
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise VegasError(f"renderer.judge={model} cannot be opened ({first}); set renderer.judge=null") from error

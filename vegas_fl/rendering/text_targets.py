@@ -1,0 +1,69 @@
+"""Text targets: what a class prompt looks like to FLUX's two text encoders. The adapters learn to say the same."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from vegas_fl.algorithm.adapter import Conditioning
+from vegas_fl.config import RendererConfig
+from vegas_fl.core import devices
+from vegas_fl.data.classes import prompt
+from vegas_fl.rendering import flux
+from vegas_fl.storage import tensorfiles
+from vegas_fl.storage.tensorfiles import Damaged, State
+
+log = logging.getLogger(__name__)
+
+PROMPTS_AT_ONCE = 64
+"""Prompts a pass of the text encoders."""
+
+
+def text_targets(classes: Sequence[str], config: RendererConfig, cache: Path, device: str) -> Conditioning:
+    """The embeddings of the prompts of K classes: clip ``[K, P]``, t5 ``[K, T, C]``, float32, in their order."""
+    return prompt_targets([prompt(name) for name in classes], config, cache, device)
+
+
+def prompt_targets(prompts: Sequence[str], config: RendererConfig, cache: Path, device: str) -> Conditioning:
+    """The embeddings of N prompts.
+
+    Kept in ``cache`` by encoder fingerprint and prompt, so the text encoders (9.8 GB of FLUX.1) are loaded
+    only for prompts that were never seen, and freed at once.
+
+    Returns
+    -------
+    Conditioning
+        clip ``[N, P]``, t5 ``[N, T, C]``, float32, in the order of ``prompts``.
+    """
+    fingerprint = flux.text_fingerprint(config)
+    paths = {text: cache / "targets" / fingerprint / f"{_key(text)}.safetensors" for text in prompts}
+    known = {text: state for text, path in paths.items() if (state := _kept(path, text)) is not None}
+    if missing := [text for text in paths if text not in known]:
+        pipeline = flux.load_text_encoders(config, device)
+        for start in range(0, len(missing), PROMPTS_AT_ONCE):
+            batch = missing[start : start + PROMPTS_AT_ONCE]
+            with torch.no_grad():
+                t5, clip, _ = pipeline.encode_prompt(batch, None, max_sequence_length=config.max_sequence_length)
+            for text, clip_target, t5_target in zip(batch, clip.float(), t5.float(), strict=True):
+                known[text] = {"clip": clip_target.cpu(), "t5": t5_target.cpu()}
+                tensorfiles.save(paths[text], known[text], {"prompt": text})
+        del pipeline
+        devices.release(device)
+    return Conditioning(*(torch.stack([known[text][branch] for text in prompts]) for branch in ("clip", "t5")))
+
+
+def _kept(path: Path, text: str) -> State | None:
+    """What the cache has of a prompt; a damaged file is told and made again."""
+    try:
+        return tensorfiles.load(path, prompt=text).tensors if path.exists() else None
+    except Damaged as error:
+        log.warning("the text target of %r is made again: %s", text, error)
+        return None
+
+
+def _key(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

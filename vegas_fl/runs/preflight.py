@@ -1,0 +1,184 @@
+"""Everything that can be known to be wrong before a run starts, found at once."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from vegas_fl.audio import encoders
+from vegas_fl.config import Config, DataConfig, StudentConfig
+from vegas_fl.core.devices import resolve_device
+from vegas_fl.core.errors import VegasError
+from vegas_fl.data import checks as split_mistakes
+from vegas_fl.data.datasets import missing_folder, open_dataset
+from vegas_fl.rendering import flux, judge, memory
+from vegas_fl.storage.checkpoints import adapter_rounds, find_adapters, find_generators
+
+
+def check(config: Config, nodes_are_here: bool, may_lack: bool = False) -> list[str]:
+    """Sentences about what the run needs and does not have. Loads no network, writes nothing.
+
+    Parameters
+    ----------
+    config : Config
+    nodes_are_here : bool
+        Whether the nodes' recordings and folders are on this machine; elsewhere each node checks its own.
+    may_lack : bool
+        Leave out what can still be brought, :func:`lacking`: a plan needs no data.
+    """
+    mistakes: list[str] = []
+    if nodes_are_here and config.needs_recordings:
+        mistakes += check_recordings(config, may_lack)
+        mistakes += _problem(lambda: encoders.fingerprint(config.encoder))
+    if not may_lack:
+        mistakes += _generators(config)
+        mistakes += _adapters(config)
+    mistakes += _renderer(config, nodes_are_here)
+    if config.tracking.wandb and importlib.util.find_spec("wandb") is None:
+        mistakes.append(
+            f"tracking.wandb={config.tracking.wandb}: Weights & Biases is not installed; run pip install wandb, or "
+            "set tracking.wandb=null"
+        )
+    if "images" in config.stages and (reference := config.evaluation.reference):
+        mistakes += _problem(lambda: judge.reference_pictures(Path(reference).expanduser(), config.classes))
+    folders = {"paths.runs": config.paths.runs}
+    if "generators" in config.stages:
+        folders["generator.checkpoint_dir"] = config.generator.checkpoint_dir
+    if "adapters" in config.stages:
+        folders["adapter.checkpoint_dir"] = config.adapter.checkpoint_dir
+    if nodes_are_here and "images" in config.stages:
+        folders["images_output_dir"] = config.images_output_dir
+    for key, folder in folders.items():
+        mistakes += _unwritable(key, Path(folder))
+    return mistakes
+
+
+def lacking(config: Config, nodes_are_here: bool) -> list[str]:
+    """Folders of data sets and checkpoints that the run would need and that are not there, as sentences."""
+    absent = []
+    if nodes_are_here and config.needs_recordings:
+        absent = [_of(keys, told) for keys, data, _ in _data_sets(config) if (told := missing_folder(data))]
+    return list(dict.fromkeys([*absent, *_generators(config), *_adapters(config)]))
+
+
+def check_recordings(config: Config, may_lack: bool = False) -> list[str]:
+    """Mistakes of the data sets; with ``may_lack``, of those whose folder is not there only what shows without it."""
+    found = []
+    for keys, data, nodes in _data_sets(config):
+        if may_lack and missing_folder(data):
+            found += [_of(keys, mistake) for mistake in split_mistakes.settings_mistakes(data)]
+        else:
+            found += [_of(keys, mistake) for mistake in split_mistakes.check(data, config.peers(nodes[0]), nodes)]
+    if not found and config.targets == "caption":
+        found += _captions(config)
+    return list(dict.fromkeys(found))
+
+
+def _captions(config: Config) -> Iterator[str]:
+    """Nodes whose clips have no captions to learn."""
+    for node, entry in config.nodes.items():
+        data = config.data_of(node)
+        if missing_folder(data):
+            continue
+        dataset = open_dataset(data)
+        if not any(clip.caption for label in entry.selected_classes for clip in dataset.clips(label)):
+            yield (
+                f"targets=caption, but no clip of node {node} has a caption (data={data.name}); add captions.json to "
+                "the classes' folders of VEGAS, or use targets=attributes"
+            )
+
+
+def _data_sets(config: Config) -> Iterator[tuple[str, DataConfig, list[str]]]:
+    """Where its keys stand, the settings, and the nodes that read it with just these settings."""
+    groups: dict[DataConfig, list[str]] = {}
+    for node in config.nodes:
+        groups.setdefault(config.data_of(node), []).append(node)
+    for data, nodes in groups.items():
+        yield "data" if data == config.data else f"nodes.{nodes[0]}.dataset", data, nodes
+
+
+def _of(keys: str, mistake: str) -> str:
+    """A sentence about ``data.…`` that names the keys where they stand."""
+    return re.sub(rf"\bdata\.(?={'|'.join(DataConfig.model_fields)})", f"{keys}.", mistake)
+
+
+def _generators(config: Config) -> Iterator[str]:
+    """Generators that are loaded, not trained, and are not there."""
+    sampled = isinstance(config.aggregation, StudentConfig) or config.adapter.replay_samples
+    draws = "images" in config.stages and config.images.source == "generator"
+    if "generators" in config.stages or not (draws or ("adapters" in config.stages and sampled)):
+        return
+    folder = Path(config.generator.checkpoint_dir)
+    found = find_generators(folder)
+    if not found:
+        yield (
+            f"Checkpoint not found: no generator in {folder}; train generators first (stages=[generators]), "
+            "or set generator.checkpoint_dir"
+        )
+        return
+    for node, entry in config.nodes.items():
+        for label in entry.selected_classes:
+            if label not in found:
+                close = difflib.get_close_matches(label, found, n=1)
+                hint = f" (did you mean {close[0]}?)" if close else ""
+                yield (
+                    f"Generator for class '{label}' not found{hint}: {folder} has generators for {', '.join(found)}; "
+                    f"train it with stages=[generators], or change nodes.{node}.selected_classes"
+                )
+
+
+def _adapters(config: Config) -> Iterator[str]:
+    """Adapters that are loaded, not trained, and are not there."""
+    if "images" in config.stages and "adapters" not in config.stages:
+        seen = set()
+        for node in config.nodes:
+            for problem in _problem(lambda node=node: adapter_rounds(config, node)):  # type: ignore[misc]
+                if problem not in seen:
+                    yield problem
+                seen.add(problem)
+    if "adapters" in config.stages and config.adapter.local_checkpoint_dir:
+        folder = Path(config.adapter.local_checkpoint_dir)
+        for node in config.nodes:
+            if not find_adapters(folder, node):
+                yield (
+                    f"Checkpoint not found: no adapter of node {node} in {folder}; train adapters first, or set "
+                    "adapter.local_checkpoint_dir"
+                )
+
+
+def _renderer(config: Config, nodes_are_here: bool) -> Iterator[str]:
+    """Why the renderer cannot be loaded; embeddings are written without it."""
+    if problems := _problem(lambda: flux.location(config.renderer)):
+        yield from problems
+        return
+    if not ("images" in config.stages and config.images.output == "pictures"):
+        return
+    if nodes_are_here or config.images.where != "nodes":
+        yield from filter(None, [flux.incomplete(config.renderer), memory.quantization_problem(config.renderer)])
+        if told := _problem(lambda: resolve_device(config.device)):
+            yield from told
+        elif config.renderer.quantization == "none":  # together with one, the configuration itself tells
+            yield from filter(None, [memory.mode_problem(config.renderer, resolve_device(config.device))])
+
+
+def _problem(attempt: Callable[[], object]) -> list[str]:
+    try:
+        attempt()
+    except VegasError as error:
+        return [str(error)]
+    return []
+
+
+def _unwritable(key: str, folder: Path) -> Iterator[str]:
+    """Why ``folder`` cannot be created or written to."""
+    place = folder.absolute()
+    while not place.exists() and not place.is_symlink() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        yield f"{key}={folder} cannot be made: {place} is not a folder; choose another"
+    elif not os.access(place, os.W_OK | os.X_OK):
+        yield f"{key}={folder} cannot be written: no permission in {place}; choose another"

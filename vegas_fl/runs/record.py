@@ -1,0 +1,200 @@
+"""What a run leaves behind beside its pictures: ``runs/<run>/`` with
+
+| file | holds |
+|---|---|
+| ``config.yaml`` | the resolved configuration |
+| ``metrics.jsonl`` | a line whenever something was measured |
+| ``state.json`` | the steps that are done, so that the run can go on from there |
+| ``clips/node_<i>.json`` | which clips every node uses |
+| ``checkpoints.json`` | the checkpoint files the run wrote |
+| ``report.html`` | the page of all that |
+| ``tensorboard/<attempt>/`` | the measurements, for TensorBoard |
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from vegas_fl.config import Config
+from vegas_fl.core.errors import VegasError
+from vegas_fl.core.files import write_atomically
+from vegas_fl.runs.progress import Progress
+from vegas_fl.runs.report import table
+from vegas_fl.runs.report.read import read
+from vegas_fl.runs.tracking import Trackers
+from vegas_fl.storage import tensorfiles
+from vegas_fl.storage.checkpoints import GENERATOR_FILES
+
+log = logging.getLogger("vegas_fl.server")
+
+DRAWING_SHARE = 20
+"""While a run goes on, its page is drawn again only after this many times as long as drawing takes."""
+FIRST_PAGE = 5.0
+"""Seconds from a run's start to its first page; a shorter run has one at its end."""
+
+
+class Record:
+    """The folder of a run. Its steps, and repetitions of them, add to the same metrics.
+
+    Parameters
+    ----------
+    config : Config
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.folder = Path(config.paths.runs) / config.run
+        self._metrics = self.folder / "metrics.jsonl"
+        lines = _whole_lines(self._metrics)
+        self._lines = len(lines)
+        self.progress = Progress(config)
+        self._start = time.monotonic() - self.progress.last["seconds"]
+        text = OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json")))
+        write_atomically(self.folder / "config.yaml", text.encode())
+        attempt = 1 + sum('"stage": "start"' in line or '"stage": "resumed"' in line for line in lines)
+        self._trackers = Trackers(config, self.folder, attempt)
+        self._drawing = 0.0
+        """Seconds spent on drawing the page."""
+        self._next_page = time.monotonic() + FIRST_PAGE
+        about = {"stages": config.stages, "seed": config.seed, "aggregation": config.aggregation.name}
+        if self.progress.resumes:
+            self.add(stage="resumed", kept=self.progress.last["lines"], **about)
+        else:
+            self.add(stage="start", **about)
+            self.progress.start(self._lines)
+
+    @property
+    def seconds(self) -> float:
+        """How long the run took so far; what an interrupted attempt did not finish does not count."""
+        return round(time.monotonic() - self._start, 3)
+
+    def done(self, stage: str, files: Mapping[Path, str] | None = None, round_: int | None = None) -> None:
+        """A stage, or a round of it, is done and need not be done again; it left ``files`` (path → hash)."""
+        self.progress.done(stage, files or {}, round_, self._lines, self.seconds)
+
+    @contextlib.contextmanager
+    def to_the_end(self) -> Iterator[None]:
+        """The rest of the run: however it ends, that is recorded, and the page is drawn."""
+        problem = "it was interrupted"
+        try:
+            yield
+            problem = ""
+            self.progress.complete()
+        except Exception as error:
+            problem = str(error) or type(error).__name__
+            raise
+        finally:
+            self.add(stage="end", seconds=self.seconds, **({"problem": problem} if problem else {}))
+            self._trackers.close()
+            self.page(now=True)
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage of the run; drawing the page does not count."""
+        start, drawing = time.monotonic(), self._drawing
+        yield
+        seconds = time.monotonic() - start - (self._drawing - drawing)
+        log.info("%s took %.1f s", name, seconds)
+        self.add(stage=name, seconds=round(seconds, 3))
+        self.page()
+
+    def add(self, **values: Any) -> None:
+        """Append one line of metrics."""
+        self.add_all([values])
+
+    def add_all(self, lines: list[dict[str, Any]]) -> None:
+        """Append lines of metrics, with one time unless they have theirs."""
+        now = round(time.time(), 3)
+        lines = [{"time": now, **values} for values in lines]
+        try:
+            with open(self._metrics, "a", encoding="utf8") as file:
+                file.writelines(json.dumps(line) + "\n" for line in lines)
+        except OSError as error:
+            raise VegasError(f"{self._metrics} cannot be written ({error.strerror}); free the disk") from error
+        self._lines += len(lines)
+        self._trackers.add(lines)
+
+    def clips(self, node: str, manifest: Mapping[str, Any]) -> None:
+        """Keep which clips a node uses, ``clips/node_<i>.json``, so that a later run can be proven to use the same;
+        tell of one that had others when the run was started before.
+
+        A clip is told by a hash of its class and file name (:attr:`vegas_fl.audio.clips.Clip.id`).
+        """
+        data = (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode()
+        path = self.folder / "clips" / f"node_{node}.json"
+        if path.exists() and path.read_bytes() != data:
+            log.warning("node %s uses other clips than when this run was started before; see %s", node, path)
+        write_atomically(path, data)
+        self.add(stage="clips", node=node, sha256=hashlib.sha256(data).hexdigest())
+
+    def page(self, now: bool = False) -> None:
+        """Write the list of checkpoints and the page; not ``now``, only if the last one was some time ago.
+
+        A page that cannot be drawn is told in a sentence and does not hurt the run.
+        """
+        start = time.monotonic()
+        if not now and start < self._next_page:
+            return
+        try:
+            from vegas_fl.runs.report import page
+
+            checkpoints = json.dumps(listing(self.config, self.folder / "checkpoints.json"), indent=1)
+            write_atomically(self.folder / "checkpoints.json", checkpoints.encode())
+            page.write(self.folder)
+        except Exception as error:
+            log.warning("the report of run %s was not written: %s", self.config.run, error)
+        spent = time.monotonic() - start
+        self._drawing += spent
+        self._next_page = time.monotonic() + DRAWING_SHARE * spent
+
+    def results(self) -> list[str]:
+        """The run's results as lines of text."""
+        try:
+            return table.lines([read(self.folder)])
+        except Exception as error:
+            return [f"the results of run {self.config.run} cannot be read: {error}"]
+
+
+def _whole_lines(path: Path) -> list[str]:
+    """The lines of ``path``; half a line at its end, left by a process that was killed, is cut off."""
+    if not path.exists():
+        return []
+    try:
+        data = path.read_bytes()
+        if rest := len(data) - (data.rfind(b"\n") + 1):
+            os.truncate(path, len(data) - rest)
+    except OSError as error:
+        raise VegasError(f"{path} cannot be read or written ({error.strerror}); see to it, or choose run=…") from error
+    return data[: len(data) - rest].decode("utf8", errors="replace").splitlines()
+
+
+def listing(config: Config, before: Path) -> list[dict[str, Any]]:
+    """The checkpoint files that a run wrote, those of its earlier steps among them: path, bytes, and of the header
+    kind, class, round, node and content hash. ``before`` is the list as the earlier steps left it."""
+    written: list[Path] = []
+    if "generators" in config.stages:
+        written += sorted(Path(config.generator.checkpoint_dir).glob(f"**/{GENERATOR_FILES}"))
+    if "adapters" in config.stages:
+        written += sorted(Path(config.adapter.checkpoint_dir).glob(f"{config.run}_*round_*.safetensors"))
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        known = [Path(entry["file"]) for entry in json.loads(before.read_text("utf8"))]
+        written += [path for path in known if path.is_file()]
+    entries = []
+    for path in dict.fromkeys(written):
+        if path.parent.name == "previous":
+            continue
+        with contextlib.suppress(VegasError):
+            header = tensorfiles.load_header(path)
+            about = {key: header.get(key) for key in ("kind", "class", "round", "node", "sha256")}
+            entries.append({"file": str(path), "bytes": path.stat().st_size, **about})
+    return entries

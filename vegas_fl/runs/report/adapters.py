@@ -1,0 +1,154 @@
+"""The sections of a page that say how good the adapters are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from vegas_fl.runs.report import figures
+from vegas_fl.runs.report.blocks import (
+    Block,
+    Figure,
+    Figures,
+    Fold,
+    Hint,
+    Section,
+    Table,
+    drawn,
+)
+from vegas_fl.runs.report.read import Line, Run, matrix, recalls
+from vegas_fl.runs.report.table import BRANCHES, labels, number
+
+BRANCH_NAMES = {"clip": "CLIP branch", "t5": "T5 branch"}
+MEASURES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "cosine": "cosine to target",
+    "mse": "MSE to target",
+}
+
+
+def main_adapter(run: Run) -> str | None:
+    """The adapter a run is about: the aggregated one, or what it has."""
+    names = list(run.final)
+    return run.aggregation if run.aggregation in names else (names[-1] if names else None)
+
+
+def summary(runs: Sequence[Run]) -> Section:
+    """Adapters (of all runs) against measures, both branches."""
+    several = len(runs) > 1
+    lines = [line for run in runs for branches in run.final.values() for line in branches.values()]
+    if not lines:
+        return Section("summary", "Summary", [Hint("No adapter was evaluated.")])
+    shown = {key: title for key, title in MEASURES.items() if any(number(line.get(key)) != "-" for line in lines)}
+    rows: list[Sequence[str]] = []
+    strong = set()
+    for name, run in zip(labels(runs), runs, strict=True):
+        for adapter, branches in run.final.items():
+            if adapter == main_adapter(run):
+                strong.add(len(rows))
+            cells = [number(branches.get(branch, {}).get(key)) for key in shown for branch in BRANCHES]
+            round_ = max(line["round"] for line in branches.values())
+            rows.append([*([name] if several else []), adapter, *cells, str(round_)])
+    words = 2 if several else 1
+    head = [*(["run"] if several else []), "adapter", *("CLIP", "T5") * len(shown), "round"]
+    groups = [("", words), *((title, 2) for title in shown.values()), ("", 1)]
+    hint = (
+        "On clips no node trained on, by the nearest text target; each adapter's last evaluated round. "
+        "Bold: what the run aggregates."
+    )
+    return Section("summary", "Summary", [Table(head, rows, words, strong, groups, "results"), Hint(hint)])
+
+
+def accuracy(runs: Sequence[Run], notes: list[str]) -> Section | None:
+    """Accuracy by round, a plot a branch with the curves of all runs."""
+    plots = []
+    classes = {len(matrix(line) or []) for run in runs for line in run.evaluations} - {0}
+    chance = 1 / classes.pop() if len(classes) == 1 else None
+    for branch in BRANCHES:
+        curves = list(_curves(runs, branch))
+        if curves:
+            alt = "; ".join(f"{c.name}: {c.values[-1]:.3f} in round {c.rounds[-1]}" for c in curves)
+            draw = lambda curves=curves: figures.accuracy(curves, chance)  # noqa: E731
+            plots.append(drawn(BRANCH_NAMES[branch], f"Accuracy by round. {alt}", draw, notes))
+    return Section("accuracy", "Accuracy per round", [Figures(plots)]) if plots else None
+
+
+def _curves(runs: Sequence[Run], branch: str) -> Iterator[figures.Curve]:
+    for position, (name, run) in enumerate(zip(labels(runs), runs, strict=True)):
+        for index, adapter in enumerate(reversed(run.final)):
+            lines = [x for x in run.evaluations if (x["adapter"], x["branch"]) == (adapter, branch)]
+            lines.sort(key=lambda line: line["round"])
+            if not lines:
+                continue
+            yield figures.Curve(
+                f"{name}: {adapter}" if len(runs) > 1 else adapter,
+                [line["round"] for line in lines],
+                [line["accuracy"] for line in lines],
+                position if len(runs) > 1 else index,
+                adapter == main_adapter(run),
+            )
+
+
+def confusions(runs: Sequence[Run], notes: list[str]) -> Section | None:
+    """Confusion matrices of the aggregated adapters; of the others on demand; recall of each class."""
+    first: list[Figure] = []
+    others: list[Figure] = []
+    for name, run in zip(labels(runs), runs, strict=True):
+        for adapter, branches in reversed(run.final.items()):
+            for branch in BRANCHES:
+                whose = f"{name}: {adapter}" if len(runs) > 1 else adapter
+                line = branches.get(branch)
+                if line and matrix(line):
+                    (first if adapter == main_adapter(run) else others).append(
+                        confusion(f"{whose}, {BRANCH_NAMES[branch]}", line, run.classes, notes)
+                    )
+    if not first and not others:
+        return None
+    blocks: list[Block] = [Figures(first)] if first else []
+    if others:
+        blocks.append(Fold("Of the adapters it is compared with", [Figures(others)]))
+    if table := _per_class(runs):
+        blocks.append(table)
+    return Section("confusion", "Which class is taken for which", blocks)
+
+
+def confusion(caption: str, line: Line, classes: Sequence[str], notes: list[str]) -> Figure:
+    """The confusion matrix of a line; ``classes`` name its rows if the line does not."""
+    counts = matrix(line) or []
+    names = _names(line, classes)
+    right = sum(counts[k][k] for k in range(len(counts)))
+    alt = f"Confusion matrix: {right} of {sum(map(sum, counts))} right."
+    return drawn(caption, alt, lambda: figures.confusion(counts, names), notes)
+
+
+def _names(line: Line, classes: Sequence[str]) -> list[str]:
+    """Names of a matrix's rows: its own, the federation's, or numbers."""
+    size = len(matrix(line) or [])
+    for names in (line.get("classes"), classes):
+        if isinstance(names, list) and len(names) == size:
+            return [str(name) for name in names]
+    return [str(k) for k in range(size)]
+
+
+def _per_class(runs: Sequence[Run]) -> Table | None:
+    """Share of each class's clips (and pictures) that were taken for what they are."""
+    columns: list[tuple[str, dict[str, float | None]]] = []
+    groups = []
+    for name, run in zip(labels(runs), runs, strict=True):
+        judge = run.judge if matrix(run.judge) else None
+        evaluated = run.final.get(main_adapter(run) or "", {})
+        lines = {"CLIP": evaluated.get("clip"), "T5": evaluated.get("t5"), "pictures": judge}
+        own = [
+            (title, dict(zip(_names(line, run.classes), recalls(line), strict=False)))
+            for title, line in lines.items()
+            if line
+        ]
+        columns += own
+        groups.append((name if len(runs) > 1 else "taken for what it is", len(own)))
+    classes = sorted({label for _, column in columns for label, share in column.items() if share is not None})
+    if not classes:
+        return None
+    rows = [[label, *(number(column.get(label)) for _, column in columns)] for label in classes]
+    head = ["class", *(title for title, _ in columns)]
+    return Table(head, list(rows), groups=[("", 1), *(group for group in groups if group[1])], id="classes")

@@ -1,0 +1,179 @@
+"""The page of a run, and of several side by side: one file, nothing to fetch, no script."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vegas_fl.core.files import write_atomically
+from vegas_fl.runs.report import adapters, drawings, flow, generators, template
+from vegas_fl.runs.report.blocks import (
+    Block,
+    Fold,
+    Hint,
+    Section,
+    Table,
+    Verbatim,
+    duration,
+    size,
+)
+from vegas_fl.runs.report.read import Attempt, Run, read
+from vegas_fl.runs.report.table import judged, labels, mean, number
+
+NAME = "report.html"
+"""The page's name in a run's folder."""
+
+
+def write(folder: Path) -> Path:
+    """Write a run's page into its folder; returns its path.
+
+    Raises
+    ------
+    VegasError
+        The folder is none of a run, or cannot be written to.
+    """
+    path = folder / NAME
+    write_atomically(path, html([read(folder)]).encode())
+    return path
+
+
+def html(runs: Sequence[Run]) -> str:
+    """The page of one run, or of several side by side."""
+    notes = [
+        f"{name}: {note}" if len(runs) > 1 else note
+        for name, run in zip(labels(runs), runs, strict=True)
+        for note in run.notes
+    ]
+    sections = [
+        adapters.summary(runs),
+        _differences(runs) if len(runs) > 1 else None,
+        adapters.accuracy(runs, notes),
+        adapters.confusions(runs, notes),
+        generators.section(runs, notes),
+        drawings.section(runs, notes),
+        flow.section(runs, notes),
+        _made_of(runs[0]) if len(runs) == 1 else None,
+    ]
+    return template.render(
+        title=runs[0].name if len(runs) == 1 else f"{len(runs)} runs side by side",
+        subtitle=_subtitle(runs[0]) if len(runs) == 1 else ", ".join(labels(runs)),
+        notes=notes,
+        cards=list(_cards(runs[0])) if len(runs) == 1 else [],
+        sections=[section for section in sections if section],
+    )
+
+
+def _subtitle(run: Run) -> str:
+    nodes, classes = len(run.nodes), len(run.classes)
+    parts = [
+        f"{nodes} {'node' if nodes == 1 else 'nodes'}" if nodes else "",
+        f"{classes} {'class' if classes == 1 else 'classes'}" if classes else "",
+        f"aggregation {run.aggregation}" if adapters.main_adapter(run) else "",
+        f"data {run.setting('data', 'name')}" if run.config else "",
+        f"seed {run.setting('seed')}" if run.config else "",
+    ]
+    if run.attempts:
+        parts.append(f"{_when(run.attempts[-1])} UTC")
+    return " · ".join(part for part in parts if part)
+
+
+def _cards(run: Run) -> Iterator[tuple[str, str]]:
+    """The figures a reader looks for first."""
+    main = adapters.main_adapter(run)
+    for branch, title in (("clip", "CLIP"), ("t5", "T5")):
+        if main and (line := run.final[main].get(branch)):
+            yield number(line["accuracy"]), f"accuracy, {main}, {title} branch"
+    if run.judge:
+        yield number(run.judge["accuracy"]), f"of {judged(run)} pictures judged right"
+    if (purity := mean(run, "purity")) is not None:
+        real = mean(run, "purity_ceiling")
+        yield number(purity), "generator purity" + (f" (real clips {number(real)})" if real is not None else "")
+    if run.traffic:
+        down, up = (sum(line[way] for line in run.traffic) for way in ("down", "up"))
+        yield size(down + up), f"sent: {size(down)} to the nodes, {size(up)} back"
+    if run.seconds is not None:
+        yield duration(run.seconds), "in all"
+
+
+def _differences(runs: Sequence[Run]) -> Section:
+    """The settings in which the runs differ."""
+    flat = [dict(_flat(run.config)) for run in runs]
+    keys = list(dict.fromkeys(key for values in flat for key in values))
+    rows = [
+        [key, *(values.get(key, "-") for values in flat)]
+        for key in keys
+        if key != "run" and len({values.get(key) for values in flat}) > 1
+    ]
+    block: Block = Table(["setting", *labels(runs)], list(rows), len(runs) + 1) if rows else Hint("In nothing.")
+    return Section("differences", "Where the settings differ", [block])
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            yield f"{prefix}{key}", text
+
+
+def _made_of(run: Run) -> Section:
+    """The attempts, the checkpoints and the configuration."""
+    attempts = [_attempt(run, attempt) for attempt in run.attempts]
+    blocks: list[Block] = []
+    if len(attempts) > 1:
+        hint = "Of each stage the latest attempt counts."
+        blocks += [Table(["attempt", "stages", "began (UTC)", "ended", "counts"], list(attempts), 5), Hint(hint)]
+    if run.checkpoints:
+        rows = [
+            [
+                str(entry.get("file", "")),
+                str(entry.get("class") or "-"),
+                str(entry.get("node") or "all"),
+                str(entry.get("round") or "-"),
+                size(entry["bytes"]) if isinstance(entry.get("bytes"), int) else "-",
+                str(entry.get("sha256", ""))[:12],
+            ]
+            for entry in run.checkpoints
+        ]
+        head = ["file", "class", "node", "round", "size", "content (SHA-256)"]
+        blocks.append(Fold(f"Checkpoints ({len(rows)} files)", [Table(head, list(rows), 6, id="checkpoints")]))
+    if run.config:
+        blocks.append(
+            Fold("Configuration", [Verbatim(yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True))])
+        )
+    return Section("made-of", "What it is made of", blocks or [Hint("Nothing is left of it but this page.")])
+
+
+def _attempt(run: Run, attempt: Attempt) -> list[str]:
+    """A row of the table of attempts."""
+    stages = attempt.start.get("stages")
+    end = attempt.end
+    ended = "no" if end is None else "failed" if end.get("problem") else "yes"
+    if end is not None and _real(end.get("seconds")):
+        ended += f", after {duration(end['seconds'])}"
+    counts = [s for s in ("generators", "adapters", "images") if run.section(s).number == attempt.number]
+    return [
+        str(attempt.number),
+        ", ".join(map(str, stages)) if isinstance(stages, list) else "-",
+        _when(attempt),
+        ended,
+        ", ".join(counts) or "nothing",
+    ]
+
+
+def _when(attempt: Attempt) -> str:
+    """When it began, in UTC, so that the page does not depend on where it is drawn."""
+    when = attempt.start.get("time")
+    try:
+        return f"{datetime.datetime.fromtimestamp(when, datetime.UTC):%Y-%m-%d %H:%M:%S}"  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return "-"
+
+
+def _real(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

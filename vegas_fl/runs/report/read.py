@@ -1,0 +1,286 @@
+"""A run's folder, read back. What is missing or damaged becomes a note, never an error."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vegas_fl.core.errors import VegasError
+
+Line = dict[str, Any]
+"""A line of ``metrics.jsonl``; ``stage`` says what it is about."""
+
+SECTIONS = {
+    "generators": ("generators",),
+    "quality": ("generator quality",),
+    "adapters": ("adapters", "kd", "replay", "evaluation"),
+    "images": ("images", "judge"),
+}
+"""What is taken from one attempt as a whole, and the stages that belong to it."""
+
+NEEDED: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "evaluation": {"round": int, "adapter": str, "branch": str, "accuracy": (int, float)},
+    "generator quality": {"label": str},
+    "judge": {"accuracy": (int, float)},
+    "resumed": {"kept": int},
+    "traffic": {"message": str, "down": (int, float), "up": (int, float), "seconds": (int, float)},
+}
+"""Entries without which a line is of no use."""
+
+
+@dataclass
+class Attempt:
+    """What one command added to the run, interrupted and resumed or not: from a ``start`` line to the next."""
+
+    number: int
+    lines: list[Line] = field(default_factory=list)
+
+    @property
+    def start(self) -> Line:
+        """Its first line, empty if that is lost."""
+        return self.lines[0] if self.lines and self.lines[0]["stage"] == "start" else {}
+
+    @property
+    def end(self) -> Line | None:
+        """Its last line if it came to an end: ``seconds``, and ``problem`` if it failed."""
+        return self.lines[-1] if self.lines and self.lines[-1]["stage"] == "end" else None
+
+    @functools.cached_property
+    def stages(self) -> set[str]:
+        """The stages it has lines of."""
+        return {line["stage"] for line in self.lines}
+
+    def of(self, *stages: str) -> list[Line]:
+        """Its lines of ``stages``; lines that time a stage are not among them."""
+        return [line for line in self.lines if line["stage"] in stages and not is_timer(line)]
+
+
+@dataclass
+class Run:
+    """A run's folder: of each stage, what its latest attempt left."""
+
+    name: str
+    folder: Path
+    config: dict[str, Any]
+    attempts: list[Attempt]
+    checkpoints: list[dict[str, Any]]
+    notes: list[str]
+
+    def section(self, name: str) -> Attempt:
+        """The latest attempt that has lines of a section (a key of :data:`SECTIONS`)."""
+        stages = SECTIONS[name]
+        found = [attempt for attempt in self.attempts if not attempt.stages.isdisjoint(stages)]
+        return found[-1] if found else Attempt(0)
+
+    @property
+    def used(self) -> list[Attempt]:
+        """The attempts whose results count, in their order."""
+        numbers = {self.section(name).number for name in SECTIONS}
+        return [attempt for attempt in self.attempts if attempt.number in numbers]
+
+    @property
+    def classes(self) -> list[str]:
+        """The federation's classes, as the configuration has them."""
+        return sorted({label for node in self.nodes.values() for label in node["selected_classes"]})
+
+    @property
+    def nodes(self) -> dict[str, dict[str, Any]]:
+        """The configuration's nodes; none if it cannot be read."""
+        nodes = self.config.get("nodes") or {}
+        if not isinstance(nodes, dict):
+            return {}
+        return {str(n): v for n, v in nodes.items() if isinstance(v, dict) and v.get("selected_classes")}
+
+    @property
+    def aggregation(self) -> str:
+        """Name of the aggregation: that of its adapter in the evaluations."""
+        told = self.section("adapters").start.get("aggregation")
+        return str(told or self.setting("aggregation", "name"))
+
+    def setting(self, *keys: str) -> Any:
+        """A value of the configuration, or None."""
+        value: Any = self.config
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        return value
+
+    @property
+    def evaluations(self) -> list[Line]:
+        """Evaluations, one a round, adapter and branch."""
+        lines = self.section("adapters").of("evaluation")
+        return list({(line["round"], line["adapter"], line["branch"]): line for line in lines}.values())
+
+    @property
+    def final(self) -> dict[str, dict[str, Line]]:
+        """Adapter → branch → its evaluation in its last round; the aggregated adapter comes last."""
+        found: dict[str, dict[str, Line]] = {}
+        for line in sorted(self.evaluations, key=lambda line: line["round"]):
+            found.setdefault(line["adapter"], {})[line["branch"]] = line
+        return dict(sorted(found.items(), key=lambda item: item[0] == self.aggregation))
+
+    @property
+    def quality(self) -> dict[str, Line]:
+        """Class → how good its generator's samples are."""
+        return {line["label"]: line for line in self.section("quality").of("generator quality")}
+
+    @property
+    def generators(self) -> list[Line]:
+        """The training of each class's generator on each of its nodes."""
+        return [line for line in self.section("generators").of("generators") if "label" in line]
+
+    @property
+    def judge(self) -> Line | None:
+        """The verdict on the pictures."""
+        lines = self.section("images").of("judge")
+        return lines[-1] if lines else None
+
+    @property
+    def images(self) -> dict[str, Line]:
+        """Node → what it drew."""
+        lines = self.section("images").of("images")
+        return {str(line["node"]): line for line in lines if "node" in line}
+
+    @property
+    def traffic(self) -> list[Line]:
+        """A line an exchange and node, of the attempts that count."""
+        return [line for attempt in self.used for line in attempt.of("traffic")]
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the attempts that count took together; None if one of them did not end."""
+        ends = [attempt.end for attempt in self.used]
+        if not ends or any(end is None or not _is(end.get("seconds"), (int, float)) for end in ends):
+            return None
+        return float(sum(end["seconds"] for end in ends if end))
+
+
+def read(folder: Path) -> Run:
+    """Read ``runs/<run>/``.
+
+    Raises
+    ------
+    VegasError
+        It is no folder of a run: it has neither metrics nor a configuration.
+    """
+    if not (folder / "metrics.jsonl").exists() and not (folder / "config.yaml").exists():
+        raise VegasError(f"{folder} is no folder of a run: it has neither metrics.jsonl nor config.yaml")
+    notes: list[str] = []
+    config = _yaml(folder / "config.yaml", notes)
+    attempts: list[Attempt] = []
+    for line in _valid(_lines(folder / "metrics.jsonl", notes)):
+        if line["stage"] == "start" or not attempts:
+            attempts.append(Attempt(len(attempts) + 1))
+        attempts[-1].lines.append(line)
+    for attempt in attempts:
+        which = "The last attempt" if attempt is attempts[-1] else f"Attempt {attempt.number}"
+        if attempt.end and attempt.end.get("problem"):
+            notes.append(f"{which} failed: {attempt.end['problem']}")
+        elif attempt.end is None and attempt is attempts[-1]:
+            notes.append("The last attempt has not ended: it is still running, or it was stopped.")
+    name = str(config.get("run") or folder.resolve().name)
+    return Run(name, folder, config, attempts, _checkpoints(folder / "checkpoints.json", notes), notes)
+
+
+def find(name: str, runs: Path) -> Path:
+    """The folder of a run given by its name or its folder.
+
+    Raises
+    ------
+    VegasError
+        There is none; the message lists the runs there are.
+    """
+    for folder in (runs / name, Path(name)):
+        if (folder / "metrics.jsonl").is_file() or (folder / "config.yaml").is_file():
+            return folder
+    known = sorted(path.parent.name for path in runs.glob("*/metrics.jsonl")) if runs.is_dir() else []
+    there = f"there are: {', '.join(known)}" if known else f"there is no run in {runs}; run one first, or set --runs"
+    raise VegasError(f"There is no run {name}; {there}")
+
+
+def is_timer(line: Line) -> bool:
+    """Whether a line says how long a stage took, and nothing else."""
+    return set(line) <= {"time", "stage", "seconds"} and "seconds" in line
+
+
+def matrix(line: Line | None) -> list[list[int]] | None:
+    """The confusion matrix ``[K, K]`` of a line (row = true class), or None if there is none to be read."""
+    counts = (line or {}).get("confusion")
+    if not isinstance(counts, list) or not counts:
+        return None
+    if any(not isinstance(row, list) or len(row) != len(counts) for row in counts):
+        return None
+    return counts if all(_is(n, int) and n >= 0 for row in counts for n in row) else None
+
+
+def recalls(line: Line | None) -> list[float | None]:
+    """Share of each class that was taken for what it is; None for a class without members."""
+    counts = matrix(line) or []
+    return [row[k] / sum(row) if sum(row) else None for k, row in enumerate(counts)]
+
+
+def _valid(lines: Iterator[tuple[int, Line]]) -> list[Line]:
+    """Without what was done again after an interruption; which replies were dropped stays."""
+    kept: list[tuple[int, Line]] = []
+    for number, line in lines:
+        if line["stage"] == "resumed":
+            kept = [(n, old) for n, old in kept if n <= line["kept"] or old["stage"] == "dropped"]
+        kept.append((number, line))
+    return [line for _, line in kept]
+
+
+def _lines(path: Path, notes: list[str]) -> Iterator[tuple[int, Line]]:
+    """The lines that can be used, with their numbers from 1."""
+    try:
+        text = path.read_text("utf8", errors="replace")
+    except OSError as error:
+        notes.append(f"metrics.jsonl cannot be read ({error.strerror}): there are no figures.")
+        return
+    for number, content in enumerate(text.splitlines(), 1):
+        try:
+            line = json.loads(content)
+        except ValueError:
+            line = None
+        if not isinstance(line, dict) or not isinstance(line.get("stage"), str):
+            notes.append(f"Line {number} of metrics.jsonl cannot be read and is left out.")
+            continue
+        needed = {} if is_timer(line) else NEEDED.get(line["stage"], {})
+        if lacking := [key for key, kind in needed.items() if not _is(line.get(key), kind)]:
+            notes.append(
+                f"Line {number} of metrics.jsonl ({line['stage']}) lacks {', '.join(lacking)}; it is left out."
+            )
+            continue
+        yield number, line
+
+
+def _is(value: Any, kind: type | tuple[type, ...]) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def _yaml(path: Path, notes: list[str]) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text("utf8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        values = None
+    if not isinstance(values, dict):
+        notes.append("config.yaml cannot be read: the settings are unknown.")
+        return {}
+    return values
+
+
+def _checkpoints(path: Path, notes: list[str]) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    try:
+        entries = json.loads(path.read_text("utf8"))
+    except (OSError, ValueError):
+        entries = None
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        notes.append("checkpoints.json cannot be read: the list of checkpoints is left out.")
+        return []
+    return entries
