@@ -8,9 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from vegas_fl.config import Config
+from vegas_fl.config import BRANCHES, Config
 from vegas_fl.storage.checkpoints import (
-    BRANCHES,
     SavedAdapter,
     Spaces,
     adapter_path,

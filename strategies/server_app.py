@@ -23,7 +23,7 @@ from strategies.stages.generators import train_generators
 from strategies.standalone import Standalone
 from vegas_fl.algorithm.adapter import Adapter, Conditioning
 from vegas_fl.config import Config, ConfigError, compose, parse
-from vegas_fl.core import seeds
+from vegas_fl.core import logs, seeds
 from vegas_fl.core.devices import resolve_device
 from vegas_fl.core.errors import VegasError
 from vegas_fl.federation.exchange import Reply
@@ -44,19 +44,11 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run the configuration that came with the run."""
-    _log_to_stdout()
+    logs.show(sys.stdout)  # under Flower nobody has configured logging; its own log takes what is printed
     config = read_config(context.run_config)
     if mistakes := preflight.check(config, nodes_are_here=False):
         raise ConfigError(mistakes)
     run(grid, config)
-
-
-def _log_to_stdout() -> None:
-    """Under Flower nobody has configured logging; its own log takes what is printed."""
-    logger = logging.getLogger("vegas_fl")
-    if not logging.getLogger().handlers and not logger.handlers:
-        logger.addHandler(logging.StreamHandler(sys.stdout))
-        logger.setLevel(logging.INFO)
 
 
 def read_config(run_config: Mapping[str, Any]) -> Config:

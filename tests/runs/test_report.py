@@ -12,8 +12,8 @@ import pytest
 
 from tests.support.browser import browser
 from tests.support.command import vegas
+from vegas_fl.config import BRANCHES
 from vegas_fl.storage import tensorfiles
-from vegas_fl.storage.checkpoints import BRANCHES
 
 SMALL = [
     *("data.clips_per_class=20", "generator.epochs=5", "rounds=2", "run=small"),

@@ -3,9 +3,6 @@ the configuration always has one."""
 
 from __future__ import annotations
 
-import logging
-import sys
-
 import typer
 
 app = typer.Typer(
@@ -20,11 +17,3 @@ app = typer.Typer(
 @app.callback()
 def tools() -> None:
     """Tools beside a run. Without a command, `vegas-fl [KEY=VALUE …]` runs the configuration (vegas-fl --help)."""
-
-
-def show_log() -> None:
-    """Let a tool's messages and warnings be read."""
-    logger = logging.getLogger("vegas_fl")
-    if not logging.getLogger().handlers and not logger.handlers:
-        logger.addHandler(logging.StreamHandler(sys.stderr))
-        logger.setLevel(logging.INFO)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from vegas_fl.cli.app import app, show_log
+from vegas_fl.cli.app import app
+from vegas_fl.core import logs
 
 bench = typer.Typer(help="Measure: the figures of the README.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
@@ -26,8 +26,7 @@ def quality(
     """Every aggregation on real recordings, mean and deviation over seeds, as a table."""
     from vegas_fl.benchmarks import quality as benchmark
 
-    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("vegas_fl").setLevel(logging.INFO)
+    logs.show(sys.stderr)
     print(benchmark.table(benchmark.bench(root, range(seeds), output)))
 
 
@@ -69,7 +68,7 @@ def embedding(
 
     from vegas_fl.benchmarks import embedding as benchmark
 
-    show_log()
+    logs.show(sys.stderr)
     with tempfile.TemporaryDirectory() as folder:
         print(benchmark.measure(clips, processes, kills, cache or Path(folder)))
 
@@ -82,7 +81,7 @@ def targets(
     """Text targets of classes against targets of clips: accuracy, and how much outputs vary within a class."""
     from vegas_fl.benchmarks import targets as benchmark
 
-    show_log()
+    logs.show(sys.stderr)
     print(benchmark.bench(root, range(seeds)))
 
 

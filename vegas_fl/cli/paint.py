@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -22,12 +23,12 @@ def paint(
     output: Annotated[Path, typer.Option(help="Folder of the pictures.")] = Path("painted"),
 ) -> None:
     """Paint recordings with trained adapters, and name the classes they are nearest to."""
-    from vegas_fl.cli.app import show_log
     from vegas_fl.config import compose, restored
+    from vegas_fl.core import logs
     from vegas_fl.core.errors import VegasError
     from vegas_fl.rendering import paint as painting
 
-    show_log()
+    logs.show(sys.stderr)
     sounds = [Path(word) for word in words if Path(word).is_file() or "=" not in word]
     settings = [word for word in words if Path(word) not in sounds]
     if not sounds:

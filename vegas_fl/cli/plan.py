@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,13 +21,13 @@ def plan(
 ) -> None:
     """Tell what a run would do and draw, and which data and checkpoints it would still need, without writing
     anything; refuse what cannot be run, and what the disk has no room for."""
-    from vegas_fl.cli.app import show_log
     from vegas_fl.config import compose, sound
+    from vegas_fl.core import logs
     from vegas_fl.core.devices import resolve_device
     from vegas_fl.rendering import plan as planning
     from vegas_fl.runs import preflight
 
-    show_log()
+    logs.show(sys.stderr)
     config = sound(
         lambda: compose(overrides or []),
         lambda config: preflight.check(config, nodes_are_here=not _elsewhere(config), may_lack=True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -25,14 +26,14 @@ def render(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Draw all anew, whatever is there.")] = False,
 ) -> None:
     """Draw the pictures of embeddings that were written elsewhere (images.output=embeddings)."""
-    from vegas_fl.cli.app import show_log
     from vegas_fl.config import restored
+    from vegas_fl.core import logs
     from vegas_fl.core.devices import resolve_device
     from vegas_fl.rendering import embeddings_file
     from vegas_fl.rendering.jobs import Job
     from vegas_fl.rendering.render import render as draw
 
-    show_log()
+    logs.show(sys.stderr)
     if strange := [word for word in overrides or [] if "=" not in word]:
         raise VegasError(f"{strange[0]} is no KEY=VALUE; to draw several folders at once, give the folder they are in")
     found = embeddings_file.find_prompts(embeddings)

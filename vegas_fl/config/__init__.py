@@ -7,6 +7,7 @@ and :func:`compose`, which turns Hydra overrides into a :class:`Config` or lists
 from vegas_fl.config.composing import compose, lenient, parse, restored, sound, validate
 from vegas_fl.config.mistakes import ConfigError
 from vegas_fl.config.sections import (
+    BRANCHES,
     CLASS_NAME,
     PARTS,
     AdapterConfig,
@@ -36,6 +37,7 @@ from vegas_fl.config.sections import (
 from vegas_fl.config.whole import Config
 
 __all__ = [
+    "BRANCHES",
     "CLASS_NAME",
     "PARTS",
     "AdapterConfig",

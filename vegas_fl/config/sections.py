@@ -27,6 +27,8 @@ CLASS_NAME = re.compile(r"\w[\w .,'()&+-]*")
 
 PARTS = ("train", "val", "test")
 """What clips are for."""
+BRANCHES = ("clip", "t5")
+"""FLUX's two text inputs, and so the two branches of an adapter."""
 
 
 class Section(BaseModel):

@@ -1,4 +1,4 @@
-"""Files that are whole whenever they are read."""
+"""Files and folders: atomic writes, and where a folder would be created."""
 
 from __future__ import annotations
 
@@ -29,3 +29,11 @@ def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
         raise VegasError(
             f"{path} cannot be written ({error.strerror}); free the disk or choose another folder"
         ) from error
+
+
+def nearest_existing(path: Path) -> Path:
+    """``path`` itself, or the nearest of its parents that exists (a dangling link exists)."""
+    path = path.absolute()
+    while not os.path.lexists(path):
+        path = path.parent
+    return path

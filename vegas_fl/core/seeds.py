@@ -13,6 +13,8 @@ from collections.abc import Iterator
 
 import torch
 
+from vegas_fl.core import devices
+
 
 def derive_seed(*parts: object) -> int:
     """Hash ``parts`` (compared by their text) to a seed in [0, 2**63)."""
@@ -32,11 +34,6 @@ def reproducible(*parts: object, threads: int) -> Iterator[None]:
     Sums are rounded in an order that depends on the number of threads; training is the same in every
     engine only if that number is. The previous state is restored on exit.
     """
-    before = torch.get_num_threads()
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), devices.threads(threads):
         torch.manual_seed(derive_seed(*parts))
-        torch.set_num_threads(threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
+        yield

@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 import psutil
 
 from vegas_fl.core.errors import VegasError, some
+from vegas_fl.core.files import nearest_existing
 from vegas_fl.deployment import certificates, flower
 from vegas_fl.deployment.processes import Service, listener, taken, told
 from vegas_fl.deployment.settings import NodeSettings, ServerSettings
@@ -245,9 +246,7 @@ def _device(name: str) -> str:
 
 
 def _folder(key: str, folder: Path) -> Iterator[Finding]:
-    place = folder.absolute()
-    while not os.path.exists(place) and place != place.parent:
-        place = place.parent
+    place = nearest_existing(folder)
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         reason = f"{place} cannot be written to" if place.is_dir() else f"{place} is not a folder"
         yield Finding(key, "problem", f"{folder} cannot be written: {reason}")

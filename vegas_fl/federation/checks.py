@@ -12,11 +12,9 @@ from typing import Any
 import torch
 
 from vegas_fl.algorithm.fidelity import MEASURED
-from vegas_fl.config import Config, NodeConfig
-from vegas_fl.storage.checkpoints import BRANCHES
+from vegas_fl.config import BRANCHES, PARTS, Config, NodeConfig
 from vegas_fl.storage.tensorfiles import State, norm
 
-PARTS = ("train", "val", "test")
 LONGEST = 2000
 """Letters of a reason that are told: a node may send any number."""
 

@@ -13,11 +13,12 @@ import torch
 from vegas_fl.algorithm.adapter import Conditioning
 from vegas_fl.config import Config, RendererConfig
 from vegas_fl.core import devices, seeds
+from vegas_fl.core.files import nearest_existing
 from vegas_fl.data.splits import split_evenly
 from vegas_fl.rendering import flux
 from vegas_fl.rendering.jobs import SERVER, job_path, round_folder, rounds, rounds_there
 from vegas_fl.rendering.painter import painter
-from vegas_fl.rendering.render import drawing_threads, existing
+from vegas_fl.rendering.render import drawing_threads
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def shortage(planned: list[Row], bytes_each: float) -> list[str]:
     needed: dict[int, float] = {}
     place: dict[int, Path] = {}
     for row in planned:
-        there = existing(row.folder)
+        there = nearest_existing(row.folder)
         disk = there.stat().st_dev
         needed[disk] = needed.get(disk, 0.0) + row.missing * bytes_each
         place[disk] = there

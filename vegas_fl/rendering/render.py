@@ -17,6 +17,7 @@ from tqdm import tqdm
 from vegas_fl.config import Config, RendererConfig
 from vegas_fl.core import devices
 from vegas_fl.core.errors import VegasError
+from vegas_fl.core.files import nearest_existing
 from vegas_fl.rendering.folder import Picture, PictureFolder
 from vegas_fl.rendering.jobs import Job
 from vegas_fl.rendering.painter import Painter, painter
@@ -177,17 +178,9 @@ def check_room(folder: Path, pictures: int, bytes_each: float) -> None:
     VegasError
         ``pictures`` of ``bytes_each`` do not fit into what is free where ``folder`` is.
     """
-    needed, free = pictures * bytes_each, shutil.disk_usage(existing(folder)).free
+    needed, free = pictures * bytes_each, shutil.disk_usage(nearest_existing(folder)).free
     if needed > free:
         raise VegasError(
             f"{folder}: {pictures} pictures more need about {needed / 1e6:.0f} MB, {free / 1e6:.0f} MB are free; free "
             "the disk, draw fewer (nodes.N.samples_per_node), or choose another images_output_dir"
         )
-
-
-def existing(folder: Path) -> Path:
-    """The folder, or the nearest above it that is there."""
-    place = folder.absolute()
-    while not place.exists():
-        place = place.parent
-    return place

@@ -13,6 +13,7 @@ from vegas_fl.audio import encoders
 from vegas_fl.config import Config, DataConfig, StudentConfig
 from vegas_fl.core.devices import resolve_device
 from vegas_fl.core.errors import VegasError
+from vegas_fl.core.files import nearest_existing
 from vegas_fl.data import checks as split_mistakes
 from vegas_fl.data.datasets import missing_folder, open_dataset
 from vegas_fl.rendering import flux, judge, memory
@@ -175,9 +176,7 @@ def _problem(attempt: Callable[[], object]) -> list[str]:
 
 def _unwritable(key: str, folder: Path) -> Iterator[str]:
     """Why ``folder`` cannot be created or written to."""
-    place = folder.absolute()
-    while not place.exists() and not place.is_symlink() and place != place.parent:
-        place = place.parent
+    place = nearest_existing(folder)
     if not place.is_dir():
         yield f"{key}={folder} cannot be made: {place} is not a folder; choose another"
     elif not os.access(place, os.W_OK | os.X_OK):

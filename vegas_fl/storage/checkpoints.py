@@ -29,14 +29,13 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from vegas_fl.algorithm.adapter import Adapter, AdapterShape
 from vegas_fl.algorithm.generators import Sampler, build_sampler
-from vegas_fl.config import AdapterConfig, Config, GeneratorConfig
+from vegas_fl.config import BRANCHES, AdapterConfig, Config, GeneratorConfig
 from vegas_fl.core.errors import VegasError
 from vegas_fl.storage import tensorfiles
 from vegas_fl.storage.tensorfiles import Damaged, State, load_into
 
 log = logging.getLogger("vegas_fl.storage.checkpoints")
 
-BRANCHES = ("clip", "t5")
 GENERATOR_FILES = "*_perclass_round_*.safetensors"
 """Pattern of the files of a class's generator, of whatever kind."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from vegas_fl.config import BRANCHES
 from vegas_fl.runs.report import figures
 from vegas_fl.runs.report.blocks import (
     Block,
@@ -16,7 +17,7 @@ from vegas_fl.runs.report.blocks import (
     drawn,
 )
 from vegas_fl.runs.report.read import Line, Run, matrix, recalls
-from vegas_fl.runs.report.table import BRANCHES, labels, number
+from vegas_fl.runs.report.table import labels, number
 
 BRANCH_NAMES = {"clip": "CLIP branch", "t5": "T5 branch"}
 MEASURES = {

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from vegas_fl.config import BRANCHES
 from vegas_fl.runs.report.read import Run
-
-BRANCHES = ("clip", "t5")
 
 
 def lines(runs: Sequence[Run]) -> list[str]:
