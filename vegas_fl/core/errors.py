@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
+
+from pydantic import ValidationError
 
 
 class VegasError(Exception):
@@ -20,3 +23,12 @@ class AboutRecordings(VegasError):
 def some(names: Sequence[str], shown: int = 5) -> str:
     """The first of many names, and how many more there are: "a, b and 7 more"."""
     return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
+
+
+def explained(error: ValidationError) -> str:
+    """The first mistakes of a failed validation: where, what was expected, what was seen."""
+    details = []
+    for one in error.errors(include_url=False):
+        place = ".".join(str(part)[:64] for part in one["loc"])
+        details.append(f"{place}: {one['msg'][:1].lower()}{one['msg'][1:]}, got {reprlib.repr(one['input'])}")
+    return "; ".join(details[:3]) + (f"; and {len(details) - 3} more" if len(details) > 3 else "")

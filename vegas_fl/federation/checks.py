@@ -1,168 +1,153 @@
-"""What is wrong with a reply that can be read: figures that cannot be true, weights out of all proportion.
+"""What a schema cannot say of a reply: whether it fits the run, the node, and what the node was asked.
 
-Whatever a check reads may be missing or of another kind than it should be: what a check raises is told as its reason.
+Each check returns why a reply (already valid by :mod:`vegas_fl.federation.messages`) cannot be used, or None.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from typing import Any
 
 import torch
 
 from vegas_fl.algorithm.fidelity import MEASURED
-from vegas_fl.config import BRANCHES, PARTS, Config, NodeConfig
+from vegas_fl.config import PARTS, Config, NodeConfig
+from vegas_fl.federation.messages import (
+    Confusion,
+    Description,
+    Evaluation,
+    GeneratorQuality,
+    Pictures,
+    TrainedAdapter,
+    TrainedGenerators,
+)
 from vegas_fl.storage.tensorfiles import State, norm
 
 LONGEST = 2000
-"""Letters of a reason that are told: a node may send any number."""
+"""Characters of a reason that are kept: a node may send any number."""
+ROUNDING = 1e-3
+"""How far a sum of cosines may exceed the number of clips, relatively."""
 
 
-def odd_description(values: Mapping[str, Any], config: Config) -> str | None:
-    """Why a node cannot be what it says it is, or None if it can."""
-    node = values.get("node")
-    if not isinstance(node, str) or node not in config.nodes:
-        return f"it says it is node {node!r}; the configuration has the nodes {', '.join(config.nodes)}"
-    if not _texts(values.get("notes")):
-        return f"the notes of node {node} are no texts"
+def check_description(values: Description, config: Config) -> str | None:
+    """A node is one of the configuration's and holds clips of its own classes only."""
+    node = values.node
+    if node not in config.nodes:
+        return f"claims to be node {node!r}; the configuration has the nodes {', '.join(config.nodes)}"
     if not config.needs_recordings:
         return None
-    classes = config.nodes[node].selected_classes
     for part in PARTS:
-        counts = values.get(part)
-        if not isinstance(counts, dict) or not all(_count(n) and label in classes for label, n in counts.items()):
-            return f"node {node} says that its clips to {part} with are {counts!r}"
-    audio = values.get("audio")
-    if not isinstance(audio, dict) or [type(audio.get(key)) for key in ("tokens", "width", "fingerprint")] != [
-        int,
-        int,
-        str,
-    ]:
-        return f"node {node} says that its audio embeddings are {audio!r}"
-    return None if isinstance(values.get("manifest"), dict) else f"node {node} does not say which clips it has"
-
-
-def odd_counts(values: Mapping[str, Any], described: Mapping[str, Any], entry: NodeConfig) -> str | None:
-    """Why what a node says of its training cannot be used, or None if it can.
-
-    ``samples`` (clips by class) weigh its answer: they must be of its own classes, and no more than the node had
-    when the run began, or than it is to train on.
-    """
-    samples, training = values.get("samples"), values.get("metrics")
-    if not isinstance(samples, dict) or not samples or not isinstance(training, dict):
-        return "it does not say what it trained on"
-    if strange := sorted(set(samples) - set(entry.selected_classes)):
-        return f"it answered for classes it does not own: {', '.join(strange)}"
-    held = described.get("train", {})
-    for label, count in samples.items():
-        most = min(held.get(label, entry.samples_per_node), entry.samples_per_node)
-        if type(count) is not int or not 0 < count <= most:
-            return f"it claims {count!r} clips of {label}, of which it has {most}"
+        if strange := sorted(set(getattr(values, part)) - set(config.nodes[node].selected_classes)):
+            return f"node {node} claims {part} clips of {', '.join(strange)}, which it does not select"
+    if values.audio is None or values.manifest is None:
+        return f"node {node} does not describe its {'clips' if values.audio else 'audio embeddings'}"
     return None
 
 
-def odd_training(figures: object) -> str | None:
-    """Why the figures of a training cannot be used. NaN may be one: without an epoch there is no loss."""
-    if isinstance(figures, dict) and all(type(value) in (int, float) for value in figures.values()):
-        return None
-    return f"its figures of the training are odd: {figures!r}"
+def check_samples(
+    values: TrainedAdapter | TrainedGenerators, described: Description | None, entry: NodeConfig
+) -> str | None:
+    """The clips a node trained on, which weigh its reply, are of its own classes, and no more than it may use."""
+    samples = values.samples
+    if not samples:
+        return "does not say what it trained on"
+    if strange := sorted(set(samples) - set(entry.selected_classes)):
+        return f"replied for classes it does not own: {', '.join(strange)}"
+    held = described.train if described else {}
+    for label, count in samples.items():
+        most = min(held.get(label, entry.samples_per_node), entry.samples_per_node)
+        if not 0 < count <= most:
+            return f"claims {count} training clips of {label}, expected 1 to {most}"
+    return None
 
 
-def absurd(state: State, like: State, most: float) -> str | None:
-    """Why the size of weights cannot be that of an honest training, or None if it can.
-
-    Parameters
-    ----------
-    state, like : dict
-        The weights, and those they are compared with, of the same shapes.
-    most : float
-        How many times as large their Euclidean norm may be.
-    """
+def check_norm(state: State, like: State, most: float) -> str | None:
+    """The Euclidean norm of weights is at most ``most`` times that of ``like``, of the same shapes."""
     size, usual = norm(state), norm(like)
     if size > most * usual:
         return f"the norm of its weights is {size:.3g}, more than {most:g} times {usual:.3g} (federation.max_norm)"
     return None
 
 
-def odd_evaluation(figures: Mapping[str, Any], candidates: Mapping[str, int], held: Mapping[int, int]) -> str | None:
-    """Why an evaluation cannot be used.
+def check_evaluation(values: Evaluation, candidates: Mapping[str, int], held: Mapping[int, int]) -> str | None:
+    """The scores are of the candidates that were sent, on at most the clips that the node has.
 
     Parameters
     ----------
-    figures : mapping
-        Adapter → branch → confusion matrix and sums.
+    values : Evaluation
     candidates : mapping
-        Adapter → how many of its name there may be, whose counts are added up.
+        Adapter → how many of this name were sent; their counts are added up.
     held : mapping
         Index of each class → clips the node has of it.
     """
-    for name, branches in figures.items():
-        if name not in candidates or sorted(branches) != sorted(BRANCHES):
-            return f"it judged {name} ({', '.join(branches)}); the adapters are {', '.join(candidates)}"
-        for sums in branches.values():
-            rows = sums["confusion"]
-            if sorted(sums) != ["confusion", "cosine", "mse"] or not _confusion(rows, len(held)):
-                return f"its figures of the adapter {name} are odd: {sums}"
-            if any(sum(row) > candidates[name] * held[index] for index, row in enumerate(rows)):
-                return f"it judged {name} on {[sum(row) for row in rows]} clips, of which it has {list(held.values())}"
-            if not _finite(sums["cosine"]) or not _finite(sums["mse"]) or not any(map(sum, rows)):
-                return f"its figures of the adapter {name} are odd: {sums}"
+    for name, branches in values.figures.items():
+        if name not in candidates:
+            return f"scored adapter {name[:64]!r}, expected {', '.join(candidates)}"
+        for branch in (branches.clip, branches.t5):
+            counts = [sum(row) for row in branch.confusion]
+            if not _square(branch.confusion, len(held)) or not any(counts):
+                return f"returned an invalid confusion matrix for adapter {name}"
+            if any(count > candidates[name] * held[index] for index, count in enumerate(counts)):
+                return f"scored adapter {name} on {counts} clips per class, but holds {list(held.values())}"
+            if abs(branch.cosine) > sum(counts) * (1 + ROUNDING):
+                return f"returned invalid metrics for adapter {name}: cosine sum {branch.cosine:g}"
     return None
 
 
-def odd_quality(
-    values: Mapping[str, Any], described: Mapping[str, Any], part: str, asked: Collection[str]
+def check_quality(
+    values: GeneratorQuality, described: Description | None, part: str, asked: Collection[str]
 ) -> str | None:
-    """Why figures of the generators of the classes ``asked`` for cannot be used; ``part`` is what they were compared
-    with."""
-    names = sorted([*MEASURED, *(f"{name}_ceiling" for name in MEASURED)])
-    for label, figures in values["figures"].items():
+    """The figures are complete, and of the classes ``asked`` for; ``part`` is what generators are compared with."""
+    names = {*MEASURED, *(f"{name}_ceiling" for name in MEASURED)}
+    for label, figures in values.figures.items():
         if label not in asked:
-            return f"it has figures of the generator of {label}, which it was not asked for"
-        numbers = [number for number in figures.values() if number is not None]
-        if sorted(figures) != names or not all(map(_finite, numbers)):
-            return f"its figures of the generator of {label} are odd: {figures}"
-        held, most = values["held_out"][label], described.get(part, {}).get(label, math.inf)
-        if type(held) is not int or not 0 < held <= most or not _count(values["samples"][label]):
-            return f"it claims {held!r} held-out clips of {label}, of which it has {most}"
+            return f"returned metrics for the generator of {label}, which it was not asked for"
+        if set(figures) != names:
+            return f"returned invalid metrics for the generator of {label}"
+        held = values.held_out.get(label, 0)
+        most = getattr(described, part).get(label, math.inf) if described else math.inf
+        if not 0 < held <= most or label not in values.samples:
+            return f"claims {held} held-out clips of {label}, but holds {most}"
     return None
 
 
-def odd_pictures(values: Mapping[str, Any], states: Mapping[str, State], most: int, classes: int) -> str | None:
-    """Why an answer about at most ``most`` pictures, judged among ``classes``, cannot be used."""
-    pictures, rendered, missing = counts = [values[key] for key in ("pictures", "rendered", "missing")]
-    if not all(map(_count, counts)) or not max(rendered, missing) <= pictures <= most:
-        return f"its counts of pictures are odd: {counts}"
-    if missing and not rendered:
-        return f"it draws nothing, and {missing} pictures are missing"
-    if not isinstance(values["folder"], str) or not _texts(values["notes"]) or not _finite(values["seconds"]):
-        return "it does not say where its pictures are"
-    judged = values["judged"]
-    if judged is not None and not (
-        _confusion(judged["confusion"], classes)
-        and 0 < sum(map(sum, judged["confusion"])) <= pictures
-        and _finite(judged["clip_score"])
-    ):
-        return f"its judgement of the pictures is odd: {judged}"
-    for features in (tensor for state in states.values() for tensor in state.values()):
-        if features.ndim != 2 or len(features) > pictures or not bool(torch.isfinite(features).all()):
-            return f"the features of its pictures are odd: {list(features.shape)}"
+def check_pictures(
+    values: Pictures, states: Mapping[str, State], most: int, classes: int, width: int | None
+) -> str | None:
+    """The counts add up, and what was judged are the pictures.
+
+    Parameters
+    ----------
+    values : Pictures
+    states : mapping
+        ``pictures`` → ``features`` [N, F] of the pictures, if they are compared with real ones.
+    most : int
+        Pictures the node was asked for.
+    classes : int
+        K, among which pictures are judged.
+    width : int or None
+        F of the real pictures' features; None: nothing is compared.
+    """
+    counts = values.pictures, values.rendered, values.missing
+    if not max(values.rendered, values.missing) <= values.pictures <= most:
+        return f"returned impossible counts of pictures: {counts}, of at most {most}"
+    if values.missing and not values.rendered:
+        return f"rendered nothing, and {values.missing} pictures are missing"
+    if (judged := values.judged) is None:
+        return None
+    total = sum(map(sum, judged.confusion))
+    if not _square(judged.confusion, classes) or not 0 < total <= values.pictures:
+        return "returned an invalid confusion matrix of its pictures"
+    if judged.clip_score > 100 * total * (1 + ROUNDING):
+        return f"returned an impossible CLIP score for {total} pictures: {judged.clip_score:g}"
+    if width is not None:
+        features = states.get("pictures", {}).get("features", torch.empty(0))
+        if features.ndim != 2 or features.shape[1] != width or not 0 < len(features) <= values.pictures:
+            return f"returned picture features of shape {list(features.shape)}, expected [{values.pictures}, {width}]"
+        if not bool(torch.isfinite(features).all()):
+            return "returned picture features that are not finite"
     return None
 
 
-def _texts(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(text, str) for text in value)
-
-
-def _count(value: object) -> bool:
-    return type(value) is int and value >= 0
-
-
-def _finite(value: object) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
-
-
-def _confusion(rows: object, classes: int) -> bool:
-    square = isinstance(rows, list) and [len(row) for row in rows] == [classes] * classes
-    return square and all(_count(count) for row in rows for count in row)  # type: ignore[attr-defined]
+def _square(rows: Confusion, classes: int) -> bool:
+    return [len(row) for row in rows] == [classes] * classes

@@ -1,27 +1,43 @@
-"""Messages of one kind to some nodes, and their answers: what they hold, and how many bytes went to and fro."""
+"""Messages to the nodes that are present, and what of their replies can be used."""
 
 from __future__ import annotations
 
+import logging
 import time
-from typing import Any, NamedTuple
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeAlias, TypeVar
 
 from flwr.app import Message, RecordDict
+from flwr.common.constant import ErrorCode
+from flwr.serverapp import Grid
 
-from vegas_fl.storage.tensorfiles import State
+from vegas_fl.config import Config
+from vegas_fl.core.errors import VegasError
+from vegas_fl.federation.checks import LONGEST
+from vegas_fl.federation.messages import R, Request
+from vegas_fl.federation.wire import Refused, Reply, read
+from vegas_fl.runs.record import Record
+
+log = logging.getLogger("vegas_fl.server")
+
+T = TypeVar("T")
+Check: TypeAlias = Callable[[str, Reply[R]], str | None]
+"""Node and reply → why the reply cannot be used, or None."""
+Keep: TypeAlias = Callable[[str, Reply[R]], T]
+"""Node and usable reply → what stays of it."""
+Follow: TypeAlias = Callable[[str, Reply[R]], RecordDict | None]
+"""Node and reply → what it is sent next, or None if it is done."""
+
+FIRST_PAUSE, LAST_PAUSE = 0.05, 2.0
+"""Seconds between two polls for replies: short while they keep coming, longer when none does."""
 
 
-class Reply(NamedTuple):
-    """A node's answer: values, and tensors by name."""
+class Traffic:
+    """Bytes of the messages of one kind, to and from each node (by Flower's id)."""
 
-    values: dict[str, Any]
-    states: dict[str, State]
-
-
-class Exchange:
-    """Messages that were sent, and how much went to each node (by Flower's id) and came back."""
-
-    def __init__(self, message_type: str, round_: int | None) -> None:
-        self.message_type, self.round = message_type, round_
+    def __init__(self, kind: str, round_: int | None) -> None:
+        self.kind, self.round = kind, round_
         self.asked: dict[str, int] = {}
         """Id of a message → of its node."""
         self.down: dict[int, int] = {}
@@ -41,17 +57,17 @@ class Exchange:
             self.asked[id_] = node
 
     def received(self, reply: Message) -> None:
-        """Count an answer."""
+        """Count a reply."""
         node = self.asked.get(reply.metadata.reply_to_message_id)
         if node is not None and reply.has_content():
             self.up[node] = self.up.get(node, 0) + size(reply.content)
 
     def lines(self) -> list[dict[str, Any]]:
-        """For the record; a node by Flower's id."""
-        common = {"time": round(time.time(), 3), "stage": "traffic", "message": self.message_type, "round": self.round}
+        """One line of metrics per node."""
+        about = {"time": round(time.time(), 3), "stage": "traffic", "message": self.kind, "round": self.round}
         seconds = round(self.seconds, 3)
         return [
-            {**common, "node": node, "down": down, "up": self.up.get(node, 0), "seconds": seconds}
+            {**about, "node": node, "down": down, "up": self.up.get(node, 0), "seconds": seconds}
             for node, down in self.down.items()
         ]
 
@@ -59,3 +75,194 @@ class Exchange:
 def size(content: RecordDict) -> int:
     """Bytes of a message's content: its arrays as they are sent, and its values."""
     return sum(record.count_bytes() for record in content.values())
+
+
+class Exchange:
+    """Sends requests to nodes, and lets through only replies that can be used.
+
+    Parameters
+    ----------
+    grid : Grid
+        Flower's way to the nodes.
+    config : Config
+    """
+
+    def __init__(self, grid: Grid, config: Config) -> None:
+        self.grid, self.config = grid, config
+        self.nodes: dict[int, str] = {}
+        """Flower's id → index in the configuration, of the nodes that take part."""
+        self.record: Record | None = None
+        """Gets a line per node and exchange, and one per dropped reply."""
+        self._traffic = Traffic("", None)
+        self._unrecorded: list[dict[str, Any]] = []
+
+    def ask(
+        self,
+        kind: type[Request[R]],
+        contents: Mapping[str, RecordDict],
+        what: str,
+        check: Check[R],
+        round_: int | None = None,
+    ) -> dict[str, Reply[R]]:
+        """Send each node in ``contents`` a request, and :meth:`accept` the replies."""
+        return self.accept(kind, self.exchange(self.messages(kind, contents), round_), what, check, _whole)
+
+    def converse(
+        self,
+        kind: type[Request[R]],
+        contents: Mapping[str, RecordDict],
+        what: str,
+        check: Check[R],
+        follow: Follow[R],
+        idle: Callable[[], object] = lambda: None,
+    ) -> dict[str, Reply[R]]:
+        """Like :meth:`ask`, but a node that is not done yet is sent a further message, until it is.
+
+        No node waits for another. What a node prints reaches nobody in a deployment: a long job answers in parts
+        so that its progress is known. ``idle`` is called between two polls for replies.
+        """
+        queue = deque(self.messages(kind, contents))
+
+        def last() -> Iterator[Message]:
+            for message in self.exchange(queue, idle=idle):
+                node, reply, _ = self._read(kind, message, check)
+                content = follow(node, reply) if node is not None and reply is not None else None
+                if node is None or content is None:
+                    yield message
+                else:
+                    queue.extend(self.messages(kind, {node: content}))
+
+        return self.accept(kind, last(), what, check, _whole)
+
+    def messages(self, kind: type[Request[R]], contents: Mapping[str, RecordDict]) -> list[Message]:
+        """A message for each node in ``contents`` that takes part."""
+        ids = {node: id_ for id_, node in self.nodes.items()}
+        log.debug("sending %s to nodes %s", kind.kind, ", ".join(contents))
+        return self._messages(kind, {ids[node]: contents[node] for node in contents if node in ids})
+
+    def _messages(self, kind: type[Request[R]], contents: Mapping[int, RecordDict]) -> list[Message]:
+        ttl = self.config.federation.timeout
+        return [
+            Message(content, dst_node_id=id_, message_type=kind.kind, group_id=kind.kind, ttl=ttl)
+            for id_, content in contents.items()
+        ]
+
+    def exchange(
+        self, messages: Iterable[Message], round_: int | None = None, idle: Callable[[], object] = lambda: None
+    ) -> Iterator[Message]:
+        """Send, and yield each reply when it comes, until all are there or ``federation.timeout`` has passed.
+
+        What is yielded may be dropped before the next one comes: memory need not grow with the nodes. To a deque,
+        further messages may be added meanwhile. ``round_`` is for the record.
+        """
+        queue, pause = messages if isinstance(messages, deque) else deque(messages), FIRST_PAUSE
+        traffic = self._traffic = Traffic(queue[0].metadata.message_type if queue else "", round_)
+        waiting: set[str] = set()
+        while queue or (waiting and traffic.seconds < self.config.federation.timeout):
+            if queue:
+                message = queue.popleft()
+                id_ = next(iter(self.grid.push_messages([message])), None)
+                traffic.sent(message, id_)
+                waiting |= {id_} if id_ else set()
+            else:
+                idle()
+                time.sleep(pause)
+                pause = min(1.5 * pause, LAST_PAUSE)
+            for reply in self.grid.pull_messages(waiting):
+                waiting.discard(reply.metadata.reply_to_message_id)
+                pause = FIRST_PAUSE
+                traffic.received(reply)
+                yield reply
+        self.write(traffic.lines())
+
+    def accept(
+        self, kind: type[Request[R]], replies: Iterable[Message], what: str, check: Check[R], keep: Keep[R, T]
+    ) -> dict[str, T]:
+        """What ``keep`` makes of the usable replies of an :meth:`exchange`, in the order of the nodes.
+
+        A reply is dropped, with node and reason in log and metrics, if it is an error, reports a problem, is a second
+        one, is not valid, or fails ``check``. Each is dealt with when it comes.
+
+        Raises
+        ------
+        VegasError
+            Fewer than ``federation.min_nodes`` are left; it lists every reason.
+        """
+        accepted: dict[str, T] = {}
+        dropped: dict[str, str] = {}
+        for message in replies:
+            node, reply, problem = self._read(kind, message, check)
+            if node is None or node in accepted or node in dropped:
+                log.warning("%s: ignored a second reply of node %s", what, node)
+            elif reply is None:
+                dropped[node] = problem
+            else:
+                accepted[node] = keep(node, reply)
+                log.debug("%s: node %s sent %s", what, node, ", ".join(reply.states) or "values only")
+        asked = [self.nodes[id_] for id_ in self._traffic.down]
+        for node in set(asked) - set(accepted) - set(dropped):
+            dropped[node] = self._silent()
+        self._drop(dropped, what, len(accepted), len(asked))
+        return {node: accepted[node] for node in sorted(accepted, key=int)}
+
+    def _drop(self, dropped: Mapping[str, str], what: str, accepted: int, asked: int) -> None:
+        """Record which replies cannot be used; raise below the quorum."""
+        about = {"stage": "dropped", "message": self._traffic.kind, "round": self._traffic.round}
+        reasons = {node: dropped[node] for node in sorted(dropped, key=int)}
+        self.write([{**about, "node": node, "reason": reason} for node, reason in reasons.items()])
+        if accepted < min(self.config.min_nodes, asked):
+            raise VegasError(
+                f"{what}: {accepted} of {asked} nodes sent a usable reply, expected {self.config.min_nodes} "
+                "(federation.min_nodes).\n" + "\n".join(f"- node {node}: {reason}" for node, reason in reasons.items())
+            )
+        for node, reason in reasons.items():
+            log.warning("%s: dropped node %s: %s", what, node, reason)
+
+    def _read(
+        self, kind: type[Request[R]], message: Message, check: Check[R]
+    ) -> tuple[str | None, Reply[R] | None, str]:
+        """Whose reply it is (None: nobody was asked for it), and the reply, or why it cannot be used."""
+        node = self.nodes.get(self._traffic.asked.get(message.metadata.reply_to_message_id, -1))
+        try:
+            reply = self.valid(kind, message)
+            problem = check(node, reply) if node is not None else None
+        except Refused as error:
+            return node, None, str(error)
+        return node, None if problem else reply, (problem or "")[:LONGEST]
+
+    def valid(self, kind: type[Request[R]], message: Message) -> Reply[R]:
+        """The reply to a request of some kind.
+
+        Raises
+        ------
+        Refused
+            It is an error of Flower's, reports a problem, or is not valid.
+        """
+        if not message.has_error():
+            try:
+                return read(message.content, kind.reply)  # type: ignore[arg-type]
+            except Refused as error:
+                raise Refused(str(error)[:LONGEST]) from error
+        code = message.error.code
+        if code == ErrorCode.NODE_UNAVAILABLE:
+            raise Refused("unavailable: its SuperNode was stopped or cannot be reached")
+        if code in (ErrorCode.MESSAGE_UNAVAILABLE, ErrorCode.REPLY_MESSAGE_UNAVAILABLE):
+            raise Refused(self._silent())
+        raise Refused(f"failed: {message.error.reason}"[:LONGEST])
+
+    def _silent(self) -> str:
+        return f"no reply within {self.config.federation.timeout:g} s"
+
+    def write(self, lines: list[dict[str, Any]]) -> None:
+        """Record lines, and those that waited for it: of nodes whose index is not known yet, or from before the run
+        has a folder."""
+        lines = [*self._unrecorded, *lines]
+        self._unrecorded = lines
+        if self.record is not None:
+            named = [{**line, "node": self.nodes.get(line["node"], line["node"])} for line in lines]
+            self._unrecorded = [line for line in named if not isinstance(line["node"], str)]
+            self.record.add_all([line for line in named if isinstance(line["node"], str)])
+
+
+def _whole(node: str, reply: Reply[R]) -> Reply[R]:
+    return reply

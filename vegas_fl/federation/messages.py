@@ -1,29 +1,41 @@
 """What server and nodes say to each other.
 
-| type | asks a node to | answer |
-|---|---|---|
-| ``query.describe`` | say what it holds | classes, clip counts, spaces, problems |
-| ``train.generator`` | train a generator a class | ``generator.<class>``: decoder and prior |
-| ``train.adapter`` | train the adapter from where it is | ``adapter`` |
-| ``evaluate.adapter`` | judge ``candidate.<name>`` on its own unseen clips | confusion matrices, sums |
-| ``evaluate.generator`` | compare ``generator.<class>`` with its own recordings | figures a class |
-| ``query.generate`` | render its pictures | how many; what the judge saw |
+| request | asks a node to | reply | tensors |
+|---|---|---|---|
+| ``query.describe`` | say what it holds | :class:`Description` | |
+| ``train.generator`` | train a generator per class | :class:`TrainedGenerators` | ``generator.<class>``: decoder and prior |
+| ``train.adapter`` | train the adapter it is sent | :class:`TrainedAdapter` | ``adapter`` |
+| ``evaluate.adapter`` | score ``candidate.<name>`` on its own unseen clips | :class:`Evaluation` | |
+| ``evaluate.generator`` | compare ``generator.<class>`` with its own clips | :class:`GeneratorQuality` | |
+| ``query.generate`` | render its pictures | :class:`Pictures` | ``pictures``: the judge's features |
 
-A message carries values (JSON, so that they nest), and tensors by name. An answer ``{"problem": sentence}``
-is a mistake the node understood; one that it did not is a Flower error.
+Each request and each reply is a model below: the server builds requests and validates replies, a node does the
+opposite. Every number, text, list and name has a bound, so that whatever a broken or hostile peer sends is either
+within it or refused at the door. What a schema cannot know (which classes a node owns, how many clips it has) is in
+:mod:`vegas_fl.federation.checks`. A reply ``{"problem": sentence}`` is a mistake that the node understood; one that it
+did not is a Flower error. How models and tensors travel: :mod:`vegas_fl.federation.wire`.
 """
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
-import torch
-from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from flwr.app import RecordDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from vegas_fl.config import Config
+from vegas_fl.federation.wire import pack as pack
+from vegas_fl.federation.wire import unpack as unpack
+from vegas_fl.storage.checkpoints import Spaces
 from vegas_fl.storage.tensorfiles import State
+
+
+def _bounded_or_nan(value: float) -> float:
+    if abs(value) > 1e15:
+        raise ValueError("expected a number between -1e15 and 1e15, or NaN")
+    return value
+
 
 DESCRIBE = "query.describe"
 TRAIN_GENERATOR = "train.generator"
@@ -32,62 +44,213 @@ EVALUATE = "evaluate.adapter"
 EVALUATE_GENERATOR = "evaluate.generator"
 GENERATE = "query.generate"
 
-LARGEST_HALF = torch.finfo(torch.float16).max
+Count = Annotated[int, Field(ge=0, le=10**7)]
+Size = Annotated[int, Field(ge=1, le=10**6)]
+Round = Annotated[int, Field(ge=0, le=10**6)]
+Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+Finite = Annotated[float, Field(ge=-1e15, le=1e15, allow_inf_nan=False)]
+Loss = Annotated[float, AfterValidator(_bounded_or_nan)]
+"""May be NaN: without an epoch there is no loss."""
+NodeId = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
+Label = Annotated[str, Field(min_length=1, max_length=255)]
+Name = Annotated[str, Field(min_length=1, max_length=64)]
+Hash = Annotated[str, Field(max_length=128)]
+Text = Annotated[str, Field(max_length=2000)]
+Place = Annotated[str, Field(max_length=4096)]
+Notes = Annotated[list[Text], Field(max_length=1000)]
+Clips = Annotated[dict[Label, Count], Field(max_length=10_000)]
+"""Class → number of clips."""
+Training = Annotated[dict[Name, Loss], Field(max_length=32)]
+"""Figures of a training, by name."""
+Confusion = Annotated[list[Annotated[list[Count], Field(max_length=10_000)]], Field(max_length=10_000)]
+"""Counts ``[K, K]``: row = true class, column = predicted class."""
+Header = dict[str, Any]
+"""Header of a checkpoint, which says how to build its network (:mod:`vegas_fl.storage.checkpoints`)."""
 
 
-def pack(values: Mapping[str, Any], states: Mapping[str, State] | None = None, dtype: str = "float32") -> RecordDict:
-    """Content of a message: ``values`` as JSON, each of ``states`` as an ArrayRecord of one array a
-    kind of number.
+class Model(BaseModel):
+    """Exact keys and types; immutable; NaN survives the way through JSON."""
 
-    With ``dtype`` float16, floating point tensors travel in half precision, but one with numbers beyond its range
-    (65504) as it is.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, ser_json_inf_nan="constants")
+
+
+class Values(Model):
+    """A node's reply: who answers, and how many seconds it worked for it."""
+
+    node: NodeId | None = None
+    worked: Seconds = 0.0
+
+
+class AudioSpace(Model):
+    """What a node's audio embeddings ``[tokens, width]`` are, and by which encoder."""
+
+    tokens: Size
+    width: Size
+    fingerprint: Hash
+
+
+Manifest = Annotated[dict[Label, Annotated[list[Hash], Field(max_length=10**6)]], Field(max_length=10_000)]
+
+
+class Manifests(Model):
+    """Ids of a node's clips by part and class."""
+
+    train: Manifest = {}
+    val: Manifest = {}
+    test: Manifest = {}
+
+
+class Description(Values):
+    """What a node holds: clips of each part by class. A node that needs no recordings says only who it is."""
+
+    node: NodeId
+    notes: Notes
+    train: Clips = {}
+    val: Clips = {}
+    test: Clips = {}
+    manifest: Manifests | None = None
+    audio: AudioSpace | None = None
+
+
+class TrainedGenerators(Values):
+    """Clips that each class's generator was trained on, and figures of the trainings."""
+
+    clips: Count
+    samples: Clips
+    metrics: Annotated[dict[Label, Training], Field(max_length=10_000)]
+
+
+class TrainedAdapter(Values):
+    """Clips by class that the adapter was trained on, and figures of the training."""
+
+    clips: Count
+    samples: Clips
+    metrics: Training
+
+
+class Sums(Model):
+    """What one branch of an adapter scores: counts, and sums over clips (not means, so that they add up)."""
+
+    confusion: Confusion
+    cosine: Finite
+    mse: Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
+
+
+class Branches(Model):
+    """Both branches of an adapter."""
+
+    clip: Sums
+    t5: Sums
+
+
+class Evaluation(Values):
+    """Adapter → its scores on the node's unseen clips."""
+
+    clips: Count
+    figures: Annotated[dict[Name, Branches], Field(max_length=16)]
+
+
+class GeneratorQuality(Values):
+    """Class → figures of its generator, held-out clips compared with, and samples drawn."""
+
+    clips: Count
+    figures: Annotated[
+        dict[Label, Annotated[dict[Name, Finite | None], Field(max_length=64)]], Field(max_length=10_000)
+    ]
+    held_out: Clips
+    samples: Clips
+
+
+class Judged(Model):
+    """What the judge takes pictures for, and the sum of their CLIP scores."""
+
+    confusion: Confusion
+    clip_score: Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+
+
+class Pictures(Values):
+    """How far a node is with its pictures.
+
+    Of ``pictures`` in all, ``rendered`` were drawn for this request, in ``seconds``, and ``missing`` are left.
     """
-    layout: dict[str, Any] = {}
-    arrays: dict[str, ArrayRecord] = {}
-    for name, state in (states or {}).items():
-        sent = {key: _half(tensor) if dtype == "float16" else tensor for key, tensor in state.items()}
-        layout[name] = [[key, _kind(tensor), list(tensor.shape)] for key, tensor in sent.items()]
-        arrays[name] = ArrayRecord(_joined(sent))
-    content = RecordDict({"values": ConfigRecord({"json": json.dumps(values), "layout": json.dumps(layout)})})
-    if "clips" in values:  # how Flower's own strategies name a reply's weight
-        content["metrics"] = MetricRecord({"num-examples": values["clips"]})
-    content.update(arrays)
-    return content
+
+    pictures: Count
+    rendered: Count
+    missing: Count
+    seconds: Seconds = 0.0
+    folder: Place
+    judged: Judged | None = None
+    notes: Notes = []
 
 
-def unpack(content: RecordDict) -> tuple[dict[str, Any], dict[str, State]]:
-    """Values and tensors of a message; half precision is a way to travel alone."""
-    record = content.config_records["values"]
-    values, layout = json.loads(str(record["json"])), json.loads(str(record["layout"]))
-    return values, {
-        name: _parted(content.array_records[name].to_torch_state_dict(), parts) for name, parts in layout.items()
-    }
+R = TypeVar("R", bound=Values)
 
 
-def _joined(state: State) -> State:
-    """The numbers of a state, an array a kind of number: Flower sends each array with a request of its own, which over
-    TLS takes longer than the numbers do."""
-    kinds: dict[str, list[torch.Tensor]] = {}
-    for tensor in state.values():
-        kinds.setdefault(_kind(tensor), []).append(tensor.detach().cpu().reshape(-1))
-    return {kind: torch.cat(parts) for kind, parts in kinds.items()}
+class Request(Model, Generic[R]):
+    """What the server asks for; the run's configuration travels beside it, as ``config``."""
+
+    kind: ClassVar[str]
+    reply: ClassVar[type[Values]]
+
+    def content(self, config: Config, states: Mapping[str, State] | None = None) -> RecordDict:
+        """The content of a message that asks this, with tensors by name."""
+        return pack({"config": config.model_dump(mode="json"), **self.model_dump(mode="json")}, states)
 
 
-def _parted(kinds: State, layout: list[tuple[str, str, list[int]]]) -> State:
-    """What :func:`_joined` was given, half precision as float32."""
-    state: State = {}
-    done = dict.fromkeys(kinds, 0)
-    for key, kind, shape in layout:
-        start, done[kind] = done[kind], done[kind] + math.prod(shape)
-        tensor = kinds[kind][start : done[kind]].reshape(shape)
-        state[key] = tensor.float() if tensor.dtype == torch.float16 else tensor.clone()
-    return state
+class Describe(Request[Description]):
+    """What do you hold?"""
+
+    kind = DESCRIBE
+    reply = Description
 
 
-def _kind(tensor: torch.Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
+class TrainGenerators(Request[TrainedGenerators]):
+    """Train a generator per class; ``training`` is the same when an interrupted training is asked for again."""
+
+    kind = TRAIN_GENERATOR
+    reply = TrainedGenerators
+    spaces: Spaces
+    training: Hash
 
 
-def _half(tensor: torch.Tensor) -> torch.Tensor:
-    fits = tensor.is_floating_point() and (not tensor.numel() or bool(tensor.abs().max() <= LARGEST_HALF))
-    return tensor.half() if fits else tensor
+class TrainAdapter(Request[TrainedAdapter]):
+    """Train ``adapter`` towards ``targets``; with the generators of other classes, if the node replays them."""
+
+    kind = TRAIN_ADAPTER
+    reply = TrainedAdapter
+    spaces: Spaces
+    round: Round
+    generators: dict[Label, Header] = {}
+
+
+class Evaluate(Request[Evaluation]):
+    """Score each ``candidate.<name>`` by ``targets``."""
+
+    kind = EVALUATE
+    reply = Evaluation
+    spaces: Spaces
+
+
+class EvaluateGenerators(Request[GeneratorQuality]):
+    """Compare each ``generator.<class>`` with the node's clips; ``class means`` are mean embeddings ``[D]``."""
+
+    kind = EVALUATE_GENERATOR
+    reply = GeneratorQuality
+    generators: dict[Label, Header]
+
+
+class Generate(Request[Pictures]):
+    """Render pictures with ``adapter`` from each ``generator.<class>``.
+
+    Asked ``again``, a node goes on with the tensors it has kept. ``adapter_sha256`` and ``files`` are told in the
+    pictures' metadata.
+    """
+
+    kind = GENERATE
+    reply = Pictures
+    subfolder: Annotated[str, Field(pattern=r"^(round_[0-9]{1,9})?$")]
+    adapter: Header
+    generators: dict[Label, Header] = {}
+    adapter_sha256: dict[Name, Hash]
+    files: dict[Name, dict[Label, Place]]
+    again: bool = False

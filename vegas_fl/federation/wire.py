@@ -1,0 +1,123 @@
+"""How models and tensors travel in Flower's messages: values as JSON, tensors as few large arrays."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Generic, TypeVar
+
+import torch
+from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+
+from vegas_fl.core.errors import VegasError, explained
+from vegas_fl.storage.tensorfiles import State
+
+LARGEST_HALF = torch.finfo(torch.float16).max
+MOST_TEXT = 32 * 10**6
+"""Characters of the JSON of one message; more is not parsed."""
+
+R = TypeVar("R", bound=BaseModel)
+_Size = Annotated[int, Field(ge=0, le=2**40)]
+_LAYOUT = TypeAdapter(dict[str, list[tuple[str, str, Annotated[list[_Size], Field(max_length=8)]]]])
+
+
+@dataclass(frozen=True)
+class Reply(Generic[R]):
+    """A node's valid reply: its values, and tensors by name."""
+
+    values: R
+    states: dict[str, State]
+
+
+class Refused(VegasError):
+    """A reply cannot be used; its text is the reason."""
+
+
+def pack(values: Mapping[str, Any], states: Mapping[str, State] | None = None, dtype: str = "float32") -> RecordDict:
+    """Content of a message: ``values`` as JSON, each of ``states`` as an ArrayRecord of one array per dtype.
+
+    With ``dtype`` float16, floating point tensors travel in half precision, except those with numbers beyond its
+    range (65504).
+    """
+    layout: dict[str, Any] = {}
+    arrays: dict[str, ArrayRecord] = {}
+    for name, state in (states or {}).items():
+        sent = {key: _half(tensor) if dtype == "float16" else tensor for key, tensor in state.items()}
+        layout[name] = [[key, _kind(tensor), list(tensor.shape)] for key, tensor in sent.items()]
+        arrays[name] = ArrayRecord(_joined(sent))
+    content = RecordDict({"values": ConfigRecord({"json": json.dumps(values), "layout": json.dumps(layout)})})
+    if "clips" in values:  # how Flower's own strategies name a reply's weight
+        content["metrics"] = MetricRecord({"num-examples": values["clips"]})
+    content.update(arrays)
+    return content
+
+
+def unpack(content: RecordDict) -> tuple[dict[str, Any], dict[str, State]]:
+    """Values and tensors of a message; half precision becomes float32."""
+    return json.loads(_text(content, "json")), _states(content)
+
+
+def read(content: RecordDict, model: type[R]) -> Reply[R]:
+    """A node's reply, if it is what ``model`` says.
+
+    Raises
+    ------
+    Refused
+        The node reports a problem, or its reply is not valid.
+    """
+    try:
+        text = _text(content, "json")
+        values = json.loads(text)
+        if isinstance(values, dict) and "problem" in values:
+            raise Refused(str(values["problem"]))
+        return Reply(model.model_validate_json(text), _states(content))
+    except ValidationError as error:
+        raise Refused(f"invalid reply: {explained(error)}") from error
+    except Refused:
+        raise
+    except Exception as error:  # a broken node may put anything into a message
+        raise Refused(f"unreadable reply ({type(error).__name__}: {error})") from error
+
+
+def _text(content: RecordDict, key: str) -> str:
+    text = str(content.config_records["values"][key])
+    if len(text) > MOST_TEXT:
+        raise ValueError(f"expected at most {MOST_TEXT} characters of JSON, got {len(text)}")
+    return text
+
+
+def _states(content: RecordDict) -> dict[str, State]:
+    layout = _LAYOUT.validate_json(_text(content, "layout"))
+    return {name: _parted(content.array_records[name].to_torch_state_dict(), parts) for name, parts in layout.items()}
+
+
+def _joined(state: State) -> State:
+    """The numbers of a state, one array per dtype: Flower sends each array with a request of its own, which over TLS
+    takes longer than the numbers do."""
+    kinds: dict[str, list[torch.Tensor]] = {}
+    for tensor in state.values():
+        kinds.setdefault(_kind(tensor), []).append(tensor.detach().cpu().reshape(-1))
+    return {kind: torch.cat(parts) for kind, parts in kinds.items()}
+
+
+def _parted(kinds: State, layout: list[tuple[str, str, list[int]]]) -> State:
+    """The inverse of :func:`_joined`; half precision becomes float32."""
+    state: State = {}
+    done = dict.fromkeys(kinds, 0)
+    for key, kind, shape in layout:
+        start, done[kind] = done[kind], done[kind] + math.prod(shape)
+        tensor = kinds[kind][start : done[kind]].reshape(shape)
+        state[key] = tensor.float() if tensor.dtype == torch.float16 else tensor.clone()
+    return state
+
+
+def _kind(tensor: torch.Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _half(tensor: torch.Tensor) -> torch.Tensor:
+    fits = tensor.is_floating_point() and (not tensor.numel() or bool(tensor.abs().max() <= LARGEST_HALF))
+    return tensor.half() if fits else tensor
