@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.support.adapters import SHAPE, config
 from vegas_fl.algorithm.adapter import (
     Adapter,
     AdapterShape,
@@ -13,30 +14,9 @@ from vegas_fl.algorithm.adapter import (
     megabytes,
     standardisation,
 )
-from vegas_fl.config import AdapterConfig
 from vegas_fl.core.errors import VegasError
 
-SHAPE = AdapterShape(audio_tokens=5, audio_width=24, clip_width=6, t5_tokens=4, t5_width=8)
 FLUX = AdapterShape(audio_tokens=1214, audio_width=768, clip_width=768, t5_tokens=17, t5_width=4096)
-
-
-def config(**changes) -> AdapterConfig:
-    return AdapterConfig(
-        **{
-            "checkpoint_dir": "checkpoints",
-            "local_checkpoint_dir": None,
-            "width": 16,
-            "heads": 2,
-            "hidden": 32,
-            "local_epochs": 1,
-            "replay_samples": 0,
-            "clip_learning_rate": 1e-2,
-            "t5_learning_rate": 1e-2,
-            "weight_decay": 0.0,
-            "batch_size": 8,
-            **changes,
-        }
-    )
 
 
 def test_an_adapter_turns_audio_tokens_into_both_text_inputs():

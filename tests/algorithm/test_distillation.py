@@ -9,8 +9,7 @@ import weakref
 import pytest
 import torch
 
-from tests.algorithm.test_adapter import SHAPE, config
-from tests.algorithm.test_training import TARGETS, clips
+from tests.support.adapters import SHAPE, TARGETS, clips, config
 from vegas_fl.algorithm.adapter import Adapter, Conditioning
 from vegas_fl.algorithm.distillation import (
     OwnerTargets,

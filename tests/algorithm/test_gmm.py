@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.algorithm.test_vae import TOKENS, WIDTH, clips
+from tests.support.generators import TOKENS, WIDTH, clips
 from vegas_fl.algorithm.generators import build_sampler, train_generator
 from vegas_fl.config import GMMConfig
 from vegas_fl.core.errors import VegasError

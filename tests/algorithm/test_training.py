@@ -7,23 +7,12 @@ import math
 import pytest
 import torch
 
-from tests.algorithm.test_adapter import SHAPE, config
+from tests.support.adapters import SHAPE, TARGETS, clips, config
 from vegas_fl.algorithm.adapter import Adapter, Conditioning
 from vegas_fl.algorithm.metrics import classify
 from vegas_fl.algorithm.training import adapt, train_adapter
 from vegas_fl.core.errors import VegasError
-from vegas_fl.core.seeds import generator, reproducible
-
-TARGETS = Conditioning(
-    5 + torch.randn(3, 6, generator=generator("clip")), 5 + torch.randn(3, 4, 8, generator=generator("t5"))
-)
-
-
-def clips(*classes: int, count: int = 24) -> tuple[torch.Tensor, torch.Tensor]:
-    """Clustered embeddings of some classes, one class after the other, and their labels."""
-    centres = torch.randn(3, 1, 1, 24, generator=generator("centres"))
-    noise = torch.randn(3, count, 5, 24, generator=generator("noise"))
-    return (2 * centres + noise)[list(classes)].flatten(0, 1), torch.tensor(classes).repeat_interleave(count)
+from vegas_fl.core.seeds import reproducible
 
 
 def train(x, labels, epochs: int, targets: Conditioning = TARGETS, **changes) -> tuple[Adapter, dict[str, float]]:

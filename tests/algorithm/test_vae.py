@@ -5,13 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.support.generators import TOKENS, WIDTH, clips
 from vegas_fl.algorithm.generators import build_sampler, train_generator
 from vegas_fl.algorithm.generators.vae import VAE, LatentPrior, Posterior
 from vegas_fl.config import VAEConfig
 from vegas_fl.core.errors import VegasError
 from vegas_fl.core.seeds import generator, reproducible
-
-TOKENS, WIDTH = 5, 24
 
 
 def config(**changes) -> VAEConfig:
@@ -35,15 +34,6 @@ def config(**changes) -> VAEConfig:
             **changes,
         }
     )
-
-
-def clips(label: int, count: int = 24) -> torch.Tensor:
-    """A class as a cluster: its own centre, clips around it, tokens around the clip, as after a ReLU."""
-    centre = torch.randn(WIDTH, generator=generator("centre", label))
-    draw = generator("clips", label)
-    clip = torch.randn(count, 1, WIDTH, generator=draw)
-    token = torch.randn(count, TOKENS, WIDTH, generator=draw)
-    return (2 * centre + 0.5 * clip + 0.3 * token).relu()
 
 
 def train(x: torch.Tensor, seed: int = 0, **changes) -> VAE:

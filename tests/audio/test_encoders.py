@@ -14,7 +14,7 @@ import torch
 from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
 
 import vegas_tiny
-from tests.data.test_datasets import data
+from tests.support.datasets import data
 from tests.support.sounds import sound, yamnet
 from vegas_fl.audio import encoders
 from vegas_fl.audio.embeddings import embed

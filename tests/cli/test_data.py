@@ -8,16 +8,11 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from tests.data.test_datasets import esc50
 from tests.support.command import vegas
-from tests.support.sounds import sound
+from tests.support.datasets import esc50
+from tests.support.sounds import write
 
 NODES = ["nodes.0.selected_classes=[dog]", "nodes.1.selected_classes=[cat]"]
-
-
-def write(path: Path, seed: int, seconds: float = 1.0) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, sound(seconds, seed), 16_000)
 
 
 def folder(root: Path) -> list[str]:

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.test_guide import step
 from tests.support.command import vegas
+from tests.support.project import ROOT, step
 from vegas_fl import engines
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(

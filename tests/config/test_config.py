@@ -1,14 +1,12 @@
 """Composing and checking the configuration."""
 
 import json
-from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+from tests.support.project import EXPERIMENTS
 from vegas_fl.config import ConfigError, compose, parse
-
-EXPERIMENTS = sorted(p.stem for p in (Path(__file__).parents[2] / "conf" / "experiment").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

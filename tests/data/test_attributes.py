@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.data.test_layouts import vegas as vegas_folder
 from tests.support.command import vegas
+from tests.support.datasets import vegas_folder
 from vegas_fl.algorithm.adapter import Conditioning
 from vegas_fl.algorithm.metrics import classify
 from vegas_fl.algorithm.targets import between, spread

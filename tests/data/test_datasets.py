@@ -3,47 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import soundfile
 
-from vegas_fl.config import DataConfig
+from tests.support.datasets import data, esc50
+from tests.support.sounds import write
 from vegas_fl.core.errors import VegasError
 from vegas_fl.data.datasets import open_dataset
-
-
-def data(**changes: Any) -> DataConfig:
-    values: dict[str, Any] = {
-        "name": "folder",
-        "root": None,
-        "max_seconds": 5.0,
-        "clips_per_class": 4,
-        "train_ratio": 0.8,
-        "val_ratio": 0.1,
-        "test_ratio": 0.1,
-        "partition": "even",
-        "dirichlet_alpha": 1.0,
-        "classes_per_node": 2,
-        "train_folds": None,
-        "val_folds": None,
-        "test_folds": None,
-        "split_seed": 42,
-    }
-    return DataConfig(**values | changes)
-
-
-def write(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, 0.1 * np.ones(800), 16_000)
-
-
-def esc50(root: Path, rows: list[str]) -> Path:
-    (root / "meta").mkdir(parents=True)
-    (root / "audio").mkdir()
-    (root / "meta" / "esc50.csv").write_text("\n".join(["filename,fold,target,category,esc10,src_file,take", *rows]))
-    return root
 
 
 def test_a_folder_per_class(tmp_path: Path) -> None:

@@ -7,30 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.test_datasets import data, esc50, write
+from tests.support.datasets import data, esc50, vegas_folder
+from tests.support.sounds import write
 from vegas_fl.config import compose
 from vegas_fl.core.errors import VegasError
 from vegas_fl.data.datasets import missing_folder, open_dataset
 
 
-def vegas(root: Path, captions: object = None) -> Path:
-    """Two classes as VEGAS has them, and what lies beside them."""
-    for label in ("dog", "baby_cry"):
-        for index in range(3):
-            write(root / label / "audios" / f"video_{index:05d}.wav")
-            for folder, ending in (("img", "jpg"), ("videos", "mp4")):
-                (root / label / folder).mkdir(exist_ok=True)
-                (root / label / folder / f"video_{index:05d}.{ending}").write_bytes(b"not read")
-        (root / label / "video_info.csv").write_text("YTID,start_second,end_second\nx,0,10\n-y_,5,15\nx,20,30\n")
-    (root / "README.txt").write_text("no class")
-    (root / "empty" / "audios").mkdir(parents=True)
-    if captions is not None:
-        (root / "dog" / "captions.json").write_text(json.dumps(captions))
-    return root
-
-
 def test_vegas(tmp_path: Path) -> None:
-    dataset = open_dataset(data(name="vegas", root=str(vegas(tmp_path))))
+    dataset = open_dataset(data(name="vegas", root=str(vegas_folder(tmp_path))))
     assert dataset.classes == ("baby_cry", "dog")
     assert [Path(clip.name).name for clip in dataset.clips("dog")] == [f"video_0000{i}.wav" for i in range(3)]
     assert {clip.caption for clip in dataset.clips("dog")} == {None}
@@ -39,7 +24,7 @@ def test_vegas(tmp_path: Path) -> None:
 
 
 def test_vegas_without_a_word_on_its_videos(tmp_path: Path) -> None:
-    dataset = open_dataset(data(name="vegas", root=str(vegas(tmp_path))))
+    dataset = open_dataset(data(name="vegas", root=str(vegas_folder(tmp_path))))
     info = tmp_path / "dog" / "video_info.csv"
     info.write_text("YTID,start_second,end_second\nx,0,10\n")
     assert [clip.source for clip in dataset.clips("dog")] == ["x", None, None]
@@ -58,7 +43,7 @@ def test_vegas_without_a_word_on_its_videos(tmp_path: Path) -> None:
     ],
 )
 def test_vegas_captions(tmp_path: Path, captions: object) -> None:
-    dataset = open_dataset(data(name="vegas", root=str(vegas(tmp_path, captions))))
+    dataset = open_dataset(data(name="vegas", root=str(vegas_folder(tmp_path, captions))))
     assert [clip.caption for clip in dataset.clips("dog")] == ["a dog barks", None, "two dogs"]
     assert {clip.caption for clip in dataset.clips("baby_cry")} == {None}
 
@@ -75,7 +60,7 @@ def test_vegas_captions(tmp_path: Path, captions: object) -> None:
 )
 def test_captions_that_cannot_be_used(tmp_path: Path, captions: object, seen: str) -> None:
     with pytest.raises(VegasError, match=seen):
-        open_dataset(data(name="vegas", root=str(vegas(tmp_path, captions)))).clips("dog")
+        open_dataset(data(name="vegas", root=str(vegas_folder(tmp_path, captions)))).clips("dog")
 
 
 @pytest.mark.parametrize(
@@ -86,7 +71,7 @@ def test_captions_that_cannot_be_used(tmp_path: Path, captions: object, seen: st
     ],
 )
 def test_one_file_of_captions_for_all_classes(tmp_path: Path, captions: object) -> None:
-    dataset = open_dataset(data(name="vegas", root=str(vegas(tmp_path))))
+    dataset = open_dataset(data(name="vegas", root=str(vegas_folder(tmp_path))))
     (tmp_path / "captions.json").write_text(json.dumps(captions))
     found = [[clip.caption for clip in dataset.clips(label)] for label in ("dog", "baby_cry")]
     assert found == [["a dog barks", None, None], ["a baby cries", None, None]]
@@ -102,20 +87,20 @@ def test_one_file_of_captions_for_all_classes(tmp_path: Path, captions: object) 
     ],
 )
 def test_one_file_of_captions_that_cannot_be_used(tmp_path: Path, captions: object, seen: str) -> None:
-    dataset = open_dataset(data(name="vegas", root=str(vegas(tmp_path))))
+    dataset = open_dataset(data(name="vegas", root=str(vegas_folder(tmp_path))))
     (tmp_path / "captions.json").write_text(json.dumps(captions))
     with pytest.raises(VegasError, match=seen):
         dataset.clips("dog")
 
 
 def test_captions_that_are_no_json(tmp_path: Path) -> None:
-    (vegas(tmp_path) / "dog" / "captions.json").write_text("{")
+    (vegas_folder(tmp_path) / "dog" / "captions.json").write_text("{")
     with pytest.raises(VegasError, match="cannot be read as JSON"):
         open_dataset(data(name="vegas", root=str(tmp_path))).clips("dog")
 
 
 def test_vegas_one_level_down(tmp_path: Path) -> None:
-    vegas(tmp_path / "VEGAS")
+    vegas_folder(tmp_path / "VEGAS")
     with pytest.raises(VegasError, match=r"one level down: data\.root=.*VEGAS"):
         open_dataset(data(name="vegas", root=str(tmp_path)))
 
@@ -156,7 +141,9 @@ def test_vggsound(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["esc50", "vegas", "vggsound"])
 def test_a_csv_that_cannot_be_read(tmp_path: Path, name: str, content: bytes | None) -> None:
     """Neither a file that is no text, nor a folder of its name, ends in a traceback."""
-    root = {"esc50": lambda r: esc50(r, []), "vegas": vegas, "vggsound": lambda r: vggsound(r, *ROWS)}[name](tmp_path)
+    root = {"esc50": lambda r: esc50(r, []), "vegas": vegas_folder, "vggsound": lambda r: vggsound(r, *ROWS)}[name](
+        tmp_path
+    )
     file = next(root.glob("**/*.csv"))
     file.unlink()
     file.mkdir() if content is None else file.write_bytes(content)
@@ -205,7 +192,7 @@ def test_the_folder_that_would_be_needed(tmp_path: Path, name: str, needs: str) 
 def test_an_id_says_nothing_of_folders(tmp_path: Path) -> None:
     ids = []
     for folder in ("here", "there"):
-        dataset = open_dataset(data(name="vegas", root=str(vegas(tmp_path / folder))))
+        dataset = open_dataset(data(name="vegas", root=str(vegas_folder(tmp_path / folder))))
         ids.append([clip.id for label in dataset.classes for clip in dataset.clips(label)])
     assert ids[0] == ids[1]
     assert len(set(ids[0])) == 6

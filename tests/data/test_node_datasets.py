@@ -6,22 +6,16 @@ import json
 from pathlib import Path
 
 import pytest
-import soundfile
 from flwr.app import Context, RecordDict
 
 from clients.node import Node
-from tests.data.test_datasets import esc50
 from tests.support.command import vegas
-from tests.support.sounds import sound
+from tests.support.datasets import esc50
+from tests.support.sounds import write
 from vegas_fl.config import Config, ConfigError, compose
 
 ESC = "{name: esc50, root: esc, train_folds: [1], test_folds: [2]}"
 NODE = f"nodes.1={{selected_classes: [dog], samples_per_node: 4, dataset: {ESC}}}"
-
-
-def write(path: Path, seed: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, sound(1.0, seed), 16_000)
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.data.test_datasets import data, esc50, write
+from tests.support.datasets import data, esc50
+from tests.support.sounds import write
 from vegas_fl.config import DataConfig
 from vegas_fl.core.errors import VegasError
 from vegas_fl.data.checks import check

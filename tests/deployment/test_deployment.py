@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_public_key,
 )
 
-from tests.conftest import ROOT
 from tests.support.command import vegas
 from tests.support.hosts import change, unused_port
+from tests.support.project import ROOT
 from vegas_fl.core.errors import VegasError
 from vegas_fl.deployment import certificates, flower
 from vegas_fl.deployment.settings import read_node, read_server

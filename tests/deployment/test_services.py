@@ -13,9 +13,9 @@ import psutil
 import pytest
 import yaml
 
-from tests.conftest import ROOT
 from tests.support.command import vegas
 from tests.support.hosts import change
+from tests.support.project import ROOT
 from vegas_fl.core.errors import VegasError
 from vegas_fl.deployment.processes import Service
 

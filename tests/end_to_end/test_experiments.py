@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.config.test_config import EXPERIMENTS
-from tests.data.test_datasets import esc50
 from tests.support.command import vegas
+from tests.support.datasets import esc50
+from tests.support.project import EXPERIMENTS, ROOT
 from vegas_fl.config import compose
 from vegas_fl.runs import preflight
 
@@ -112,7 +112,7 @@ def test_with_its_data_it_is_sound(name: str, folders: list[str]) -> None:
 
 
 def test_no_value_of_a_step_is_written_twice() -> None:
-    folder = Path(__file__).parents[2] / "conf" / "experiment"
+    folder = ROOT / "conf" / "experiment"
     for path in folder.glob("a2v_*"):
         lines = [line for line in path.read_text("utf8").splitlines() if line and not line.startswith("#")]
         if any(path.stem.endswith(f"_{step}") for step in STEPS):

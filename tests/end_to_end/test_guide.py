@@ -14,13 +14,10 @@ import pytest
 from PIL import Image
 
 from tests.support.command import run_script, vegas
+from tests.support.project import step
 
 SMALL = ["data.clips_per_class=24", "generator.epochs=20", "rounds=2"]
 FEW = ["nodes.0.samples_per_node=5", "nodes.1.samples_per_node=3"]
-
-
-def step(name: str) -> str:
-    return f"experiment=a2v_vegas_2n_2c_200s_{name}"
 
 
 def files(folder: Path) -> dict[str, str]:

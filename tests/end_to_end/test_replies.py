@@ -11,7 +11,7 @@ import pytest
 import torch
 from flwr.app import Context, Message
 
-from tests.end_to_end.test_faults import Nodes, lines, run
+from tests.support.nodes import Nodes, lines, run
 from vegas_fl.algorithm.fidelity import MEASURED
 from vegas_fl.config import compose
 from vegas_fl.core.errors import VegasError

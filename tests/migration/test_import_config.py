@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from tests.support.command import vegas
+from tests.support.project import ROOT
 from vegas_fl.config import Config
 from vegas_fl.core.errors import VegasError
 from vegas_fl.migration import commented_json, experiment
 from vegas_fl.migration.keys import KEYS, NODE_KEYS, tables
 from vegas_fl.migration.settings import Import, translate
 
-PAGE = Path(__file__).parents[2] / "conf" / "coming-from-json.md"
+PAGE = ROOT / "conf" / "coming-from-json.md"
 
 GUIDE = """{
   // Step 3 of the guide

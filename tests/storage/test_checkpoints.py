@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.algorithm.test_adapter import SHAPE, config
+from tests.support.adapters import SHAPE, config
 from vegas_fl.algorithm.adapter import Adapter
 from vegas_fl.storage.checkpoints import Spaces, adapter_header, find_adapters, load_newest, save_adapter
 from vegas_fl.storage.tensorfiles import Damaged

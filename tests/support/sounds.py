@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import soundfile
 import torch
 
 from vegas_fl.audio.clips import FileClip
@@ -22,6 +23,12 @@ def sound(seconds: float, seed: int = 0) -> np.ndarray:
     """Noise ``[N]`` at 16 kHz."""
     rng = np.random.default_rng(seed)
     return (0.1 * rng.normal(size=int(16_000 * seconds))).astype(np.float32)
+
+
+def write(path: Path, seed: int = 0, seconds: float = 1.0) -> None:
+    """A recording of noise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, sound(seconds, seed), 16_000)
 
 
 def embed_files(paths: list[Path], cache: Path) -> None:
