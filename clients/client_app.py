@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
@@ -19,28 +20,41 @@ from clients.roots import Roots
 from clients.train_adapter import train_adapter
 from clients.train_generator import train_generator
 from vegas_fl.core.errors import AboutRecordings, VegasError
-from vegas_fl.federation.messages import pack, unpack
+from vegas_fl.federation.messages import (
+    Describe,
+    Evaluate,
+    EvaluateGenerators,
+    Generate,
+    Request,
+    TrainAdapter,
+    TrainGenerators,
+    Values,
+)
+from vegas_fl.federation.wire import pack, unpack
 from vegas_fl.storage.tensorfiles import State
 
-Mode = Callable[[Node], tuple[dict[str, Any], dict[str, State]]]
+Q = TypeVar("Q", bound=Request[Any])
+Mode = Callable[[Node, Q], tuple[Values, dict[str, State]]]
+"""A node and a request → the reply, and tensors by name."""
 
 
 log = logging.getLogger("vegas_fl.node")
 
 
-def answer(mode: Mode, message: Message, context: Context) -> Message:
+def answer(request: type[Q], mode: Mode[Q], message: Message, context: Context) -> Message:
     """Run a mode; a mistake it understood goes back as a sentence. ``worked`` is how many seconds it took.
 
     Of a node with folders of its own, no path goes back, and nothing of what its recordings are called or its data
     set says: that is in the log of the node alone.
     """
     roots = Roots.of(str(context.node_config.get("partition-id", "missing")), context.node_config)
-    dtype, states = "float32", dict[str, State]()
+    dtype, states, values = "float32", dict[str, State](), dict[str, Any]()
     try:
-        node = Node.of(context, *unpack(message.content))
+        node, asked = Node.of(context, request, *unpack(message.content))
         start, dtype = time.perf_counter(), node.config.transport.dtype
-        values, states = mode(node)
-        values = {"node": node.id, "worked": round(time.perf_counter() - start, 4), **values}
+        reply, states = mode(node, asked)
+        worked = round(time.perf_counter() - start, 4)
+        values = reply.model_copy(update={"node": node.id, "worked": worked}).model_dump(mode="json")
     except VegasError as error:
         values = {"problem": str(error)}
         if roots is not None:
@@ -58,9 +72,9 @@ def answer(mode: Mode, message: Message, context: Context) -> Message:
 
 
 app = ClientApp()
-app.query("describe")(lambda message, context: answer(describe, message, context))
-app.train("generator")(lambda message, context: answer(train_generator, message, context))
-app.train("adapter")(lambda message, context: answer(train_adapter, message, context))
-app.evaluate("adapter")(lambda message, context: answer(evaluate, message, context))
-app.evaluate("generator")(lambda message, context: answer(evaluate_generator, message, context))
-app.query("generate")(lambda message, context: answer(generate, message, context))
+app.query("describe")(partial(answer, Describe, describe))
+app.train("generator")(partial(answer, TrainGenerators, train_generator))
+app.train("adapter")(partial(answer, TrainAdapter, train_adapter))
+app.evaluate("adapter")(partial(answer, Evaluate, evaluate))
+app.evaluate("generator")(partial(answer, EvaluateGenerators, evaluate_generator))
+app.query("generate")(partial(answer, Generate, generate))

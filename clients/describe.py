@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from clients.node import Node
 from vegas_fl.audio import encoders
+from vegas_fl.config import PARTS
+from vegas_fl.federation.messages import AudioSpace, Describe, Description, Manifests
 from vegas_fl.storage.tensorfiles import State
 
 
-def describe(node: Node) -> tuple[dict[str, Any], dict[str, State]]:
-    """Clip counts, which clips they are (hashed names) and the audio space; without recordings (pictures only), just
-    the node's name."""
+def describe(node: Node, request: Describe) -> tuple[Description, dict[str, State]]:
+    """Clip counts, which clips they are (hashed names) and the audio space; only the node's number if the run needs no
+    recordings."""
     if not node.config.needs_recordings:
-        return {"notes": []}, {}
+        return Description(node=node.id, notes=[]), {}
+    clips = node.clips
     tokens, width = encoders.shape(node.config.encoder)
-    return {
-        "train": {label: len(clips) for label, clips in node.clips.train.items()},
-        "val": {label: len(clips) for label, clips in node.clips.val.items()},
-        "test": {label: len(clips) for label, clips in node.clips.test.items()},
-        "notes": list(node.clips.notes),
-        "manifest": node.clips.manifest(),
-        "audio": {"tokens": tokens, "width": width, "fingerprint": encoders.fingerprint(node.config.encoder)},
-    }, {}
+    audio = AudioSpace(tokens=tokens, width=width, fingerprint=encoders.fingerprint(node.config.encoder))
+    counts = {part: {label: len(own) for label, own in getattr(clips, part).items()} for part in PARTS}
+    manifest = Manifests(**clips.manifest())
+    return Description(node=node.id, notes=clips.notes, manifest=manifest, audio=audio, **counts), {}

@@ -1,8 +1,6 @@
-"""Mode "evaluate": adapters judged on clips no node trained on, by the text targets."""
+"""Mode "evaluate": adapters scored on clips no node trained on, by the text targets."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 
@@ -11,14 +9,13 @@ from vegas_fl.algorithm import metrics
 from vegas_fl.algorithm.adapter import Adapter
 from vegas_fl.algorithm.training import adapt
 from vegas_fl.core import seeds
+from vegas_fl.federation.messages import Branches, Evaluate, Evaluation, Sums
 from vegas_fl.storage.tensorfiles import State, load_into
 
 CANDIDATE = "candidate."
 
-Sums = dict[str, torch.Tensor]
 
-
-def evaluate(node: Node) -> tuple[dict[str, Any], dict[str, State]]:
+def evaluate(node: Node, request: Evaluate) -> tuple[Evaluation, dict[str, State]]:
     """Counts and sums over the node's own unseen clips, by candidate and branch.
 
     ``candidate.local 0``, ``candidate.local 1``, … are added up as "local", so that the answer does not grow
@@ -27,9 +24,9 @@ def evaluate(node: Node) -> tuple[dict[str, Any], dict[str, State]]:
     config = node.config
     audio, labels = node.embeddings(getattr(node.clips, config.evaluation.split))
     candidates = {name: state for name, state in node.states.items() if name.startswith(CANDIDATE)}
-    totals: dict[str, dict[str, Sums]] = {}
+    totals: dict[str, dict[str, dict[str, torch.Tensor]]] = {}
     with seeds.reproducible(config.seed, "evaluate", threads=config.threads):
-        adapter = Adapter(node.spaces.shape, config.adapter)
+        adapter = Adapter(request.spaces.shape, config.adapter)
         for name, state in candidates.items() if len(audio) else ():
             load_into(adapter, state, f"the {name} the server sent")
             kind = totals.setdefault(name.removeprefix(CANDIDATE).partition(" ")[0], {})
@@ -38,13 +35,20 @@ def evaluate(node: Node) -> tuple[dict[str, Any], dict[str, State]]:
                 for figure, value in sums.items():
                     total[figure] = total.get(figure, torch.zeros_like(value)) + value
     figures = {
-        kind: {branch: {figure: value.tolist() for figure, value in sums.items()} for branch, sums in branches.items()}
+        kind: Branches(
+            **{
+                branch: Sums(**{figure: value.tolist() for figure, value in sums.items()})
+                for branch, sums in branches.items()
+            }
+        )
         for kind, branches in totals.items()
     }
-    return {"clips": len(audio), "figures": figures}, {}
+    return Evaluation(clips=len(audio), figures=figures), {}
 
 
-def _sums(node: Node, adapter: Adapter, audio: torch.Tensor, labels: torch.Tensor) -> dict[str, Sums]:
+def _sums(
+    node: Node, adapter: Adapter, audio: torch.Tensor, labels: torch.Tensor
+) -> dict[str, dict[str, torch.Tensor]]:
     """What one adapter scores, by branch: ``confusion`` [K, K], and the sums of ``cosine`` and ``mse`` over clips."""
     outputs = adapt(adapter, audio)
     near = metrics.closeness(outputs, node.targets, labels)

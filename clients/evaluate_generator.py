@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from clients.node import Node
 from vegas_fl.algorithm import fidelity
 from vegas_fl.core import seeds
+from vegas_fl.federation.messages import EvaluateGenerators, GeneratorQuality
 from vegas_fl.storage.checkpoints import sampler_from
 from vegas_fl.storage.tensorfiles import State
 
@@ -16,7 +15,7 @@ MOST_CLIPS = 500
 """Training clips compared with; memory and time grow with their square."""
 
 
-def evaluate_generator(node: Node) -> tuple[dict[str, Any], dict[str, State]]:
+def evaluate_generator(node: Node, request: EvaluateGenerators) -> tuple[GeneratorQuality, dict[str, State]]:
     """The figures of every class that has training clips, held-out clips and a generator."""
     config, figures, held_out_counts, samples = node.config, {}, {}, {}
     centres = node.states["class means"]
@@ -26,9 +25,7 @@ def evaluate_generator(node: Node) -> tuple[dict[str, Any], dict[str, State]]:
     for label, clips in node.clips.train.items():
         if f"generator.{label}" not in node.states or not clips or not held_out_clips.get(label):
             continue
-        sampler = sampler_from(
-            node.values["generators"][label], node.states[f"generator.{label}"], f"{label}'s generator"
-        )
+        sampler = sampler_from(request.generators[label], node.states[f"generator.{label}"], f"{label}'s generator")
         training, held_out = (
             fidelity.clip_vectors(node.embeddings({label: part})[0])
             for part in (clips[:MOST_CLIPS], held_out_clips[label])
@@ -38,5 +35,5 @@ def evaluate_generator(node: Node) -> tuple[dict[str, Any], dict[str, State]]:
             draws = fidelity.draw(sampler, len(training), generator=seeds.generator(config.seed, *seed))
             figures[label] = fidelity.quality(draws, training, held_out, names.index(label), means)
         held_out_counts[label], samples[label] = len(held_out), sum(map(len, draws))
-    counts = {"held_out": held_out_counts, "samples": samples}
-    return {"clips": sum(held_out_counts.values()), **counts, "figures": figures}, {}
+    clips_used = sum(held_out_counts.values())
+    return GeneratorQuality(clips=clips_used, held_out=held_out_counts, samples=samples, figures=figures), {}

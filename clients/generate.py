@@ -13,6 +13,7 @@ from vegas_fl.audio import encoders
 from vegas_fl.audio.clips import Clip
 from vegas_fl.core.errors import VegasError
 from vegas_fl.data.splits import split_evenly
+from vegas_fl.federation.messages import Generate, Judged, Pictures
 from vegas_fl.rendering.embeddings_file import write_embeddings
 from vegas_fl.rendering.folder import plan, plan_clips
 from vegas_fl.rendering.jobs import AdapterFeed, Job, job_path, recipes, recorded, sampled
@@ -24,40 +25,41 @@ from vegas_fl.storage.checkpoints import adapter_from, sampler_from
 from vegas_fl.storage.tensorfiles import State
 
 
-def generate(node: Node) -> tuple[dict[str, Any], dict[str, State]]:
+def generate(node: Node, request: Generate) -> tuple[Pictures, dict[str, State]]:
     """Render what is missing, for a while; answer with the counts."""
-    config, values = node.config, node.values
-    kept = job_path(config, node.id, values["subfolder"]) / ".request.safetensors"
-    if values["again"]:
+    config = node.config
+    kept = job_path(config, node.id, request.subfolder) / ".request.safetensors"
+    if request.again:
         node = dataclasses.replace(node, states=_recalled(kept))
-    job = job_of(node)
-    overwrite = config.images.overwrite and not values["again"]
+    job = job_of(node, request)
+    overwrite = config.images.overwrite and not request.again
     if config.images.output == "embeddings":
         written = write_embeddings(job, config, overwrite=overwrite)
-        return _answer(job, written) | {"judged": None, "notes": _notes(job)}, {}
+        return _answer(job, written).model_copy(update={"notes": _notes(job)}), {}
     drawn = render(
         job,
         config,
         node.device,
         overwrite=overwrite,
         seconds=config.images.report_seconds,
-        patient=values["again"],
+        patient=request.again,
         show=True,
     )
     answer = _answer(job, drawn)
     if drawn.missing:
-        if not values["again"]:
+        if not request.again:
             _keep(node.states, kept)
-        return answer | {"judged": None, "notes": []}, {}
+        return answer, {}
     kept.unlink(missing_ok=True)
     judged, features, notes = judge_job(job, config, node.device)
     states = {} if features is None else {"pictures": {"features": features}}
-    return answer | {"judged": judged, "notes": notes + _notes(job)}, states
+    about = {"judged": None if judged is None else Judged(**judged), "notes": notes + _notes(job)}
+    return answer.model_copy(update=about), states
 
 
-def job_of(node: Node) -> Job:
-    """What the node is to draw."""
-    config, values = node.config, node.values
+def job_of(node: Node, request: Generate) -> Job:
+    """What the node is to render."""
+    config, headers = node.config, request.generators
     classes = node.entry.selected_classes
     targets = node.targets.by_class(config.classes) if "targets" in node.states else {}
     if config.images.source == "recordings":
@@ -71,18 +73,16 @@ def job_of(node: Node) -> Job:
     else:
         audio = sampled(
             {
-                label: sampler_from(
-                    values["generators"][label], node.states[f"generator.{label}"], f"{label}'s generator"
-                )
+                label: sampler_from(headers[label], node.states[f"generator.{label}"], f"{label}'s generator")
                 for label in classes
             }
         )
         pictures = plan(config.seed, node.id, classes, node.entry.samples_per_node)
-        source = {"generator": {label: values["generators"][label]["sha256"] for label in classes}}
-    adapter = adapter_from(values["adapter"], node.states["adapter"], "the adapter the server sent")
+        source = {"generator": {label: headers[label]["sha256"] for label in classes}}
+    adapter = adapter_from(request.adapter, node.states["adapter"], "the adapter the server sent")
     feed = AdapterFeed(audio, adapter, targets, config.conditioning, config.renderer.batch_size)
-    made_from = recipes(config, node.id, classes, values["adapter_sha256"], **source)
-    return Job(node.id, job_path(config, node.id, values["subfolder"]), pictures, feed, made_from, values["files"])
+    made_from = recipes(config, node.id, classes, request.adapter_sha256, **source)
+    return Job(node.id, job_path(config, node.id, request.subfolder), pictures, feed, made_from, request.files)
 
 
 def own_clips(node: Node) -> dict[str, list[Clip]]:
@@ -117,14 +117,15 @@ def _recalled(path: Path) -> dict[str, State]:
     return states
 
 
-def _answer(job: Job, drawn: Drawn) -> dict[str, Any]:
-    return {
-        "pictures": len(job.pictures),
-        "rendered": drawn.new,
-        "missing": drawn.missing,
-        "seconds": drawn.seconds,
-        "folder": str(job.path),
-    }
+def _answer(job: Job, drawn: Drawn) -> Pictures:
+    """How far a job is."""
+    return Pictures(
+        pictures=len(job.pictures),
+        rendered=drawn.new,
+        missing=drawn.missing,
+        seconds=drawn.seconds,
+        folder=str(job.path),
+    )
 
 
 def _notes(job: Job) -> list[str]:

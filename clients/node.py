@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from flwr.app import Context
@@ -20,48 +19,49 @@ from vegas_fl.audio.clips import Clip
 from vegas_fl.audio.embeddings import embed
 from vegas_fl.config import CLASS_NAME, Config, DataConfig, NodeConfig
 from vegas_fl.core.devices import resolve_device
-from vegas_fl.core.errors import AboutRecordings, VegasError
+from vegas_fl.core.errors import AboutRecordings, VegasError, explained
 from vegas_fl.data.datasets import open_dataset
 from vegas_fl.data.splits import Split, node_clips
+from vegas_fl.federation.messages import Request
 from vegas_fl.rendering.jobs import job_path
-from vegas_fl.storage.checkpoints import Spaces
 from vegas_fl.storage.tensorfiles import State
+
+Q = TypeVar("Q", bound=Request[Any])
 
 
 @dataclass(frozen=True)
 class Node:
-    """One request to one node."""
+    """One request to one node: its configuration, and the tensors that came with the request."""
 
     id: str
     config: Config
-    values: dict[str, Any]
     states: dict[str, State]
     roots: Roots | None = None
 
     @classmethod
-    def of(cls, context: Context, values: dict[str, Any], states: dict[str, State]) -> Node:
-        """The node a message reached, with its own settings put over the server's."""
-        settings = dict(values["config"])
+    def of(cls, context: Context, request: type[Q], values: dict[str, Any], states: dict[str, State]) -> tuple[Node, Q]:
+        """The node a message reached, with its own settings put over the server's, and what it is asked for."""
+        settings, values = dict(values["config"]), {key: value for key, value in values.items() if key != "config"}
         if device := context.node_config.get("device"):
             settings["device"] = device
         node = str(context.node_config.get("partition-id", "missing"))
         try:
             config = _validated(json.dumps(settings))
+            asked = request.model_validate_json(json.dumps(values))
         except ValidationError as error:
-            told = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors())
-            raise VegasError(f"node {node} cannot use the configuration the server sent: {told}") from error
+            raise VegasError(f"node {node} received an invalid request from the server: {explained(error)}") from error
         if node not in config.nodes:
             raise VegasError(
                 f"partition-id is {node}, but the configuration has the nodes {', '.join(config.nodes)}; "
                 "start the SuperNode with --node-config 'partition-id=…'"
             )
-        _check_names(node, config, values)
+        _check_names(node, config)
         roots = Roots.of(node, context.node_config)
         if roots is not None:
             config = roots.confine(config)
-            for folder in _folders(node, config, values):
+            for folder in _folders(node, config, getattr(asked, "subfolder", "")):
                 roots.check_writable(folder)
-        return cls(node, config, values, states, roots)
+        return cls(node, config, states, roots), asked
 
     @property
     def entry(self) -> NodeConfig:
@@ -91,11 +91,6 @@ class Node:
             raise AboutRecordings(str(error)) from error
 
     @property
-    def spaces(self) -> Spaces:
-        """The spaces of the run, told by the server."""
-        return Spaces(**self.values["spaces"])
-
-    @property
     def targets(self) -> Conditioning:
         """The text targets of all classes of the federation, told by the server."""
         return Conditioning(**self.states["targets"])
@@ -121,20 +116,18 @@ def _validated(text: str) -> Config:
     return Config.model_validate_json(text)
 
 
-def _check_names(node: str, config: Config, values: Mapping[str, Any]) -> None:
-    """Raise :class:`VegasError` if what the server sent to be part of a path is more than a name. ``run`` and
+def _check_names(node: str, config: Config) -> None:
+    """Raise :class:`VegasError` if a class name that the server sent cannot be part of a file name. ``run`` and
     ``series`` were checked with the configuration."""
     for label in config.nodes[node].selected_classes:
         if not CLASS_NAME.fullmatch(label):
             raise VegasError(f"node {node}: the class {label!r} from the server cannot be part of a file name")
-    if not re.fullmatch(r"(round_\d+)?", values.get("subfolder", "")):
-        raise VegasError(f"node {node}: the subfolder {values['subfolder']!r} from the server is not round_<number>")
 
 
-def _folders(node: str, config: Config, values: Mapping[str, Any]) -> list[Path]:
+def _folders(node: str, config: Config, subfolder: str) -> list[Path]:
     """The folders that a node may write to for a request."""
     return [
-        job_path(config, node, values.get("subfolder", "")),
+        job_path(config, node, subfolder),
         Path(config.generator.checkpoint_dir) / f"node_{node}",
         Path(config.paths.cache),
     ]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from clients.clip_targets import clip_targets
@@ -11,18 +9,19 @@ from clients.node import Node
 from vegas_fl.algorithm.adapter import Adapter, Conditioning
 from vegas_fl.algorithm.training import train_adapter as train
 from vegas_fl.core import seeds
+from vegas_fl.federation.messages import TrainAdapter, TrainedAdapter
 from vegas_fl.storage.checkpoints import class_generator_from
 from vegas_fl.storage.tensorfiles import State, load_into
 
 
-def train_adapter(node: Node) -> tuple[dict[str, Any], dict[str, State]]:
+def train_adapter(node: Node, request: TrainAdapter) -> tuple[TrainedAdapter, dict[str, State]]:
     """Train on the node's training clips, and on samples of other classes if it replays; answer with the adapter."""
     config = node.config
-    adapter = Adapter(node.spaces.shape, config.adapter)
+    adapter = Adapter(request.spaces.shape, config.adapter)
     load_into(adapter, node.states["adapter"], "the adapter the server sent")
     adapter.to(node.device)
     audio, labels = node.embeddings(node.clips.train)
-    others, other_labels = replay(node)
+    others, other_labels = replay(node, request)
     x, y = torch.cat([audio, *others]).to(node.device), torch.cat([labels, *other_labels]).to(node.device)
     targets = Conditioning(*(branch.to(node.device) for branch in node.targets))
     own = clip_targets(node, labels)
@@ -30,23 +29,23 @@ def train_adapter(node: Node) -> tuple[dict[str, Any], dict[str, State]]:
         own = Conditioning(
             *(torch.cat([mine.to(node.device), of[y[len(audio) :]]]) for mine, of in zip(own, targets, strict=True))
         )
-    with seeds.reproducible(config.seed, "adapter", node.id, node.values["round"], threads=config.threads):
+    with seeds.reproducible(config.seed, "adapter", node.id, request.round, threads=config.threads):
         history = train(adapter, x, y, targets, config.adapter, config.adapter.local_epochs, own)
     counts = {label: len(clips) for label, clips in node.clips.train.items()}
-    return {"samples": counts, "clips": len(audio), "metrics": history}, {"adapter": adapter.cpu().state_dict()}
+    return TrainedAdapter(samples=counts, clips=len(audio), metrics=history), {"adapter": adapter.cpu().state_dict()}
 
 
-def replay(node: Node) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+def replay(node: Node, request: TrainAdapter) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """Samples ``[M, S, D]`` of each class the node has no clips of, from the generators the server sent; and labels."""
-    count, round_ = node.config.adapter.replay_samples, node.values["round"]
+    count = node.config.adapter.replay_samples
     samples, labels = [], []
-    for label, header in node.values["generators"].items():
+    for label, header in request.generators.items():
         if label in node.clips.train:
             continue
         prefix = f"generator.{label}."
         states = {name.removeprefix(prefix): s for name, s in node.states.items() if name.startswith(prefix)}
         generator = class_generator_from(header, states, f"the generator of {label} the server sent")
-        seed = seeds.generator(node.config.seed, "local replay", node.id, round_, label)
+        seed = seeds.generator(node.config.seed, "local replay", node.id, request.round, label)
         samples.append(generator.sample(count, generator=seed))
         labels.append(torch.full((count,), node.config.classes.index(label)))
     return samples, labels

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from clients.node import Node
 from vegas_fl.algorithm.generators import train_generator as train
 from vegas_fl.core import seeds
+from vegas_fl.federation.messages import TrainedGenerators, TrainGenerators
 from vegas_fl.storage import tensorfiles
 from vegas_fl.storage.checkpoints import GENERATOR_FILES, generator_path, sampler_header, set_aside
 from vegas_fl.storage.tensorfiles import State
 
 
-def train_generator(node: Node) -> tuple[dict[str, Any], dict[str, State]]:
+def train_generator(node: Node, request: TrainGenerators) -> tuple[TrainedGenerators, dict[str, State]]:
     """Train and save the whole generators here; answer with what may leave: decoder and prior."""
     config, folder = node.config, Path(node.config.generator.checkpoint_dir)
-    header = sampler_header(node.spaces, config.generator)
-    _make_room(folder / f"node_{node.id}", node.values["training"])
+    header = sampler_header(request.spaces, config.generator)
+    _make_room(folder / f"node_{node.id}", request.training)
     metrics, shared = {}, {}
     for label, clips in node.clips.train.items():
         audio, _ = node.embeddings({label: clips})
@@ -38,7 +38,7 @@ def train_generator(node: Node) -> tuple[dict[str, Any], dict[str, State]]:
         metrics[label] = history
         shared[f"generator.{label}"] = generator.sampler.state_dict()
     counts = {label: len(clips) for label, clips in node.clips.train.items()}
-    return {"samples": counts, "clips": sum(counts.values()), "metrics": metrics}, shared
+    return TrainedGenerators(samples=counts, clips=sum(counts.values()), metrics=metrics), shared
 
 
 def _make_room(folder: Path, training: str) -> None:

@@ -9,10 +9,10 @@ from vegas_fl.storage.tensorfiles import State
 
 
 class FedAvg(AdapterStrategy):
-    """Weighted by the number of clips, or unweighted."""
+    """Weighted by the numbers of clips, or unweighted."""
 
     def aggregate(self, round_: int, previous: State, local: list[LocalAdapter]) -> State:
-        """The average."""
+        """The average of the nodes' weights."""
         settings = self.config.aggregation
         assert isinstance(settings, FedAvgConfig)
         return self.average(local, settings.weighted)

@@ -1,14 +1,21 @@
-"""``aggregation=kd``: one adapter distilled from the nodes' adapters on samples of their generators."""
+"""``aggregation=kd``: one adapter, distilled from the nodes' adapters on samples of their generators.
+
+The server's side of the algorithm, in its order (:mod:`vegas_fl.algorithm.distillation` has the mathematics):
+
+1. sample the generators of every class;
+2. let the adapters of the class's owners, the teachers, say what each sample should become;
+3. train one student, which starts from the teachers' average.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
-from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
-import torch
+from torch import Tensor
 
 from strategies.base import AdapterStrategy
 from strategies.local_adapters import LocalAdapter
@@ -23,65 +30,62 @@ from vegas_fl.storage.tensorfiles import State
 log = logging.getLogger("vegas_fl.server")
 
 
-class StudentStrategy(AdapterStrategy):
-    """Sample the generators, let a subclass say what the samples should become, train one student."""
-
-    @abstractmethod
-    def lesson(self, samples: dict[str, torch.Tensor], local: list[LocalAdapter]) -> tuple[torch.Tensor, Conditioning]:
-        """Samples of all classes, ``[M, S, D]``, and what the student is to make of each."""
-
-    def learnt(self, local: list[LocalAdapter]) -> set[str]:
-        """The classes a lesson can be made of."""
-        return {label for adapter in local for label in adapter.samples}
-
-    def _absent(self, local: list[LocalAdapter]) -> Iterator[LocalAdapter]:
-        """For classes none of whose owners is there, the adapters that nodes sent last."""
-        missing = set(self.config.classes) - self.learnt(local)
-        for node, adapter in self.latest.items():
-            samples = {label: count for label, count in adapter.samples.items() if label in missing}
-            if samples:
-                log.warning("%s: taught by what node %s sent in an earlier round", ", ".join(samples), node)
-                yield LocalAdapter(node, samples, adapter.paths)
+class KD(AdapterStrategy):
+    """Knowledge distillation; the teachers of a class are its owners (or, for comparison, all nodes)."""
 
     def aggregate(self, round_: int, previous: State, local: list[LocalAdapter]) -> State:
-        """The student."""
-        config, settings = self.config, self.config.aggregation
+        """The student's weights."""
+        settings = self.config.aggregation
         assert isinstance(settings, StudentConfig)
-        paths = find_generators(Path(config.generator.checkpoint_dir))
-        local = [*local, *self._absent(local)]
-        owned = self.learnt(local)
-        if lacking := sorted(set(config.classes) - (owned & set(paths))):
-            log.warning("without a generator or an owner's adapter, the student does not learn %s", ", ".join(lacking))
+        local = [*local, *self.absent(local)]
         start = time.monotonic()
-        with seeds.reproducible(config.seed, self.name, round_, threads=config.threads):
-            samples = {
-                label: load_class_generator(paths[label], self.spaces.audio).sample(
-                    settings.samples_per_class, generator=seeds.generator(config.seed, self.name, round_, label)
-                )
-                for label in sorted(owned & set(paths))
-            }
-            x, wanted = self.lesson(samples, local)
+        with seeds.reproducible(self.config.seed, self.name, round_, threads=self.config.threads):
+            samples = self.sample(round_, self.taught(local), settings.samples_per_class)
+            x, targets = self.lesson(samples, local)
             student = self.build(self.average(local) if settings.warm_start else previous)
-            device = resolve_device(config.device)
-            wanted = Conditioning(*(branch.to(device) for branch in wanted))
-            figures = distil(student.to(device), x.to(device), wanted, settings)
+            device = resolve_device(self.config.device)
+            targets = Conditioning(*(branch.to(device) for branch in targets))
+            figures = distil(student.to(device), x.to(device), targets, settings)
         self.record.add(stage=self.name, round=round_, seconds=round(time.monotonic() - start, 3), **figures)
         return student.cpu().state_dict()
 
+    def taught(self, local: list[LocalAdapter]) -> set[str]:
+        """The classes that the adapters can teach."""
+        return {label for adapter in local for label in adapter.samples}
 
-class KD(StudentStrategy):
-    """Knowledge distillation with the owners of a class, or all nodes, as its teachers."""
+    def absent(self, local: list[LocalAdapter]) -> Iterator[LocalAdapter]:
+        """For classes without an owner in this round, the adapters that their owners sent last."""
+        missing = set(self.config.classes) - self.taught(local)
+        for node, adapter in self.latest.items():
+            samples = {label: count for label, count in adapter.samples.items() if label in missing}
+            if samples:
+                log.warning("%s: taught by the adapter that node %s sent in an earlier round", ", ".join(samples), node)
+                yield LocalAdapter(node, samples, adapter.paths)
 
-    def lesson(self, samples: dict[str, torch.Tensor], local: list[LocalAdapter]) -> tuple[torch.Tensor, Conditioning]:
-        """What the teachers make of the samples; one teacher is held at a time."""
+    def sample(self, round_: int, taught: set[str], count: int) -> dict[str, Tensor]:
+        """Samples ``[M, S, D]`` of each class that has a generator and is ``taught``."""
+        paths = find_generators(Path(self.config.generator.checkpoint_dir))
+        if lacking := sorted(set(self.config.classes) - (taught & set(paths))):
+            log.warning("the student does not learn %s: no generator, or no owner's adapter", ", ".join(lacking))
+        return {
+            label: load_class_generator(paths[label], self.spaces.audio).sample(
+                count, generator=seeds.generator(self.config.seed, self.name, round_, label)
+            )
+            for label in sorted(taught & set(paths))
+        }
+
+    def lesson(self, samples: dict[str, Tensor], local: list[LocalAdapter]) -> tuple[Tensor, Conditioning]:
+        """All samples, and what the student should make of each."""
         settings = self.config.aggregation
         assert isinstance(settings, KDConfig)
-        everyone = settings.teachers == "all"
         teachers = [
-            (self._loader(adapter), dict.fromkeys(samples, adapter.clips) if everyone else adapter.samples)
+            (
+                partial(self._load, adapter),
+                dict.fromkeys(samples, adapter.clips) if settings.teachers == "all" else adapter.samples,
+            )
             for adapter in local
         ]
         return distillation_targets(samples, teachers, "median" if settings.teachers == "median" else "mean")
 
-    def _loader(self, adapter: LocalAdapter) -> Callable[[], Adapter]:
-        return lambda: adapter.load(self.spaces).build()
+    def _load(self, adapter: LocalAdapter) -> Adapter:
+        return adapter.load(self.spaces).build()

@@ -1,22 +1,22 @@
-"""``aggregation=replay``: one adapter trained on generator samples and text targets, without teachers."""
+"""``aggregation=replay``: one adapter, trained on generator samples and text targets, without teachers."""
 
 from __future__ import annotations
 
-import torch
+from torch import Tensor
 
-from strategies.kd import StudentStrategy
+from strategies.kd import KD
 from strategies.local_adapters import LocalAdapter
 from vegas_fl.algorithm.adapter import Conditioning
 from vegas_fl.algorithm.distillation import text_replay
 
 
-class Replay(StudentStrategy):
-    """The nodes' adapters are saved for comparison and not used."""
+class Replay(KD):
+    """Distillation from the text encoders: the nodes' adapters are saved for comparison only."""
 
-    def learnt(self, local: list[LocalAdapter]) -> set[str]:
+    def taught(self, local: list[LocalAdapter]) -> set[str]:
         """All classes: no owner needs to be there."""
         return set(self.config.classes)
 
-    def lesson(self, samples: dict[str, torch.Tensor], local: list[LocalAdapter]) -> tuple[torch.Tensor, Conditioning]:
-        """The text target of each sample's class."""
+    def lesson(self, samples: dict[str, Tensor], local: list[LocalAdapter]) -> tuple[Tensor, Conditioning]:
+        """All samples, and the text target of each one's class."""
         return text_replay(samples, self.config.classes, self.targets)

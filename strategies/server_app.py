@@ -26,7 +26,7 @@ from vegas_fl.config import Config, ConfigError, compose, parse
 from vegas_fl.core import logs, seeds
 from vegas_fl.core.devices import resolve_device
 from vegas_fl.core.errors import VegasError
-from vegas_fl.federation.exchange import Reply
+from vegas_fl.federation.messages import Description
 from vegas_fl.federation.nodes import Federation
 from vegas_fl.rendering import flux
 from vegas_fl.rendering.text_targets import text_targets
@@ -63,14 +63,14 @@ def run(grid: Grid, config: Config) -> None:
     with exclusive(config):
         federation = Federation(grid, config)
         described = federation.gather()
-        for reply in described.values():
-            for note in reply.values["notes"]:
+        for description in described.values():
+            for note in description.notes:
                 log.info("%s", note)
         record = Record(config)
-        federation.record(record)
-        for node, reply in described.items():
-            _keep_clips(record, node, reply)
-        federation.on_join = lambda node, reply: _keep_clips(record, node, reply)
+        federation.record_in(record)
+        federation.on_join = lambda description: _keep_clips(record, description)
+        for description in described.values():
+            _keep_clips(record, description)
         with record.to_the_end():
             _stages(federation, record, described)
         for line in record.results():
@@ -78,13 +78,13 @@ def run(grid: Grid, config: Config) -> None:
         log.info("run %s finished in %.0f s; report: %s", config.run, record.seconds, record.folder / "report.html")
 
 
-def _keep_clips(record: Record, node: str, reply: Reply) -> None:
+def _keep_clips(record: Record, description: Description) -> None:
     """Record which clips a node uses, if it said so."""
-    if "manifest" in reply.values:
-        record.clips(node, reply.values["manifest"])
+    if description.manifest is not None:
+        record.clips(description.node, description.manifest.model_dump())
 
 
-def _stages(federation: Federation, record: Record, described: dict[str, Reply]) -> None:
+def _stages(federation: Federation, record: Record, described: dict[str, Description]) -> None:
     """The stages the configuration asks for."""
     config, targets = federation.config, None
     if "adapters" in config.stages or "text" in config.conditioning.model_dump().values():
@@ -110,23 +110,23 @@ def _stages(federation: Federation, record: Record, described: dict[str, Reply])
             pictures.render(federation, record, targets)
 
 
-def _spaces(config: Config, described: dict[str, Reply]) -> Spaces:
+def _spaces(config: Config, described: dict[str, Description]) -> Spaces:
     """The spaces of the run: FLUX's side from the renderer, the audio side as all nodes agree on it."""
-    audio = {node: reply.values["audio"] for node, reply in described.items()}
+    audio = {node: description.audio for node, description in described.items() if description.audio is not None}
     first = next(iter(audio.values()))
     if odd := [node for node, theirs in audio.items() if theirs != first]:
         raise VegasError(
-            f"Nodes {', '.join(odd)} embed audio otherwise than node {next(iter(audio))} does "
-            f"({audio[odd[0]]}, not {first}); give all nodes the same encoder weights"
+            f"Nodes {', '.join(odd)} embed audio differently from node {next(iter(audio))}: expected {first}, got "
+            f"{audio[odd[0]]}; give all nodes the same encoder weights"
         )
     clip_width, t5_tokens, t5_width = flux.text_shape(config.renderer)
     return Spaces(
-        first["tokens"],
-        first["width"],
+        first.tokens,
+        first.width,
         clip_width,
         t5_tokens,
         t5_width,
-        audio=first["fingerprint"],
+        audio=first.fingerprint,
         text=flux.text_fingerprint(config.renderer),
     )
 
@@ -136,7 +136,7 @@ def _train_adapters(federation: Federation, record: Record, spaces: Spaces, targ
     config = federation.config
     folder = Path(config.adapter.checkpoint_dir)
     if not record.progress.begun("adapters") and (moved := set_aside(folder, f"{config.run}_*round_*.safetensors")):
-        log.info("%d adapter files of an earlier training were moved to %s", len(moved), folder / "previous")
+        log.info("moved %d adapter files of an earlier training to %s", len(moved), folder / "previous")
     record.progress.begin("adapters")
     with seeds.reproducible(config.seed, "adapter", threads=config.threads):
         initial = Adapter(spaces.shape, config.adapter, targets)

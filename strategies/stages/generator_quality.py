@@ -1,17 +1,18 @@
-"""How good the generators are, asked of the nodes that have the recordings to compare with."""
+"""How good the generators are, measured by the nodes that have recordings to compare with."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
-from vegas_fl.algorithm.fidelity import Figures
-from vegas_fl.federation.checks import odd_quality
-from vegas_fl.federation.exchange import Reply
-from vegas_fl.federation.messages import EVALUATE_GENERATOR
+from flwr.app import RecordDict
+
+from vegas_fl.federation.checks import check_quality
+from vegas_fl.federation.messages import EvaluateGenerators, Figures, GeneratorQuality, Header
 from vegas_fl.federation.nodes import Federation
+from vegas_fl.federation.wire import Reply
 from vegas_fl.runs.record import Record
 from vegas_fl.storage.checkpoints import Spaces, find_generators, load_class_generator
 from vegas_fl.storage.tensorfiles import State
@@ -19,81 +20,75 @@ from vegas_fl.storage.tensorfiles import State
 log = logging.getLogger("vegas_fl.server")
 
 COPIES = 0.5
-"""Samples whose median distance to the training clips is this share of new recordings' are told of as copies."""
+"""A generator is reported as copying if its samples' median distance to the training clips is below this share of new
+recordings' distance."""
 
 
 def evaluate_generators(federation: Federation, record: Record, spaces: Spaces) -> None:
-    """Each node compares its own generators with its own clips; of a class, the mean over its owners is recorded.
-
-    What is sent: to every node its samplers, and the mean embedding of every class, which the samplers hold; back
-    come figures. Owners count by their held-out clips.
-    """
+    """Each node compares its own generators with its own clips; the mean over a class's owners is recorded, weighted by
+    their held-out clips."""
     federation.muster()
     config = federation.config
+    contents, asked = _requests(federation, spaces)
+
+    def check(node: str, reply: Reply[GeneratorQuality]) -> str | None:
+        described = federation.described.get(node)
+        return check_quality(reply.values, described, config.evaluation.split, asked[node])
+
+    replies = federation.ask(EvaluateGenerators, contents, "evaluation of the generators", check)
+    recorded: dict[str, Figures] = {}
+    for label in sorted({label for own in asked.values() for label in own}):
+        answers = [reply.values for reply in replies.values() if label in reply.values.figures]
+        if not answers:
+            log.info("generator of %s: no held-out clip to compare with", label)
+            continue
+        recorded[label] = {
+            name: _mean((answer.figures[label][name], answer.held_out[label]) for answer in answers)
+            for name in answers[0].figures[label]
+        }
+        record.add(
+            stage="generator quality",
+            label=label,
+            samples=sum(answer.samples[label] for answer in answers),
+            held_out=sum(answer.held_out[label] for answer in answers),
+            **recorded[label],
+        )
+    if recorded:
+        log.info("generators beside real clips, %d classes: %s", len(recorded), _summary(list(recorded.values())))
+    for label, figures in recorded.items():
+        _warn_of_copies(label, figures)
+
+
+def _requests(federation: Federation, spaces: Spaces) -> tuple[dict[str, RecordDict], dict[str, set[str]]]:
+    """What each node is sent (its samplers, and the mean embedding of every class), and the classes it is asked for."""
+    config = federation.config
     found = find_generators(Path(config.generator.checkpoint_dir))
-    paths = {label: found[label] for label in config.classes if label in found}
     means: State = {}
-    asked: dict[str, dict[str, tuple[State, dict[str, Any]]]] = {}
-    for label, path in paths.items():
-        shared = load_class_generator(path, spaces.audio)
+    states: dict[str, dict[str, State]] = {}
+    headers: dict[str, dict[str, Header]] = {}
+    for label in (label for label in config.classes if label in found):
+        shared = load_class_generator(found[label], spaces.audio)
         means[label] = shared.mean()
         selecting = [node for node in federation.nodes.values() if label in config.nodes[node].selected_classes]
         # Who selects a class may own nothing of it. If none of them trained it, other nodes than today's did.
         for node in [node for node in selecting if node in shared.samplers] or selecting:
-            asked.setdefault(node, {})[label] = shared.of(node).state_dict(), shared.header
+            states.setdefault(node, {})[f"generator.{label}"] = shared.of(node).state_dict()
+            headers.setdefault(node, {})[label] = shared.header
     contents = {
-        node: federation.content(
-            {"class means": means, **{f"generator.{label}": state for label, (state, _) in own.items()}},
-            generators={label: header for label, (_, header) in own.items()},
-        )
-        for node, own in asked.items()
+        node: EvaluateGenerators(generators=headers[node]).content(config, {"class means": means, **states[node]})
+        for node in states
     }
-
-    def problem(node: str, reply: Reply) -> str | None:
-        return odd_quality(reply.values, federation.described(node), config.evaluation.split, asked[node])
-
-    replies = federation.ask(EVALUATE_GENERATOR, contents, "evaluation of the generators", problem)
-    recorded: dict[str, Figures] = {}
-    for label in paths:
-        answers = [reply.values for reply in replies.values() if label in reply.values["figures"]]
-        if not answers:
-            log.info("generator of %s: no held-out clip to compare with", label)
-            continue
-        figures = {
-            name: _mean([(answer["figures"][label][name], answer["held_out"][label]) for answer in answers])
-            for name in answers[0]["figures"][label]
-        }
-        samples = sum(answer["samples"][label] for answer in answers)
-        record.add(
-            stage="generator quality",
-            label=label,
-            samples=samples,
-            held_out=sum(answer["held_out"][label] for answer in answers),
-            **figures,
-        )
-        recorded[label] = figures
-    if recorded:
-        log.info("generators beside real clips, %d classes: %s", len(recorded), _told(list(recorded.values())))
-    for label, figures in recorded.items():
-        own, real = figures["nearest"], figures["nearest_ceiling"]
-        if own is not None and real and own < COPIES * real:
-            log.warning(
-                "generator of %s: its samples lie %.2g from the nearest training clip, new recordings %.2g: they are "
-                "close to copies; train it on more clips, for fewer epochs, or with more noise",
-                label,
-                own,
-                real,
-            )
+    return contents, {node: set(own) for node, own in headers.items()}
 
 
-def _mean(weighted: list[tuple[float | None, int]]) -> float | None:
-    """Mean by weight of the values there are."""
-    there = [(value, weight) for value, weight in weighted if value is not None]
-    return sum(v * w for v, w in there) / sum(w for _, w in there) if there else None
+def _mean(weighted: Iterable[tuple[float | None, int]]) -> float | None:
+    """Weighted mean of the values that are known."""
+    known = [(value, weight) for value, weight in weighted if value is not None]
+    return sum(v * w for v, w in known) / sum(w for _, w in known) if known else None
 
 
-def _told(rows: list[Figures]) -> str:
-    """Means over the classes of the figures a reader looks at first, each with what real clips score."""
+def _summary(rows: list[Figures]) -> str:
+    """Means over the classes of the main figures, each with what real clips score."""
     parts = []
     for name in ("frechet", "recall", "diversity", "purity", "nearest"):
         pairs = [
@@ -105,3 +100,15 @@ def _told(rows: list[Figures]) -> str:
             own, real = (fmean(column) for column in zip(*pairs, strict=True))
             parts.append(f"{name} {own:.3f} ({real:.3f})")
     return ", ".join(parts)
+
+
+def _warn_of_copies(label: str, figures: Figures) -> None:
+    own, real = figures["nearest"], figures["nearest_ceiling"]
+    if own is not None and real and own < COPIES * real:
+        log.warning(
+            "generator of %s: its samples are %.2g from the nearest training clip, new recordings %.2g; it nearly "
+            "copies its clips: train it on more of them, for fewer epochs, or with more noise",
+            label,
+            own,
+            real,
+        )

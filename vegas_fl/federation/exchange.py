@@ -91,10 +91,14 @@ class Exchange:
         self.grid, self.config = grid, config
         self.nodes: dict[int, str] = {}
         """Flower's id → index in the configuration, of the nodes that take part."""
-        self.record: Record | None = None
-        """Gets a line per node and exchange, and one per dropped reply."""
+        self._record: Record | None = None
         self._traffic = Traffic("", None)
         self._unrecorded: list[dict[str, Any]] = []
+
+    def record_in(self, record: Record) -> None:
+        """From now on record a line per node and exchange, and one per dropped reply; also those from before."""
+        self._record = record
+        self._write([])
 
     def ask(
         self,
@@ -173,7 +177,7 @@ class Exchange:
                 pause = FIRST_PAUSE
                 traffic.received(reply)
                 yield reply
-        self.write(traffic.lines())
+        self._write(traffic.lines())
 
     def accept(
         self, kind: type[Request[R]], replies: Iterable[Message], what: str, check: Check[R], keep: Keep[R, T]
@@ -192,7 +196,9 @@ class Exchange:
         dropped: dict[str, str] = {}
         for message in replies:
             node, reply, problem = self._read(kind, message, check)
-            if node is None or node in accepted or node in dropped:
+            if node is None:
+                log.warning("%s: ignored a reply to another request", what)
+            elif node in accepted or node in dropped:
                 log.warning("%s: ignored a second reply of node %s", what, node)
             elif reply is None:
                 dropped[node] = problem
@@ -209,7 +215,7 @@ class Exchange:
         """Record which replies cannot be used; raise below the quorum."""
         about = {"stage": "dropped", "message": self._traffic.kind, "round": self._traffic.round}
         reasons = {node: dropped[node] for node in sorted(dropped, key=int)}
-        self.write([{**about, "node": node, "reason": reason} for node, reason in reasons.items()])
+        self._write([{**about, "node": node, "reason": reason} for node, reason in reasons.items()])
         if accepted < min(self.config.min_nodes, asked):
             raise VegasError(
                 f"{what}: {accepted} of {asked} nodes sent a usable reply, expected {self.config.min_nodes} "
@@ -228,6 +234,8 @@ class Exchange:
             problem = check(node, reply) if node is not None else None
         except Refused as error:
             return node, None, str(error)
+        except Exception as error:  # tensors may hold anything
+            return node, None, f"cannot be checked ({type(error).__name__}: {error})"[:LONGEST]
         return node, None if problem else reply, (problem or "")[:LONGEST]
 
     def valid(self, kind: type[Request[R]], message: Message) -> Reply[R]:
@@ -253,15 +261,15 @@ class Exchange:
     def _silent(self) -> str:
         return f"no reply within {self.config.federation.timeout:g} s"
 
-    def write(self, lines: list[dict[str, Any]]) -> None:
+    def _write(self, lines: list[dict[str, Any]]) -> None:
         """Record lines, and those that waited for it: of nodes whose index is not known yet, or from before the run
         has a folder."""
         lines = [*self._unrecorded, *lines]
         self._unrecorded = lines
-        if self.record is not None:
+        if self._record is not None:
             named = [{**line, "node": self.nodes.get(line["node"], line["node"])} for line in lines]
             self._unrecorded = [line for line in named if not isinstance(line["node"], str)]
-            self.record.add_all([line for line in named if isinstance(line["node"], str)])
+            self._record.add_all([line for line in named if isinstance(line["node"], str)])
 
 
 def _whole(node: str, reply: Reply[R]) -> Reply[R]:

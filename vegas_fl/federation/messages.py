@@ -3,7 +3,7 @@
 | request | asks a node to | reply | tensors |
 |---|---|---|---|
 | ``query.describe`` | say what it holds | :class:`Description` | |
-| ``train.generator`` | train a generator per class | :class:`TrainedGenerators` | ``generator.<class>``: decoder and prior |
+| ``train.generator`` | train a generator per class | :class:`TrainedGenerators` | ``generator.<class>`` |
 | ``train.adapter`` | train the adapter it is sent | :class:`TrainedAdapter` | ``adapter`` |
 | ``evaluate.adapter`` | score ``candidate.<name>`` on its own unseen clips | :class:`Evaluation` | |
 | ``evaluate.generator`` | compare ``generator.<class>`` with its own clips | :class:`GeneratorQuality` | |
@@ -62,6 +62,8 @@ Clips = Annotated[dict[Label, Count], Field(max_length=10_000)]
 """Class → number of clips."""
 Training = Annotated[dict[Name, Loss], Field(max_length=32)]
 """Figures of a training, by name."""
+Figures = Annotated[dict[Name, Finite | None], Field(max_length=64)]
+"""Figures by name; None where there are too few clips for one."""
 Confusion = Annotated[list[Annotated[list[Count], Field(max_length=10_000)]], Field(max_length=10_000)]
 """Counts ``[K, K]``: row = true class, column = predicted class."""
 Header = dict[str, Any]
@@ -154,9 +156,7 @@ class GeneratorQuality(Values):
     """Class → figures of its generator, held-out clips compared with, and samples drawn."""
 
     clips: Count
-    figures: Annotated[
-        dict[Label, Annotated[dict[Name, Finite | None], Field(max_length=64)]], Field(max_length=10_000)
-    ]
+    figures: Annotated[dict[Label, Figures], Field(max_length=10_000)]
     held_out: Clips
     samples: Clips
 

@@ -156,4 +156,4 @@ class Federation(Exchange):
         self.described = {node: described[node] for node in sorted(described, key=int)}
         ids = {node: id_ for id_, node in self.nodes.items()} | {d.node: id_ for id_, d in found.items()}
         self.nodes = {ids[node]: node for node in sorted(ids, key=int)}
-        self.write([])
+        self._write([])
