@@ -26,12 +26,12 @@ from vegas_fl.rendering.jobs import (
     SERVER,
     AdapterFeed,
     Job,
+    earlier_rounds,
     job_path,
     recipes,
     round_folder,
-    rounds,
-    rounds_there,
     sampled_from_owners,
+    saved_rounds,
 )
 from vegas_fl.rendering.judge import fid, judge_job, reference_features
 from vegas_fl.rendering.render import Drawn
@@ -51,18 +51,19 @@ log = logging.getLogger("vegas_fl.server")
 
 def render(federation: Federation, record: Record, targets: Conditioning | None) -> None:
     """Pictures of the adapters chosen, and of the rounds before them that ``images.every`` asks for."""
-    for config, subfolder in _rounds(federation.config):
+    for config, round_ in _rounds(federation.config):
+        subfolder = "" if round_ is None else round_folder(round_)
         answers: dict[str, Reply] = {}
         if config.images.where != "server":
             answers |= _by_nodes(federation, config, subfolder, targets)
         if config.images.where != "nodes":
             answers[SERVER] = _by_server(config, subfolder, targets)
         for node, reply in answers.items():
-            _report(node, reply.values, record, subfolder)
-        _record_judgement(config, record, subfolder, [reply for reply in answers.values() if reply.values["judged"]])
+            _report(node, reply.values, record, round_)
+        _record_judgement(config, record, round_, [reply for reply in answers.values() if reply.values["judged"]])
 
 
-def _record_judgement(config: Config, record: Record, subfolder: str, judged: list[Reply]) -> None:
+def _record_judgement(config: Config, record: Record, round_: int | None, judged: list[Reply]) -> None:
     """Add up what the judges counted; compare with real pictures if there are any."""
     if not judged:
         return
@@ -76,10 +77,10 @@ def _record_judgement(config: Config, record: Record, subfolder: str, judged: li
             figures["fid"] = fid([reply.states["pictures"]["features"] for reply in judged], real)
         except VegasError as error:  # the pictures are there; only their figure is missing
             log.warning("the pictures were not compared with real ones: %s", error)
-    record.add(stage="judge", **_of_round(subfolder), classes=classes, **figures, confusion=counts.tolist())
+    record.add(stage="judge", **_of_round(round_), classes=classes, **figures, confusion=counts.tolist())
     log.info(
         "pictures%s judged right: %.3f of %d (zero-shot among %d classes); CLIP score %.1f%s",
-        f" of {subfolder}" if subfolder else "",
+        "" if round_ is None else f" of round {round_}",
         figures["accuracy"],
         int(counts.sum()),
         len(classes),
@@ -88,17 +89,16 @@ def _record_judgement(config: Config, record: Record, subfolder: str, judged: li
     )
 
 
-def _rounds(config: Config) -> Iterator[tuple[Config, str]]:
-    """The configuration of each round to be drawn, and the subfolder for it; the last one has none."""
-    for round_ in rounds(config, rounds_there(config)):
-        if round_ is not None:
-            images = config.images.model_copy(update={"round": round_})
-            yield config.model_copy(update={"images": images}), round_folder(round_)
-    yield config, ""
+def _rounds(config: Config) -> Iterator[tuple[Config, int | None]]:
+    """The configuration of each earlier round to be drawn, and its number; then the run's own, without one."""
+    for round_ in earlier_rounds(config, saved_rounds(config)):
+        images = config.images.model_copy(update={"round": round_})
+        yield config.model_copy(update={"images": images}), round_
+    yield config, None
 
 
-def _of_round(subfolder: str) -> dict[str, Any]:
-    return {"round": int(subfolder.removeprefix("round_"))} if subfolder else {}
+def _of_round(round_: int | None) -> dict[str, Any]:
+    return {} if round_ is None else {"round": round_}
 
 
 def _by_nodes(federation: Federation, config: Config, subfolder: str, targets: Conditioning | None) -> dict[str, Reply]:
@@ -212,14 +212,14 @@ def _values(job: Job, drawn: Drawn, rendered: int) -> dict[str, Any]:
     return {**counts, "folder": str(job.path), "judged": None, "notes": []}
 
 
-def _report(node: str, values: dict[str, Any], record: Record, subfolder: str) -> None:
+def _report(node: str, values: dict[str, Any], record: Record, round_: int | None) -> None:
     for note in values["notes"]:
         log.info("%s", note)
     new = f", {values['rendered']} of them new" if values["rendered"] < values["pictures"] else ""
     name = node if node == SERVER else f"node {node}"
     log.info("%s: %d pictures in %s%s", name, values["pictures"], values["folder"], new)
     counts = {key: values[key] for key in ("pictures", "rendered", "folder")}
-    record.add(stage="images", **_of_round(subfolder), node=node, **counts)
+    record.add(stage="images", **_of_round(round_), node=node, **counts)
 
 
 QUIET = 8.0
