@@ -101,7 +101,7 @@ def test_captions_that_are_no_json(tmp_path: Path) -> None:
 
 def test_vegas_one_level_down(tmp_path: Path) -> None:
     vegas_folder(tmp_path / "VEGAS")
-    with pytest.raises(VegasError, match=r"one level down: data\.root=.*VEGAS"):
+    with pytest.raises(VegasError, match=r"data\.root=.*one level down, in .*VEGAS"):
         open_dataset(data(name="vegas", root=str(tmp_path)))
 
 

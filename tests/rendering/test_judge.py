@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from torchmetrics.image.fid import FrechetInceptionDistance
 from transformers import CLIPModel, CLIPProcessor, pipeline
 
 import vegas_tiny
 from vegas_fl.algorithm import metrics
-from vegas_fl.algorithm.fidelity import frechet
 from vegas_fl.core.errors import VegasError
 from vegas_fl.core.seeds import generator
 from vegas_fl.data.classes import VEGAS, prompt, words
@@ -58,11 +58,30 @@ def test_the_judge_agrees_with_transformers(pictures: list[tuple[Path, str]]) ->
     assert own.min() == 0 < own.max()  # a cosine below 0 counts as 0
 
 
-def test_fid_is_the_frechet_distance_and_exact_in_parts() -> None:
-    real, made = torch.randn(90, 8, generator=generator("real")), 1 + torch.randn(70, 8, generator=generator("made"))
-    assert fid([made], real) == pytest.approx(frechet(made, real), rel=1e-6)
+def torchmetrics_fid(made: torch.Tensor, real: torch.Tensor) -> float:
+    features = torch.nn.Identity()
+    features.num_features = real.shape[1]  # type: ignore[assignment]
+    metric = FrechetInceptionDistance(feature=features)
+    metric.update(real.double(), real=True)
+    metric.update(made.double(), real=False)
+    return float(metric.compute())
+
+
+@pytest.mark.parametrize(("pictures", "width"), [(40, 64), (300, 64), (700, 512)])
+def test_fid_is_that_of_torchmetrics(pictures: int, width: int) -> None:
+    real = torch.randn(pictures, width, generator=generator("real"))
+    made = 0.2 + 1.1 * torch.randn(pictures - 7, width, generator=generator("made"))
+    assert fid([made], real) == pytest.approx(torchmetrics_fid(made, real), rel=1e-4)
     assert fid([made[:1], made[1:30], made[30:]], real) == pytest.approx(fid([made], real), rel=1e-9)
     assert fid([real], real) == pytest.approx(0, abs=1e-6)
+
+
+def test_fid_of_pictures_is_that_of_torchmetrics(pictures: list[tuple[Path, str]]) -> None:
+    features = judge(pictures, CLASSES, "pack", "cpu").features
+    for made, real in ((features[:25], features[25:]), (features[::2], features[1::2])):
+        assert fid([made], real) == pytest.approx(torchmetrics_fid(made, real), rel=1e-4)
+    with pytest.raises(VegasError, match="at least two pictures"):
+        fid([features[:1]], features)
 
 
 def test_real_pictures_lie_in_a_folder_a_class_or_in_one(tmp_path: Path) -> None:

@@ -67,7 +67,8 @@ def frechet(x: Tensor, y: Tensor) -> float | None:
     """Fréchet distance between Gaussians fitted to two sets (Heusel et al. 2017, eq. 6).
 
     ``|m - m'|² + Tr(C + C' - 2 (C C')^½)``. With C = AᵀA and C' = BᵀB, the eigenvalues of (C C')^½ are the
-    singular values of A Bᵀ, an ``[N, M]`` matrix: exact for few clips of any width, without a D x D root.
+    singular values of A Bᵀ, an ``[N, M]`` matrix: exact for few clips of any width, without a D x D root. Of more
+    rows than columns, the triangle of the QR decomposition has the same inner products in D rows.
     Biased upwards by few clips, as any such estimate: compare at equal numbers only.
 
     Parameters
@@ -83,6 +84,7 @@ def frechet(x: Tensor, y: Tensor) -> float | None:
         return None
     a, b = ((s.double() - s.double().mean(0)) / (len(s) - 1) ** 0.5 for s in (x, y))
     shift = (x.double().mean(0) - y.double().mean(0)).square().sum()
+    a, b = (torch.linalg.qr(s, mode="r").R if len(s) > s.shape[1] else s for s in (a, b))
     root = torch.linalg.svdvals(a @ b.T).sum()
     return (shift + a.square().sum() + b.square().sum() - 2 * root).item()
 

@@ -16,6 +16,10 @@ class VegasError(Exception):
     """
 
 
+class OtherLayout(VegasError):
+    """A folder does not have the layout of the data set it is said to hold; the text completes "FOLDER …"."""
+
+
 class AboutRecordings(VegasError):
     """A mistake of recordings, told with their names: a node of a deployment keeps these to itself."""
 

@@ -12,7 +12,9 @@ from vegas_fl.data.datasets import Dataset, open_dataset
 from vegas_fl.data.shares import NodeEntry, owners, shares, training, units
 
 
-def check(config: DataConfig, nodes: Mapping[str, NodeEntry], ids: Sequence[str] | None = None) -> list[str]:
+def check(
+    config: DataConfig, nodes: Mapping[str, NodeEntry], ids: Sequence[str] | None = None, keys: str = "data"
+) -> list[str]:
     """Everything that is wrong with the data settings and with who owns what, as sentences. Reads no audio.
 
     Parameters
@@ -22,60 +24,66 @@ def check(config: DataConfig, nodes: Mapping[str, NodeEntry], ids: Sequence[str]
         All nodes that read this data set.
     ids : sequence of str, optional
         Those to check; default: all.
+    keys : str
+        Where the settings stand in the configuration: "data", or "nodes.N.dataset".
     """
-    mistakes = list(settings_mistakes(config))
+    mistakes = list(settings_mistakes(config, keys))
     try:
-        dataset = open_dataset(config)
+        dataset = open_dataset(config, keys)
     except VegasError as error:
         return [*mistakes, str(error)]
-    mistakes += dict.fromkeys(contents(config, nodes, list(nodes) if ids is None else ids, dataset))
-    mistakes += _overlaps(config, nodes)
+    mistakes += dict.fromkeys(contents(config, nodes, list(nodes) if ids is None else ids, dataset, keys))
+    mistakes += _overlaps(config, nodes, keys)
     if not mistakes:
         try:
-            shares(config, nodes, dataset)
+            shares(config, nodes, dataset, keys)
         except VegasError as error:
             mistakes.append(str(error))
     return mistakes
 
 
-def _overlaps(config: DataConfig, nodes: Mapping[str, NodeEntry]) -> Iterator[str]:
+def _overlaps(config: DataConfig, nodes: Mapping[str, NodeEntry], keys: str) -> Iterator[str]:
     """Nodes that would all use all clips of a class."""
     labels = sorted({label for node in nodes.values() for label in node.selected_classes})
     for label in labels if config.partition == "none" else []:
         if len(sharing := owners(nodes, label)) > 1:
             yield (
-                f"nodes {', '.join(sharing)} overlap: with data.partition=none each would use all clips of {label} in "
-                f"data.root={config.root}; use data.partition=even, or give each node a folder of its own "
+                f"nodes {', '.join(sharing)} overlap: with {keys}.partition=none each would use all clips of {label} "
+                f"in {keys}.root={config.root}; use {keys}.partition=even, or give each node a folder of its own "
                 "(nodes.N.dataset.root)"
             )
 
 
-def settings_mistakes(config: DataConfig) -> Iterator[str]:
+def settings_mistakes(config: DataConfig, keys: str = "data") -> Iterator[str]:
     """Mistakes that show without the data."""
     ratios = (config.train_ratio, config.val_ratio, config.test_ratio)
     if abs(sum(ratios) - 1) > 1e-6:
         shown = " + ".join(f"{ratio:g}" for ratio in ratios)
-        yield f"data.train_ratio + data.val_ratio + data.test_ratio is {shown} = {sum(ratios):g}; make it 1"
+        yield f"{keys}.train_ratio + {keys}.val_ratio + {keys}.test_ratio is {shown} = {sum(ratios):g}; make it 1"
     if config.train_ratio == 0:
-        yield "data.train_ratio is 0: nothing would be trained on; make it larger"
+        yield f"{keys}.train_ratio is 0: nothing would be trained on; make it larger"
     folds = config.folds
     if not config.by_folds:
         if config.val_folds:
-            yield "data.val_folds is set, but data.train_folds and data.test_folds are not; set all or none"
+            yield f"{keys}.val_folds is set, but {keys}.train_folds and {keys}.test_folds are not; set all or none"
         return
     for part in ("train", "test"):
         if not folds[part]:
             other = "test" if part == "train" else "train"
-            yield f"data.{other}_folds is set, but data.{part}_folds is empty; set both, or neither to split by ratio"
+            seen = f"{keys}.{other}_folds is set, but {keys}.{part}_folds is empty"
+            yield f"{seen}; set both, or neither to split by ratio"
     for position, part in enumerate(PARTS):
         for later in PARTS[position + 1 :]:
             if both := sorted(set(folds[part]) & set(folds[later])):
-                yield f"fold {', '.join(map(str, both))} is in data.{part}_folds and in data.{later}_folds; use it once"
+                seen = f"fold {', '.join(map(str, both))} is in {keys}.{part}_folds and in {keys}.{later}_folds"
+                yield f"{seen}; use it once"
 
 
-def contents(config: DataConfig, nodes: Mapping[str, NodeEntry], ids: Sequence[str], dataset: Dataset) -> Iterator[str]:
+def contents(
+    config: DataConfig, nodes: Mapping[str, NodeEntry], ids: Sequence[str], dataset: Dataset, keys: str = "data"
+) -> Iterator[str]:
     """Mistakes that show when the lists of clips are compared with what the nodes ``ids`` want."""
-    if config.by_folds and (mistake := _unknown_folds(config, dataset)):
+    if config.by_folds and (mistake := _unknown_folds(config, dataset, keys)):
         yield mistake
     for node_id in ids:
         node = nodes[node_id]
@@ -96,7 +104,7 @@ def contents(config: DataConfig, nodes: Mapping[str, NodeEntry], ids: Sequence[s
             sharing = owners(nodes, label)
             usable = len(units(config, training(config, clips)))
             if not usable:
-                yield f"class {label} has no clip in data.train_folds={list(config.folds['train'])}; choose others"
+                yield f"class {label} has no clip in {keys}.train_folds={list(config.folds['train'])}; choose others"
             elif config.partition == "even" and sharing.index(node_id) >= usable:
                 yield (
                     f"class {label} has {usable} recordings to train on for {len(sharing)} nodes "
@@ -113,18 +121,18 @@ def _unknown_class(node_id: str, label: str, classes: Sequence[str]) -> str:
     )
 
 
-def _unknown_folds(config: DataConfig, dataset: Dataset) -> str | None:
+def _unknown_folds(config: DataConfig, dataset: Dataset, keys: str) -> str | None:
     clips = [clip for label in dataset.classes for clip in _listed(dataset, label)]
     there = sorted({clip.fold for clip in clips if clip.fold is not None})
     asked = {fold for folds in config.folds.values() for fold in folds}
     if not clips:
         return None
     if not there:
-        return f"data={config.name} has no folds; set data.train_folds, val_folds and test_folds to null"
+        return f"data={config.name} has no folds; set {keys}.train_folds, val_folds and test_folds to null"
     if unknown := sorted(asked - set(there)):
         return (
             f"fold {', '.join(map(str, unknown))} does not exist in the data, which has the folds "
-            f"{', '.join(map(str, there))}; change data.train_folds, val_folds or test_folds"
+            f"{', '.join(map(str, there))}; change {keys}.train_folds, val_folds or test_folds"
         )
     return None
 

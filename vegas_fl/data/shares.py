@@ -56,7 +56,9 @@ def units(config: DataConfig, clips: Sequence[Clip]) -> list[list[Clip]]:
     return [[clip] for clip in clips] if config.by_folds else grouped(clips)
 
 
-def shares(config: DataConfig, nodes: Mapping[str, NodeEntry], dataset: Dataset) -> dict[str, np.ndarray | None]:
+def shares(
+    config: DataConfig, nodes: Mapping[str, NodeEntry], dataset: Dataset, keys: str = "data"
+) -> dict[str, np.ndarray | None]:
     """How much of each class its owners get: None for even shares, else fractions in the order of the owners.
 
     Dirichlet shares are drawn again, for all classes, until no node is left without a clip to train on.
@@ -71,11 +73,11 @@ def shares(config: DataConfig, nodes: Mapping[str, NodeEntry], dataset: Dataset)
         return dict.fromkeys(labels)
     sizes = {label: len(units(config, training(config, dataset.clips(label)))) for label in labels}
     if config.partition == "pathological":
-        given = _few_classes(config, nodes, labels)
+        given = _few_classes(config, nodes, labels, keys)
         if idle := [node for node, count in _held(nodes, given, sizes).items() if not count]:
             raise VegasError(
-                f"data.partition=pathological: with data.classes_per_node={config.classes_per_node}, classes of few "
-                f"recordings ({', '.join(f'{label}: {sizes[label]}' for label in labels)}) leave node "
+                f"{keys}.partition=pathological: with {keys}.classes_per_node={config.classes_per_node}, classes of "
+                f"few recordings ({', '.join(f'{label}: {sizes[label]}' for label in labels)}) leave node "
                 f"{', '.join(idle)} without any to train on; use fewer nodes, or more classes a node"
             )
         return dict(given)
@@ -85,8 +87,8 @@ def shares(config: DataConfig, nodes: Mapping[str, NodeEntry], dataset: Dataset)
         if min(_held(nodes, drawn, sizes).values()) > 0:
             return dict(drawn)
     raise VegasError(
-        f"data.partition=dirichlet: with data.dirichlet_alpha={config.dirichlet_alpha:g}, {sum(sizes.values())} clips "
-        f"left one of {len(nodes)} nodes without any in {DRAWS} draws; use fewer nodes, or a larger alpha"
+        f"{keys}.partition=dirichlet: with {keys}.dirichlet_alpha={config.dirichlet_alpha:g}, {sum(sizes.values())} "
+        f"clips left one of {len(nodes)} nodes without any in {DRAWS} draws; use fewer nodes, or a larger alpha"
     )
 
 
@@ -99,7 +101,9 @@ def _held(nodes: Mapping[str, NodeEntry], given: Mapping[str, np.ndarray], sizes
     return held
 
 
-def _few_classes(config: DataConfig, nodes: Mapping[str, NodeEntry], labels: Sequence[str]) -> dict[str, np.ndarray]:
+def _few_classes(
+    config: DataConfig, nodes: Mapping[str, NodeEntry], labels: Sequence[str], keys: str
+) -> dict[str, np.ndarray]:
     """Even shares for the nodes that a class is given to, nothing for the others that select it.
 
     Raises
@@ -117,8 +121,8 @@ def _few_classes(config: DataConfig, nodes: Mapping[str, NodeEntry], labels: Seq
             given[label].append(node)
     if orphans := [label for label in labels if not given[label]]:
         raise VegasError(
-            f"data.partition=pathological: {len(nodes)} nodes of data.classes_per_node={config.classes_per_node} leave "
-            f"{', '.join(orphans)} to nobody; give them more classes, or use more nodes"
+            f"{keys}.partition=pathological: {len(nodes)} nodes of {keys}.classes_per_node={config.classes_per_node} "
+            f"leave {', '.join(orphans)} to nobody; give them more classes, or use more nodes"
         )
     return {label: np.array([float(n in given[label]) for n in owners(nodes, label)]) for label in labels}
 

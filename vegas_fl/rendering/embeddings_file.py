@@ -43,26 +43,30 @@ def write_embeddings(job: Job, config: Config, *, overwrite: bool = False) -> Dr
     wanted = {job.path / f"embeddings_{i:04d}.safetensors": part for i, part in enumerate(parts, start=1)}
     headers = {path: _header(job, config, part) for path, part in wanted.items()}
     remove_leftovers(job.path)
-    there = sorted(job.path.glob("embeddings_*.safetensors"))
-    if overwrite:
-        for path in there:
+    kept = set()
+    for path in sorted(job.path.glob("embeddings_*.safetensors")):
+        if overwrite:
             path.unlink()
-        there = []
-    there = [path for path in there if path not in wanted or not _damaged(path)]
-    for path in there:
-        if path not in wanted or (difference := _difference(path, headers[path])):
-            reason = "this run does not make it" if path not in wanted else difference
-            raise VegasError(
-                f"{path} holds other embeddings ({reason}); choose another images_output_dir, or add "
-                "--overwrite (images.overwrite=true) to make all anew"
-            )
+        elif path not in wanted:
+            raise _other(path, "this run does not write it")
+        elif not _damaged(path):
+            if difference := _difference(path, headers[path]):
+                raise _other(path, difference)
+            kept.add(path)
     new = 0
     for path, part in wanted.items():
-        if path not in there:
+        if path not in kept:
             with devices.threads(drawing_threads(config.renderer)):
                 tensorfiles.save(path, job.feed(part)._asdict(), headers[path])
             new += len(part)
     return Drawn(len(job.pictures), new, 0)
+
+
+def _other(path: Path, reason: str) -> VegasError:
+    return VegasError(
+        f"{path} holds other embeddings ({reason}); choose another images_output_dir, or add --overwrite "
+        "(images.overwrite=true) to write all again"
+    )
 
 
 class Prompts(NamedTuple):

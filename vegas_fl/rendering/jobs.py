@@ -72,22 +72,22 @@ def job_path(config: Config, node: str, subfolder: str = "") -> Path:
     return Path(config.images_output_dir) / subfolder / (node if node == SERVER else f"node_{node}")
 
 
-def rounds(config: Config, trained: Iterable[int]) -> list[int | None]:
-    """Of the rounds that adapters were ``trained`` in, those before the last that ``images.every`` draws, each into
-    its :func:`round_folder`; None stands for the round that is drawn in any case."""
+def earlier_rounds(config: Config, trained: Iterable[int]) -> list[int]:
+    """The rounds before the last of ``trained`` whose adapters ``images.every`` selects for pictures of their own,
+    each in its :func:`round_folder`."""
     every = config.images.every
-    return [*(r for r in sorted(trained)[:-1] if every and r % every == 0), None]
+    return [r for r in sorted(trained)[:-1] if r % every == 0] if every else []
 
 
-def rounds_there(config: Config) -> Iterable[int]:
+def saved_rounds(config: Config) -> Iterable[int]:
     """The rounds whose adapters are on disk: the global ones, or (``images.adapters=local``) the first node's."""
     local = config.images.adapters == "local"
     return find_adapters(Path(config.adapter.checkpoint_dir), min(config.nodes, key=int) if local else None)
 
 
-def round_folder(round_: int | None) -> str:
-    """Subfolder of ``images_output_dir`` for the pictures of a round."""
-    return "" if round_ is None else f"round_{round_}"
+def round_folder(round_: int) -> str:
+    """Subfolder of ``images_output_dir`` for the pictures of an earlier round."""
+    return f"round_{round_}"
 
 
 def recipes(config: Config, node: str, classes: Sequence[str], adapter: Mapping[str, str], **source: Any) -> dict:

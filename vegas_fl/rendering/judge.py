@@ -1,7 +1,7 @@
 """The judge of pictures: a CLIP model (Radford et al. 2021) that says what they show, and how like real ones they are.
 
 Three figures from one pass over the pictures: zero-shot classification (section 3.1 there), the CLIP score
-(Hessel et al. 2021, "CLIPScore", with torchmetrics' factor of 100), and CLIP's image features, on which
+(Hessel et al. 2021, "CLIPScore", scaled to 100), and CLIP's image features, on which
 the Fréchet distance to a folder of real pictures is taken ("CLIP-FID": Kynkäänniemi et al. 2023, "The role of
 ImageNet classes in Fréchet inception distance", who show it to follow what people see more closely than
 Inception's). Numbers of different judges cannot be compared.
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from vegas_fl.algorithm import metrics
+from vegas_fl.algorithm.fidelity import frechet
 from vegas_fl.config import Config
 from vegas_fl.core import pack
 from vegas_fl.core.devices import resolve_device
@@ -122,23 +123,23 @@ def reference_features(config: Config) -> Tensor:
 def fid(made: Iterable[Tensor], real: Tensor) -> float:
     """Fréchet distance between generated and real pictures (Heusel et al. 2017, eq. 6), on features.
 
-    Exact, whatever the parts; biased upwards by few pictures: compare at equal numbers.
+    Biased upwards by few pictures: compare at equal numbers.
 
     Parameters
     ----------
     made : iterable of Tensor [N, F]
         In parts, of at least two pictures together.
     real : Tensor [M, F]
-    """
-    from torchmetrics.image.fid import FrechetInceptionDistance
 
-    features = nn.Identity()  # they were computed where the pictures are
-    features.num_features = real.shape[1]  # type: ignore[assignment]
-    metric = FrechetInceptionDistance(feature=features)
-    metric.update(real.double(), real=True)
-    for part in made:
-        metric.update(part.double(), real=False)
-    return max(0.0, float(metric.compute()))  # of equal sets, rounding leaves a little below 0
+    Raises
+    ------
+    VegasError
+        There are fewer than two generated pictures.
+    """
+    distance = frechet(torch.cat(list(made)), real)
+    if distance is None:
+        raise VegasError("FID needs at least two pictures, generated and real; set a larger samples_per_node")
+    return max(0.0, distance)  # of equal sets, rounding leaves a little below 0
 
 
 def judge_job(job: Job, config: Config, device: str) -> tuple[dict[str, Any] | None, Tensor | None, list[str]]:

@@ -16,7 +16,7 @@ from vegas_fl.core import devices, seeds
 from vegas_fl.core.files import nearest_existing
 from vegas_fl.data.splits import split_evenly
 from vegas_fl.rendering import flux
-from vegas_fl.rendering.jobs import SERVER, job_path, round_folder, rounds, rounds_there
+from vegas_fl.rendering.jobs import SERVER, earlier_rounds, job_path, round_folder, saved_rounds
 from vegas_fl.rendering.painter import painter
 from vegas_fl.rendering.render import drawing_threads
 
@@ -79,11 +79,11 @@ def rows(config: Config) -> list[Row]:
         }
     if config.images.where != "nodes":
         wanted[SERVER] = split_evenly(config.images.server_samples, config.classes)
-    trained = range(1, config.rounds + 1) if "adapters" in config.stages else rounds_there(config)
+    trained = range(1, config.rounds + 1) if "adapters" in config.stages else saved_rounds(config)
     found = []
-    for round_ in rounds(config, trained):
+    for subfolder in [*map(round_folder, earlier_rounds(config, trained)), ""]:
         for node, classes in wanted.items():
-            folder = job_path(config, node, round_folder(round_))
+            folder = job_path(config, node, subfolder)
             there = 0 if config.images.overwrite else len(list(folder.glob("*.png")))
             found.append(Row(node, folder, classes, there))
     return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import os
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from vegas_fl.config import Config, DataConfig, StudentConfig
 from vegas_fl.core.devices import resolve_device
 from vegas_fl.core.errors import VegasError
 from vegas_fl.core.files import nearest_existing
-from vegas_fl.data import checks as split_mistakes
+from vegas_fl.data import checks
 from vegas_fl.data.datasets import missing_folder, open_dataset
 from vegas_fl.rendering import flux, judge, memory
 from vegas_fl.storage.checkpoints import adapter_rounds, find_adapters, find_generators
@@ -60,20 +59,20 @@ def check(config: Config, nodes_are_here: bool, may_lack: bool = False) -> list[
 
 def lacking(config: Config, nodes_are_here: bool) -> list[str]:
     """Folders of data sets and checkpoints that the run would need and that are not there, as sentences."""
-    absent = []
+    folders: list[str] = []
     if nodes_are_here and config.needs_recordings:
-        absent = [_of(keys, told) for keys, data, _ in _data_sets(config) if (told := missing_folder(data))]
-    return list(dict.fromkeys([*absent, *_generators(config), *_adapters(config)]))
+        folders = [absent for keys, data, _ in _data_sets(config) if (absent := missing_folder(data, keys))]
+    return list(dict.fromkeys([*folders, *_generators(config), *_adapters(config)]))
 
 
 def check_recordings(config: Config, may_lack: bool = False) -> list[str]:
     """Mistakes of the data sets; with ``may_lack``, of those whose folder is not there only what shows without it."""
-    found = []
+    found: list[str] = []
     for keys, data, nodes in _data_sets(config):
         if may_lack and missing_folder(data):
-            found += [_of(keys, mistake) for mistake in split_mistakes.settings_mistakes(data)]
+            found += checks.settings_mistakes(data, keys)
         else:
-            found += [_of(keys, mistake) for mistake in split_mistakes.check(data, config.peers(nodes[0]), nodes)]
+            found += checks.check(data, config.peers(nodes[0]), nodes, keys)
     if not found and config.targets == "caption":
         found += _captions(config)
     return list(dict.fromkeys(found))
@@ -100,11 +99,6 @@ def _data_sets(config: Config) -> Iterator[tuple[str, DataConfig, list[str]]]:
         groups.setdefault(config.data_of(node), []).append(node)
     for data, nodes in groups.items():
         yield "data" if data == config.data else f"nodes.{nodes[0]}.dataset", data, nodes
-
-
-def _of(keys: str, mistake: str) -> str:
-    """A sentence about ``data.…`` that names the keys where they stand."""
-    return re.sub(rf"\bdata\.(?={'|'.join(DataConfig.model_fields)})", f"{keys}.", mistake)
 
 
 def _generators(config: Config) -> Iterator[str]:

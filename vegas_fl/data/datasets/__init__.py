@@ -7,7 +7,7 @@ from typing import Protocol
 
 from vegas_fl.audio.clips import Clip
 from vegas_fl.config import DataConfig
-from vegas_fl.core.errors import VegasError
+from vegas_fl.core.errors import OtherLayout, VegasError
 from vegas_fl.data.datasets.esc50 import Esc50
 from vegas_fl.data.datasets.folder import ClassFolders
 from vegas_fl.data.datasets.toy import Toy
@@ -44,7 +44,7 @@ LAYOUTS: dict[str, type[Esc50] | type[ClassFolders] | type[Vegas] | type[VggSoun
 """The data sets that lie in a folder: ``data.name`` → reader."""
 
 
-def open_dataset(config: DataConfig) -> Dataset:
+def open_dataset(config: DataConfig, keys: str = "data") -> Dataset:
     """Open the data set ``config`` names. Reads lists of files, no audio.
 
     Raises
@@ -54,27 +54,30 @@ def open_dataset(config: DataConfig) -> Dataset:
     """
     if config.name == "toy":
         return Toy(config.clips_per_class)
-    if absent := missing_folder(config):
+    if absent := missing_folder(config, keys):
         raise VegasError(absent)
     assert config.root is not None
+    layout = LAYOUTS[config.name]
     try:
-        return LAYOUTS[config.name](Path(config.root).expanduser())
+        return layout(Path(config.root).expanduser())
+    except OtherLayout as error:
+        raise VegasError(f"{keys}.root={config.root} {error}; data={config.name} needs {layout.NEEDS}") from error
     except OSError as error:
         raise VegasError(
-            f"data.root={config.root}: {error.filename} cannot be read ({error.strerror}); data={config.name} needs "
-            f"{LAYOUTS[config.name].NEEDS}"
+            f"{keys}.root={config.root}: {error.filename} cannot be read ({error.strerror}); data={config.name} needs "
+            f"{layout.NEEDS}"
         ) from error
 
 
-def missing_folder(config: DataConfig) -> str | None:
+def missing_folder(config: DataConfig, keys: str = "data") -> str | None:
     """Which folder the data set would need and does not have, as a sentence; None if it is there or none is needed."""
     if config.name == "toy":
         return None
     needs = f"data={config.name} needs {LAYOUTS[config.name].NEEDS}"
     if not config.root:
-        return f"data.root is not set, and {needs}; add data.root=FOLDER"
+        return f"{keys}.root is not set, and {needs}; add {keys}.root=FOLDER"
     root = Path(config.root).expanduser()
     if not root.is_dir():
         seen = "is not a folder" if root.exists() else "does not exist"
-        return f"data.root={config.root} {seen}; {needs}"
+        return f"{keys}.root={config.root} {seen}; {needs}"
     return None

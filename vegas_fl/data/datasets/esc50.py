@@ -10,7 +10,7 @@ import csv
 from pathlib import Path
 
 from vegas_fl.audio.clips import Clip, FileClip
-from vegas_fl.core.errors import VegasError, some
+from vegas_fl.core.errors import OtherLayout, VegasError, some
 from vegas_fl.data.datasets.tables import table
 
 COLUMNS = ("filename", "fold", "category")
@@ -26,7 +26,7 @@ class Esc50:
         listed = root / "meta" / "esc50.csv"
         for path in (self._audio, listed):
             if not path.exists():
-                raise VegasError(f"data.root={root} has no {path.relative_to(root)}; data=esc50 needs {self.NEEDS}")
+                raise OtherLayout(f"has no {path.relative_to(root)}")
         self._clips: dict[str, list[Clip]] = {}
         with table(listed) as file:
             reader = csv.DictReader(file)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vegas_fl.audio.clips import AUDIO_FILES, Clip, FileClip, passed_over, recordings
-from vegas_fl.core.errors import VegasError
+from vegas_fl.core.errors import OtherLayout
 
 
 class ClassFolders:
@@ -21,10 +21,7 @@ class ClassFolders:
             if folder.is_dir() and not folder.name.startswith(".") and (clips := recordings(folder, folder.name))
         }
         if not self._clips:
-            raise VegasError(
-                f"data.root={root} has no folder with recordings ({', '.join(AUDIO_FILES)}); "
-                f"data=folder needs {self.NEEDS}"
-            )
+            raise OtherLayout(f"has no folder with recordings ({', '.join(AUDIO_FILES)})")
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vegas_fl.audio.clips import AUDIO_FILES, Clip, FileClip, passed_over, recordings
-from vegas_fl.core.errors import VegasError
+from vegas_fl.core.errors import OtherLayout, VegasError
 from vegas_fl.data.datasets.captions import captions_of
 from vegas_fl.data.datasets.tables import table
 
@@ -31,11 +31,8 @@ class Vegas:
         }
         if not self._clips:
             below = [path.name for path in sorted(root.iterdir()) if next(path.glob("*/audios"), None)]
-            hint = f"; it seems to be one level down: data.root={root / below[0]}" if below else ""
-            raise VegasError(
-                f"data.root={root} has no <class>/audios/ with recordings ({', '.join(AUDIO_FILES)}); "
-                f"data=vegas needs {self.NEEDS}{hint}"
-            )
+            hint = f"; they seem to be one level down, in {root / below[0]}" if below else ""
+            raise OtherLayout(f"has no <class>/audios/ with recordings ({', '.join(AUDIO_FILES)}){hint}")
         self._root = root
 
     @property

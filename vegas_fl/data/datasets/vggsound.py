@@ -13,7 +13,7 @@ import csv
 from pathlib import Path
 
 from vegas_fl.audio.clips import AUDIO_FILES, Clip, FileClip
-from vegas_fl.core.errors import VegasError, some
+from vegas_fl.core.errors import OtherLayout, VegasError, some
 from vegas_fl.data.datasets.tables import table
 
 FOLDS = {"train": 1, "test": 2}
@@ -28,7 +28,7 @@ class VggSound:
         csv_file, audio = root / "vggsound.csv", root / "audio"
         for path in (csv_file, audio):
             if not path.exists():
-                raise VegasError(f"data.root={root} has no {path.name}; data=vggsound needs {self.NEEDS}")
+                raise OtherLayout(f"has no {path.name}")
         there = {path.stem: path for path in sorted(audio.iterdir()) if path.suffix.lower() in AUDIO_FILES}
         self._audio = audio
         self._clips: dict[str, list[FileClip]] = {}
