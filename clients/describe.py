@@ -17,6 +17,9 @@ def describe(node: Node, request: Describe) -> tuple[Description, dict[str, Stat
     clips = node.clips
     tokens, width = encoders.shape(node.config.encoder)
     audio = AudioSpace(tokens=tokens, width=width, fingerprint=encoders.fingerprint(node.config.encoder))
-    counts = {part: {label: len(own) for label, own in getattr(clips, part).items()} for part in PARTS}
+    train, val, test = ({label: len(own) for label, own in getattr(clips, part).items()} for part in PARTS)
     manifest = Manifests(**clips.manifest())
-    return Description(node=node.id, notes=clips.notes, manifest=manifest, audio=audio, **counts), {}
+    about = Description(
+        node=node.id, notes=clips.notes, train=train, val=val, test=test, manifest=manifest, audio=audio
+    )
+    return about, {}

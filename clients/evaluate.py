@@ -8,6 +8,7 @@ from clients.node import Node
 from vegas_fl.algorithm import metrics
 from vegas_fl.algorithm.adapter import Adapter
 from vegas_fl.algorithm.training import adapt
+from vegas_fl.config import BRANCHES
 from vegas_fl.core import seeds
 from vegas_fl.federation.messages import Branches, Evaluate, Evaluation, Sums
 from vegas_fl.storage.tensorfiles import State, load_into
@@ -24,38 +25,28 @@ def evaluate(node: Node, request: Evaluate) -> tuple[Evaluation, dict[str, State
     config = node.config
     audio, labels = node.embeddings(getattr(node.clips, config.evaluation.split))
     candidates = {name: state for name, state in node.states.items() if name.startswith(CANDIDATE)}
-    totals: dict[str, dict[str, dict[str, torch.Tensor]]] = {}
+    totals: dict[str, Branches] = {}
     with seeds.reproducible(config.seed, "evaluate", threads=config.threads):
         adapter = Adapter(request.spaces.shape, config.adapter)
         for name, state in candidates.items() if len(audio) else ():
             load_into(adapter, state, f"the {name} the server sent")
-            kind = totals.setdefault(name.removeprefix(CANDIDATE).partition(" ")[0], {})
-            for branch, sums in _sums(node, adapter, audio, labels).items():
-                total = kind.setdefault(branch, {})
-                for figure, value in sums.items():
-                    total[figure] = total.get(figure, torch.zeros_like(value)) + value
-    figures = {
-        kind: Branches(
-            **{
-                branch: Sums(**{figure: value.tolist() for figure, value in sums.items()})
-                for branch, sums in branches.items()
-            }
-        )
-        for kind, branches in totals.items()
-    }
-    return Evaluation(clips=len(audio), figures=figures), {}
+            kind = name.removeprefix(CANDIDATE).partition(" ")[0]
+            scores = _scores(node, adapter, audio, labels)
+            totals[kind] = totals[kind] + scores if kind in totals else scores
+    return Evaluation(clips=len(audio), figures=totals), {}
 
 
-def _sums(
-    node: Node, adapter: Adapter, audio: torch.Tensor, labels: torch.Tensor
-) -> dict[str, dict[str, torch.Tensor]]:
-    """What one adapter scores, by branch: ``confusion`` [K, K], and the sums of ``cosine`` and ``mse`` over clips."""
+def _scores(node: Node, adapter: Adapter, audio: torch.Tensor, labels: torch.Tensor) -> Branches:
+    """What one adapter scores on clips ``[N, S, D]`` of classes ``[N]``."""
     outputs = adapt(adapter, audio)
-    near = metrics.closeness(outputs, node.targets, labels)
-    return {
-        branch: {
-            "confusion": metrics.confusion(labels, predicted, len(node.config.classes)),
-            **{figure: values.double().sum() for figure, values in near[branch].items()},
+    near, predicted = metrics.closeness(outputs, node.targets, labels), metrics.classify(outputs, node.targets)
+    return Branches(
+        **{
+            branch: Sums(
+                confusion=metrics.confusion(labels, predicted[branch], len(node.config.classes)).tolist(),
+                cosine=near[branch]["cosine"].double().sum().item(),
+                mse=near[branch]["mse"].double().sum().item(),
+            )
+            for branch in BRANCHES
         }
-        for branch, predicted in metrics.classify(outputs, node.targets).items()
-    }
+    )

@@ -70,11 +70,9 @@ class AdapterStrategy(ABC):
         log.info("adapters: %d rounds of %s over %d nodes", self.config.rounds, self.name, len(self.federation.nodes))
         for round_ in range(done + 1, self.config.rounds + 1):
             self.federation.muster()
-            if self.config.adapter.local_checkpoint_dir:
-                local, files = (
-                    list(find_local(Path(self.config.adapter.local_checkpoint_dir), self.config).values()),
-                    {},
-                )
+            files: dict[Path, str] = {}
+            if trained_before := self.config.adapter.local_checkpoint_dir:
+                local = list(find_local(Path(trained_before), self.config).values())
             else:
                 replies = self.send(round_, self.configure(round_, state))
                 local, files = self.validate(round_, state, replies)
@@ -114,10 +112,10 @@ class AdapterStrategy(ABC):
                     shared[f"generator.{label}.{owner}"] = sampler.state_dict()
         request = TrainAdapter(spaces=self.spaces, round=round_, generators=headers)
         starts = {node: self.start_of(node, state) for node in self.federation.nodes.values()}
-        # One content for all nodes that start from the same adapter.
-        contents = {
-            id(start): request.content(self.config, {"adapter": start, **shared}) for start in _distinct(starts)
-        }
+        contents: dict[int, RecordDict] = {}  # one for all nodes that start from the same adapter
+        for start in starts.values():
+            if id(start) not in contents:
+                contents[id(start)] = request.content(self.config, {"adapter": start, **shared})
         return {node: contents[id(start)] for node, start in starts.items()}
 
     def send(self, round_: int, contents: dict[str, RecordDict]) -> Iterator[Message]:
@@ -206,8 +204,3 @@ class AdapterStrategy(ABC):
         adapter = Adapter(self.spaces.shape, self.config.adapter)
         adapter.load_state_dict(state)
         return adapter
-
-
-def _distinct(states: dict[str, State]) -> Iterable[State]:
-    """Each of the states once."""
-    return {id(state): state for state in states.values()}.values()

@@ -10,7 +10,7 @@ import torch
 from vegas_fl.algorithm import metrics
 from vegas_fl.config import BRANCHES
 from vegas_fl.federation.checks import check_evaluation
-from vegas_fl.federation.messages import Evaluate, Evaluation, Sums
+from vegas_fl.federation.messages import Branches, Evaluate, Evaluation, Sums
 from vegas_fl.federation.nodes import Federation
 from vegas_fl.federation.wire import Reply
 from vegas_fl.runs.record import Record
@@ -83,16 +83,15 @@ def _batches(candidates: Iterable[tuple[str, State]]) -> Iterator[dict[str, Stat
 def _record(federation: Federation, record: Record, round_: int, replies: Iterable[Evaluation]) -> None:
     """Add up what the nodes counted, and turn it into figures."""
     classes = federation.config.classes
-    totals: dict[str, dict[str, list[Sums]]] = {}
+    totals: dict[str, Branches] = {}
     for reply in replies:
         for name, scores in reply.figures.items():
-            for branch in BRANCHES:
-                totals.setdefault(name, {}).setdefault(branch, []).append(getattr(scores, branch))
+            totals[name] = totals[name] + scores if name in totals else scores
     accuracies: dict[str, list[float]] = {}
-    for name, branches in totals.items():
-        for branch, sums in branches.items():
-            counts = torch.tensor([one.confusion for one in sums]).sum(0)
-            clips = int(counts.sum())
+    for name, total in totals.items():
+        for branch in BRANCHES:
+            sums: Sums = getattr(total, branch)
+            counts = torch.tensor(sums.confusion)
             figures = metrics.summary(counts, classes)
             record.add(
                 stage="evaluation",
@@ -100,10 +99,10 @@ def _record(federation: Federation, record: Record, round_: int, replies: Iterab
                 adapter=name,
                 branch=branch,
                 **figures,
-                cosine=sum(one.cosine for one in sums) / clips,
-                mse=sum(one.mse for one in sums) / clips,
+                cosine=sums.cosine / int(counts.sum()),
+                mse=sums.mse / int(counts.sum()),
                 classes=classes,
-                confusion=counts.tolist(),
+                confusion=sums.confusion,
             )
             accuracies.setdefault(name, []).append(figures["accuracy"])
     shown = ", ".join(f"{name} {'/'.join(f'{value:.3f}' for value in row)}" for name, row in accuracies.items())

@@ -137,12 +137,23 @@ class Sums(Model):
     cosine: Finite
     mse: Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
 
+    def __add__(self, other: Sums) -> Sums:
+        rows = zip(self.confusion, other.confusion, strict=True)
+        return Sums.model_construct(  # bounds are those of one node
+            confusion=[[a + b for a, b in zip(*pair, strict=True)] for pair in rows],
+            cosine=self.cosine + other.cosine,
+            mse=self.mse + other.mse,
+        )
+
 
 class Branches(Model):
     """Both branches of an adapter."""
 
     clip: Sums
     t5: Sums
+
+    def __add__(self, other: Branches) -> Branches:
+        return Branches.model_construct(clip=self.clip + other.clip, t5=self.t5 + other.t5)
 
 
 class Evaluation(Values):
