@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 
 import pytest
 
 from tests.support.command import vegas
-from tests.support.project import ROOT, step
-from vegas_fl import engines
+from tests.support.project import step
 
 
 @pytest.mark.parametrize(
@@ -51,11 +49,6 @@ def test_configuration_can_be_shown(tmp_path: Path) -> None:
     shown = vegas(tmp_path, "--cfg", "job", "seed=7").stdout
     assert "seed: 7" in shown and "selected_classes" in shown
     assert list(tmp_path.iterdir()) == []
-
-
-def test_engines_load_what_flower_loads() -> None:
-    app = tomllib.loads((ROOT / "pyproject.toml").read_text("utf8"))["tool"]["flwr"]["app"]["components"]
-    assert app == {"serverapp": engines.SERVER_APP, "clientapp": engines.CLIENT_APP}
 
 
 def test_an_interrupted_run_ends_with_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,31 +7,19 @@ from transformers import AutoTokenizer
 
 import vegas_tiny
 from vegas_fl.data.classes import ESC50, VEGAS, WORDS, prompt, words
+from vegas_tiny.recipe.table import NAMES
 
-PACK = {
-    "baby_cry": "a crying baby",
-    "chainsaw": "a chainsaw",
-    "clock_tick": "a ticking clock",
-    "crackling_fire": "a crackling fire",
-    "crying_baby": "a crying baby",
-    "dog": "a dog",
-    "drum": "a drum",
-    "fireworks": "fireworks",
-    "helicopter": "a helicopter",
-    "printer": "a printer",
-    "rail_transport": "a train",
-    "rain": "rain",
-    "rooster": "a rooster",
-    "sea_waves": "sea waves",
-    "sneezing": "a sneezing person",
-    "snoring": "a snoring person",
-    "water_flowing": "flowing water",
-}
-"""What the tiny pack was trained with."""
+LEARNT = (
+    *("a crying baby", "a chainsaw", "a dog", "a drum", "fireworks", "a helicopter", "a printer", "a train"),
+    *("a snoring person", "flowing water", "a rooster", "rain", "sea waves", "a crackling fire"),
+    *("a sneezing person", "a ticking clock"),
+)
+"""What the tiny pack was trained with, in the order of its classes."""
 
 
 def test_the_words_the_tiny_pack_learnt_are_as_they_were() -> None:
-    assert {name: words(name) for name in PACK} == PACK
+    assert tuple(words(name) for name in NAMES) == LEARNT
+    assert words("crying_baby") == words("baby_cry")
 
 
 @pytest.mark.parametrize(("table", "size"), [(VEGAS, 10), (ESC50, 50)])

@@ -1,50 +1,20 @@
-"""Who owns what: disjoint, complete, the same whoever asks, and every mistake told before anything is read."""
+"""Who owns what: disjoint, complete, the same whoever asks."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.datasets import data, esc50
+from tests.support.datasets import data
 from tests.support.sounds import write
+from tests.support.splits import Entry, names, nodes, split
 from vegas_fl.config import DataConfig
 from vegas_fl.core.errors import VegasError
 from vegas_fl.data.checks import check
 from vegas_fl.data.datasets import open_dataset
-from vegas_fl.data.splits import Split, node_clips, split_evenly
-
-
-@dataclass(frozen=True)
-class Entry:
-    selected_classes: tuple[str, ...]
-    samples_per_node: int = 1000
-
-
-def nodes(*entries: Entry) -> dict[str, Entry]:
-    return {str(index): entry for index, entry in enumerate(entries)}
-
-
-def split(config: DataConfig, entries: dict[str, Entry], node: str = "0") -> Split:
-    return node_clips(config, entries, node, open_dataset(config))
-
-
-def names(parts: dict[str, list[Any]]) -> list[str]:
-    return [clip.name for clips in parts.values() for clip in clips]
-
-
-@pytest.fixture
-def folds(tmp_path: Path) -> DataConfig:
-    """Ten clips of dog and of rooster in each of the folds 1 to 4."""
-    rows = [
-        f"{f}-{c}{i}.wav,{f},0,{c},True,{f}{c}{i},A" for f in range(1, 5) for c in ("dog", "rooster") for i in range(10)
-    ]
-    root = esc50(tmp_path, rows)
-    for row in rows:
-        (root / "audio" / row.split(",")[0]).touch()
-    return data(name="esc50", root=str(root), train_folds=(1, 2, 3), val_folds=(), test_folds=(4,))
+from vegas_fl.data.splits import split_evenly
 
 
 @pytest.mark.parametrize(
@@ -173,97 +143,6 @@ def test_a_node_needs_only_its_own_classes(tmp_path: Path) -> None:
     assert any("cat" in mistake for mistake in check(config, entries))
 
 
-def test_every_mistake_is_told_at_once(folds: DataConfig) -> None:
-    config = folds.model_copy(update={"train_ratio": 0.9, "train_folds": (1, 2), "val_folds": (2,), "test_folds": (7,)})
-    mistakes = check(config, nodes(Entry(("dog", "rooster"), samples_per_node=1), Entry(("dgo",)), Entry(("cat",))))
-    told = "\n".join(mistakes)
-    for expected in (
-        "0.9 + 0.1 + 0.1 = 1.1",
-        "fold 2 is in data.train_folds and in data.val_folds",
-        "fold 7 does not exist in the data, which has the folds 1, 2, 3, 4",
-        "nodes.0.samples_per_node=1 is less than its 2 classes",
-        "nodes.1.selected_classes: there is no clip of class 'dgo' (did you mean dog?)",
-        "nodes.2.selected_classes: there is no clip of class 'cat'",
-    ):
-        assert expected in told
-    assert len(mistakes) == 6
-    # Whatever else is wrong with the classes, folds are looked at.
-    told = "\n".join(check(config, nodes(Entry(("dgo",)))))
-    assert "fold 7 does not exist" in told and "no clip of class 'dgo'" in told
-
-
-@pytest.mark.parametrize(
-    ("changes", "seen"),
-    [
-        ({"train_ratio": 0.0, "val_ratio": 0.5, "test_ratio": 0.5}, "train_ratio is 0"),
-        ({"train_folds": (1,)}, "data.test_folds is empty"),
-        ({"test_folds": (1,)}, "data.train_folds is empty"),
-        ({"val_folds": (1,)}, "set all or none"),
-        ({"train_folds": (1,), "test_folds": (2,)}, "has no folds"),
-    ],
-)
-def test_impossible_settings(changes: dict[str, Any], seen: str) -> None:
-    mistakes = check(data(name="toy", **changes), nodes(Entry(("dog",))))
-    assert any(seen in mistake for mistake in mistakes)
-
-
-def test_more_owners_than_clips() -> None:
-    entries = nodes(*[Entry(("dog",))] * 3)
-    mistakes = check(data(name="toy", clips_per_class=2), entries)
-    assert len(mistakes) == 1
-    assert "2 recordings to train on for 3 nodes (0, 1, 2)" in mistakes[0]
-
-
-def test_a_sound_configuration_has_no_mistakes(folds: DataConfig) -> None:
-    assert check(folds, nodes(Entry(("dog",)), Entry(("dog", "rooster")))) == []
-    assert check(data(name="toy"), nodes(replace(Entry(("dog",)), samples_per_node=1))) == []
-
-
-def test_missing_data_is_one_sentence_beside_the_others() -> None:
-    mistakes = check(data(root="/nowhere/at/all", train_ratio=0.7), nodes(Entry(("dog",))))
-    assert len(mistakes) == 2
-
-
-def everyone(count: int) -> dict[str, Entry]:
-    return nodes(*[Entry(("dog", "drum", "printer"))] * count)
-
-
-def test_dirichlet_shares_are_disjoint_complete_and_leave_no_node_without_clips() -> None:
-    config = data(name="toy", clips_per_class=40, partition="dirichlet", dirichlet_alpha=0.1)
-    splits = [split(config, everyone(5), str(node)) for node in range(5)]
-    held = [names(s.train) + names(s.val) + names(s.test) for s in splits]
-    assert sorted(name for node in held for name in node) == sorted(set().union(*held))
-    assert sum(map(len, held)) == 3 * 40
-    assert all(any(s.train.values()) for s in splits)
-    assert all(clips for s in splits for clips in s.train.values())  # a class without clips is not the node's
-
-
-def test_a_small_alpha_gives_nearly_all_to_one_node_and_a_large_one_even_shares() -> None:
-    largest = {}
-    for alpha in (0.05, 100.0):
-        config = data(name="toy", clips_per_class=100, partition="dirichlet", dirichlet_alpha=alpha)
-        held = [len(split(config, everyone(4), str(node)).train.get("dog", [])) for node in range(4)]
-        largest[alpha] = max(held) / sum(held)
-    assert largest[0.05] > 0.7
-    assert largest[100.0] < 0.35
-
-
-def test_dirichlet_respects_folds_and_its_seed(folds: DataConfig) -> None:
-    entries = nodes(*[Entry(("dog", "rooster"))] * 3)
-    config = folds.model_copy(update={"partition": "dirichlet", "dirichlet_alpha": 0.5})
-    splits = [split(config, entries, str(node)) for node in range(3)]
-    assert {clip.fold for s in splits for clips in s.train.values() for clip in clips} == {1, 2, 3}
-    assert sum(len(names(s.test)) for s in splits) == 20
-    other = split(config.model_copy(update={"split_seed": 7}), entries)
-    assert names(other.train) != names(splits[0].train)
-    assert names(split(config, entries).train) == names(splits[0].train)
-
-
-def test_impossible_dirichlet_shares_are_one_sentence() -> None:
-    config = data(name="toy", clips_per_class=1, partition="dirichlet", dirichlet_alpha=0.1)
-    assert ["use fewer nodes, or a larger alpha" in mistake for mistake in check(config, everyone(5))] == [True]
-
-
 @pytest.mark.parametrize(
     "changes",
     [{}, {"partition": "dirichlet", "dirichlet_alpha": 0.3}, {"partition": "pathological", "classes_per_node": 2}],
@@ -283,32 +162,6 @@ def test_every_clip_belongs_to_one_node_and_one_part(
     everything = [clip.name for label in entries["0"].selected_classes for clip in dataset.clips(label)]
     assert sorted(held) == sorted(everything)
     assert all(result.train for result in given)
-
-
-def test_pathological_nodes_have_few_classes_and_classes_as_many_nodes() -> None:
-    config = data(name="toy", clips_per_class=30, partition="pathological", classes_per_node=2)
-    classes = open_dataset(config).classes
-    entries = nodes(*[Entry(classes)] * 10)
-    held = {node: set(split(config, entries, node).train) for node in entries}
-    assert {len(labels) for labels in held.values()} == {2}
-    assert {sum(label in labels for labels in held.values()) for label in classes} == {2}
-    other = config.model_copy(update={"split_seed": 1})
-    assert held != {node: set(split(other, entries, node).train) for node in entries}
-    assert check(config, entries) == []
-
-
-def test_pathological_shares_that_leave_a_class_to_nobody() -> None:
-    config = data(name="toy", clips_per_class=30, partition="pathological", classes_per_node=2)
-    mistakes = check(config, nodes(*[Entry(("dog", "drum", "printer"))]))
-    assert len(mistakes) == 1
-    assert "leave" in mistakes[0] and "to nobody" in mistakes[0]
-
-
-def test_pathological_shares_that_leave_a_node_without_clips() -> None:
-    config = data(name="toy", clips_per_class=1, partition="pathological", classes_per_node=1)
-    mistakes = check(config, nodes(*[Entry(("dog", "drum"))] * 3))
-    assert len(mistakes) == 1
-    assert "classes of few recordings (dog: 1, drum: 1) leave node" in mistakes[0]
 
 
 def cut_from_videos(root: Path, clips: int, of_each: int) -> DataConfig:

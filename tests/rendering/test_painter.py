@@ -214,30 +214,14 @@ def test_a_model_folder_that_is_not_whole(broken: Callable[[Path], object], sent
 def wide(tmp_path: Path) -> Path:
     """A pipeline of FLUX.1's true widths (T5 4096, CLIP 768, 64 input channels), one block each, random weights."""
     torch.manual_seed(0)
-    heads, width = 2, 128
-    transformer = FluxTransformer2DModel(
-        in_channels=64,
-        num_layers=1,
-        num_single_layers=1,
-        attention_head_dim=width,
-        num_attention_heads=heads,
-        joint_attention_dim=4096,
-        pooled_projection_dim=768,
-        axes_dims_rope=(16, 56, 56),
-        guidance_embeds=True,
-    )
+    blocks = {"num_layers": 1, "num_single_layers": 1, "attention_head_dim": 128, "num_attention_heads": 2}
+    widths = {"in_channels": 64, "joint_attention_dim": 4096, "pooled_projection_dim": 768}
+    transformer = FluxTransformer2DModel(**blocks, **widths, axes_dims_rope=(16, 56, 56), guidance_embeds=True)
     vae = AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(8, 8, 16, 16),
-        layers_per_block=1,
-        norm_num_groups=4,
-        latent_channels=16,
-        use_quant_conv=False,
-        use_post_quant_conv=False,
-        sample_size=1024,
-        scaling_factor=0.3611,
-        shift_factor=0.1159,
+        **{"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4},
+        **{"block_out_channels": (8, 8, 16, 16), "layers_per_block": 1, "norm_num_groups": 4},
+        **{"latent_channels": 16, "sample_size": 1024, "scaling_factor": 0.3611, "shift_factor": 0.1159},
+        **dict.fromkeys(("use_quant_conv", "use_post_quant_conv"), False),
     )
     scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
     parts = dict.fromkeys(("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2"))

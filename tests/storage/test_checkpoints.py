@@ -10,8 +10,16 @@ import pytest
 
 from tests.support.adapters import SHAPE, config
 from vegas_fl.algorithm.adapter import Adapter
-from vegas_fl.storage.checkpoints import Spaces, adapter_header, find_adapters, load_newest, save_adapter
-from vegas_fl.storage.tensorfiles import Damaged
+from vegas_fl.storage.checkpoints import (
+    Spaces,
+    adapter_header,
+    find_adapters,
+    find_generators,
+    load_newest,
+    save_adapter,
+    set_aside,
+)
+from vegas_fl.storage.tensorfiles import Damaged, save
 
 
 @pytest.fixture
@@ -49,3 +57,24 @@ def test_if_all_are_damaged_that_is_said(rounds: Path) -> None:
         flip(rounds / f"r_round_{round_}_clip.safetensors")
     with pytest.raises(Damaged, match="round_2_clip.safetensors is damaged"):
         load_newest(find_adapters(rounds))
+
+
+def test_rounds_sort_as_numbers(tmp_path: Path) -> None:
+    for round_ in (1, 2, 9, 10):
+        save(tmp_path / f"vae_perclass_round_{round_}_dog.safetensors", {}, {})
+        for branch in ("clip", "t5"):
+            save(tmp_path / f"run-1_round_{round_}_{branch}.safetensors", {}, {})
+            save(tmp_path / f"run-1_node_0_round_{round_ + 1}_{branch}.safetensors", {}, {})
+    save(tmp_path / "run-1_round_11_clip.safetensors", {}, {})  # its other branch is missing
+    assert find_generators(tmp_path)["dog"].name == "vae_perclass_round_10_dog.safetensors"
+    assert list(find_adapters(tmp_path)) == [1, 2, 9, 10]
+    assert list(find_adapters(tmp_path, "0")) == [2, 3, 10, 11]
+    assert find_adapters(tmp_path, "1") == {}
+
+
+def test_earlier_training_is_set_aside_not_lost(tmp_path: Path) -> None:
+    (tmp_path / "a_round_1.safetensors").write_text("old")
+    (tmp_path / "b.txt").write_text("kept")
+    assert set_aside(tmp_path, "a_*") == ["a_round_1.safetensors"]
+    assert (tmp_path / "previous" / "a_round_1.safetensors").read_text() == "old"
+    assert (tmp_path / "b.txt").exists()

@@ -1,4 +1,4 @@
-"""What runs record of adapters, generators and pictures; that a node's answers hold figures alone."""
+"""What runs record of adapters, generators and pictures."""
 
 from __future__ import annotations
 
@@ -6,20 +6,14 @@ import json
 import math
 import shutil
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from clients.evaluate_generator import evaluate_generator
-from clients.node import Node
 from strategies import base
 from tests.support.command import vegas
-from vegas_fl.algorithm.generators import train_generator
-from vegas_fl.config import compose
-from vegas_fl.core.seeds import reproducible
 
 TINY = [
     *["stages=[generators,adapters]", "data.clips_per_class=30", "data.val_ratio=0", "data.test_ratio=0.4"],
@@ -119,29 +113,3 @@ def test_pictures_are_scored_and_compared_with_real_ones(trained: Path, embeddin
         shutil.copy(picture, place)
     vegas(tmp_path, *few, "evaluation.reference=reference")
     assert lines(tmp_path, "judge")[-1]["fid"] == pytest.approx(0, abs=1e-6)
-
-
-def only_figures(values: Mapping[str, Any]) -> bool:
-    return all(
-        only_figures(value) if isinstance(value, dict) else isinstance(value, int | float | None)
-        for value in values.values()
-    )
-
-
-def test_only_figures_leave_a_node(embedding_cache: Path) -> None:
-    """And a generator that learnt one clip by heart is given away by them."""
-    config = compose([*TINY, f"paths.cache={embedding_cache}", "generator.residual_noise=0", "generator.epochs=150"])
-    node = Node("0", config, {}, {})
-    audio, _ = node.embeddings({"dog": node.clips.train["dog"][:1]})
-    with reproducible("test", threads=1):
-        generator, _ = train_generator(audio, config.generator)
-    sampler = generator.sampler
-    header = {"audio_tokens": 8, "audio_width": 1024, "config": config.generator.model_dump(mode="json")}
-    states = {"generator.dog": sampler.state_dict(), "class means": {"dog": sampler.mean, "other": -sampler.mean}}
-    values, tensors = evaluate_generator(Node("0", config, {"generators": {"dog": header}}, states))
-    assert tensors == {} and only_figures(values)
-    assert list(values["figures"]) == ["dog"]  # it has no generator of chainsaw
-    figures = values["figures"]["dog"]
-    assert figures["diversity"] < 0.2 * figures["diversity_ceiling"]
-    assert figures["nearest"] < 0.5 * figures["nearest_ceiling"]
-    assert figures["purity"] == 1
