@@ -11,6 +11,7 @@ from clients.node import Node
 from vegas_fl.algorithm.generators import train_generator
 from vegas_fl.config import compose
 from vegas_fl.core.seeds import reproducible
+from vegas_fl.federation.messages import EvaluateGenerators
 
 TINY = [
     *["data.clips_per_class=30", "data.train_ratio=0.6", "data.val_ratio=0", "data.test_ratio=0.4", "threads=1"],
@@ -30,14 +31,15 @@ def only_figures(values: Mapping[str, Any]) -> bool:
 def test_only_figures_leave_a_node(embedding_cache: Path) -> None:
     """And a generator that learnt one clip by heart is given away by them."""
     config = compose([*TINY, f"paths.cache={embedding_cache}"])
-    node = Node("0", config, {}, {})
+    node = Node("0", config, {})
     audio, _ = node.embeddings({"dog": node.clips.train["dog"][:1]})
     with reproducible("test", threads=1):
         generator, _ = train_generator(audio, config.generator)
     sampler = generator.sampler
     header = {"audio_tokens": 8, "audio_width": 1024, "config": config.generator.model_dump(mode="json")}
     states = {"generator.dog": sampler.state_dict(), "class means": {"dog": sampler.mean, "other": -sampler.mean}}
-    values, tensors = evaluate_generator(Node("0", config, {"generators": {"dog": header}}, states))
+    reply, tensors = evaluate_generator(Node("0", config, states), EvaluateGenerators(generators={"dog": header}))
+    values = reply.model_dump()
     assert tensors == {} and only_figures(values)
     assert list(values["figures"]) == ["dog"]  # it has no generator of chainsaw
     figures = values["figures"]["dog"]

@@ -35,7 +35,7 @@ def at(config: Config, node: str, **own: str) -> Node:
     """A node as a message reaches it."""
     settings = {"partition-id": int(node), **own}
     context = Context(run_id=1, node_id=2, node_config=dict(settings), state=RecordDict(), run_config={})
-    return Node.of(context, {"config": config.model_dump(mode="json")}, {})
+    return Node.of(context, Describe, {"config": config.model_dump(mode="json")}, {})[0]
 
 
 def test_what_it_leaves_out_is_as_in_data() -> None:

@@ -18,7 +18,15 @@ from tests.support.sounds import sound
 from vegas_fl.config import compose
 from vegas_fl.core.errors import VegasError
 from vegas_fl.engines.inprocess import InProcessGrid
-from vegas_fl.federation.messages import DESCRIBE, GENERATE, TRAIN_GENERATOR, pack, unpack
+from vegas_fl.federation.messages import (
+    DESCRIBE,
+    GENERATE,
+    TRAIN_GENERATOR,
+    Describe,
+    Generate,
+    Request,
+)
+from vegas_fl.federation.wire import pack, unpack
 from vegas_fl.storage.checkpoints import Spaces
 
 SERVER = "/srv/of/the/server"
@@ -41,9 +49,14 @@ def own(tmp_path: Path) -> dict[str, Any]:
     return {"partition-id": 0, "data-root": str(tmp_path / "sounds"), "output-dir": str(tmp_path / "out")}
 
 
-def asked(own: dict[str, Any], values: dict[str, Any]) -> Node:
+GENERATING = {"subfolder": "", "adapter": {}, "adapter_sha256": {}, "files": {}}
+"""What a request for pictures has beside its tensors."""
+
+
+def asked(own: dict[str, Any], values: dict[str, Any], request: type[Request[Any]] = Describe) -> Node:
+    """The node that a request reaches."""
     context = Context(run_id=1, node_id=2, node_config=own, state=RecordDict(), run_config={})
-    return Node.of(context, values, {})
+    return Node.of(context, request, values, {})[0]
 
 
 def settings(*overrides: str, **sections: dict[str, Any]) -> dict[str, Any]:
@@ -113,8 +126,8 @@ def test_a_run_is_a_name(own: dict[str, Any], key: str, name: str) -> None:
 
 @pytest.mark.parametrize("subfolder", ["../../../x", "/tmp", "round_1/../../..", "round_"])
 def test_a_subfolder_is_a_round(own: dict[str, Any], subfolder: str) -> None:
-    with pytest.raises(VegasError, match="is not round_<number>"):
-        asked(own, settings() | {"subfolder": subfolder})
+    with pytest.raises(VegasError, match="subfolder: string should match pattern"):
+        asked(own, settings() | GENERATING | {"subfolder": subfolder}, Generate)
 
 
 @pytest.mark.parametrize(("section", "key"), [("encoder", "model"), ("renderer", "model"), ("renderer", "judge")])
@@ -180,7 +193,8 @@ def test_a_link_in_the_place_of_a_file_is_not_written_through(own: dict[str, Any
 
 def test_the_server_is_told_in_a_sentence(own: dict[str, Any]) -> None:
     assert "does not open renderer.model=/etc" in answered(own, settings(renderer={"model": "/etc"}))
-    assert "is not round_<number>" in answered(own, settings() | {"subfolder": "../x"}, GENERATE)
+    told = answered(own, settings() | GENERATING | {"subfolder": "../x"}, GENERATE)
+    assert "subfolder: string should match pattern" in told
 
 
 def test_no_name_of_a_recording_and_no_folder_is_told(
@@ -206,7 +220,7 @@ def test_no_name_of_a_recording_and_no_folder_is_told(
 def test_what_goes_wrong_unexpectedly_is_told_by_its_kind(
     own: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    told = answered(own, settings(), TRAIN_GENERATOR)  # without what that message has
+    told = answered(own, settings() | GENERATING, GENERATE)  # without the tensors that such a message has
     assert told == "node 0 failed (KeyError); its own log says why" and "Traceback" in caplog.text
 
 

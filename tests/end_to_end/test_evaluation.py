@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from strategies import base
+from strategies import evaluation
 from tests.support.command import vegas
 
 TINY = [
@@ -75,7 +75,7 @@ def test_loaded_generators_are_compared_before_they_are_distilled_from(
     shutil.copytree(trained / "checkpoints", tmp_path / "checkpoints")
     again = [*TINY, "stages=[adapters]", f"paths.cache={embedding_cache}"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(base, "EVALUATION_BYTES", 1)
+        patch.setattr(evaluation, "EVALUATION_BYTES", 1)
         vegas(tmp_path, *again)
     for stage in ("generator quality", "evaluation"):
         for one, other in zip(lines(trained, stage), lines(tmp_path, stage), strict=True):

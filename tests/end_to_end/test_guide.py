@@ -164,13 +164,14 @@ def test_generation_hears_nothing_and_reads_no_text(trained: Path, cache: str, t
     """No audio encoder, no data set and no text encoder is loaded: each would end the run here."""
     done = run_script(
         trained,
-        "from vegas_fl import cli, embeddings, targets\n"
-        "from vegas_fl.rendering import flux\n"
+        "from vegas_fl.audio import embeddings\n"
+        "from vegas_fl.cli.main import main\n"
+        "from vegas_fl.rendering import flux, text_targets\n"
         "def never(*a, **k): raise SystemExit('loaded what generation does not need')\n"
         "import clients.node, strategies.server_app\n"
         "embeddings.load_encoder = flux.load_text_encoders = clients.node.open_dataset = never\n"
-        "clients.node.embed = targets.text_targets = strategies.server_app.text_targets = never\n"
-        "cli.main()\n",
+        "clients.node.embed = text_targets.text_targets = strategies.server_app.text_targets = never\n"
+        "main()\n",
         *[step("generate"), *FEW, f"images_output_dir={tmp_path / 'out'}", f"paths.runs={tmp_path / 'r'}", cache],
         *["data=folder", "data.root=/does/not/exist"],
     )

@@ -5,29 +5,29 @@ from __future__ import annotations
 import itertools
 import logging
 import re
-from typing import Any
 
 import pytest
 
-from strategies.stages import pictures as drawing
-from strategies.stages.pictures import Drawing
+from strategies.stages import picture_progress
+from strategies.stages.picture_progress import PictureProgress
+from vegas_fl.federation.messages import Pictures
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> list[float]:
     """The time, to be set; lines are kept."""
     now = [100.0]
-    monkeypatch.setattr(drawing.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(picture_progress.time, "monotonic", lambda: now[0])
     caplog.set_level(logging.INFO)
     return now
 
 
-def answer(there: int, new: int, seconds: float) -> dict[str, Any]:
-    return {"pictures": 400, "missing": 400 - there, "rendered": new, "seconds": seconds}
+def answer(there: int, new: int, seconds: float) -> Pictures:
+    return Pictures(pictures=400, missing=400 - there, rendered=new, seconds=seconds, folder="node_0")
 
 
 def test_lines_are_never_ten_seconds_apart(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
-    nodes, times = Drawing(["0", "1"]), [100.0]
+    nodes, times = PictureProgress(["0", "1"]), [100.0]
     for _ in range(60):
         clock[0] += 1.9  # looks for answers are two seconds apart at most
         lines = len(caplog.messages)
@@ -44,7 +44,7 @@ def test_lines_are_never_ten_seconds_apart(clock: list[float], caplog: pytest.Lo
 def test_the_rate_is_of_drawing_first_and_of_everything_later(
     clock: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
-    nodes = Drawing(["0"])
+    nodes = PictureProgress(["0"])
     clock[0] = 130.0  # FLUX was loaded, then 2 s were drawn
     nodes.answer("0", answer(40, 40, 2.0))
     assert "40 of 400 pictures, 20 a second, about 18 s left" in caplog.messages[-1]
