@@ -15,7 +15,7 @@ from vegas_fl.migration import commented_json, experiment
 from vegas_fl.migration.keys import KEYS, NODE_KEYS, tables
 from vegas_fl.migration.settings import Import, translate
 
-PAGE = Path(__file__).parents[2] / "conf" / "coming-from-json.md"
+PAGE = Path(__file__).parents[2] / "docs" / "coming-from-json.md"
 
 GUIDE = """{
   // Step 3 of the guide

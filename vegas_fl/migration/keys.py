@@ -1,4 +1,4 @@
-"""The replaced system's keys, one by one: what became of each. The page conf/coming-from-json.md says the same
+"""The replaced system's keys, one by one: what became of each. The page docs/coming-from-json.md says the same
 (``python -m vegas_fl.migration.keys`` prints its tables)."""
 
 from __future__ import annotations
