@@ -4,7 +4,9 @@ from docs.configuration import PAGE, page, uncommented
 
 
 def test_page_is_up_to_date() -> None:
-    assert PAGE.read_text("utf8") == page(), "conf/ or a type has changed; run: make docs (python -m docs.configuration)"
+    assert PAGE.read_text("utf8") == page(), (
+        "conf/ or a type has changed; run: make docs (python -m docs.configuration)"
+    )
 
 
 def test_every_key_has_a_comment() -> None:

@@ -39,7 +39,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def commands(page: Path) -> Iterator[list[str]]:
-    """The words of each `vegas-fl …` in a page, after the name; what is left to the reader ("…", CAPITALS) is left out."""
+    """The words after `vegas-fl` in each command of a page, without placeholders ("…", CAPITALS)."""
     text = page.read_text("utf8")
     blocks = "\n".join(re.findall(r"^```sh\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)).replace("\\\n", " ")
     lines = [line for line in blocks.splitlines() if line.startswith("vegas-fl")]
@@ -76,8 +76,14 @@ def test_commands_exist(page: Path) -> None:
         else:
             unknown = {word for word in words if word.startswith("-")} - SWITCHES
             assert not unknown, f"{page.name}: vegas-fl {' '.join(words)}"
-        if "--config-dir" not in words:  # experiments of the reader's own
+        if not {"--config-dir", "--multirun"} & set(words):  # experiments of the reader's own; values to sweep over
             compose(overrides)
+
+
+@pages
+def test_named_tests_exist(page: Path) -> None:
+    there = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    assert set(re.findall(r"`(test_\w+\.py)`", page.read_text("utf8"))) <= there
 
 
 def test_readme_is_short() -> None:
