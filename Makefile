@@ -36,7 +36,7 @@ lint: setup  ## check format, style, types and layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: setup  ## write docs/configuration.md from conf/ and the types
+docs: setup  ## write the pages of docs/ that follow from conf/ and the code
 	$(RUN)/python -m docs.configuration
 
 bench-render: setup  ## measure pictures a second against plain loops, and peak memory

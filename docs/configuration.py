@@ -1,4 +1,5 @@
-"""Write docs/configuration.md from the comments and values of ``conf/`` and the types of :mod:`vegas_fl.config`.
+"""Write what follows from the code: docs/configuration.md, from the comments and values of ``conf/`` and the types of
+:mod:`vegas_fl.config`, and the tables of docs/coming-from-json.md.
 
 Run it with ``make docs`` or ``python -m docs.configuration``. A comment belongs to the key below it and to the keys
 that follow without a comment of their own. A comment above ``name``, ``defaults`` or a blank line describes the file.
@@ -18,6 +19,7 @@ from pydantic import BaseModel
 
 from vegas_fl.config import Config, NodeConfig
 from vegas_fl.config.composing import GROUPS
+from vegas_fl.migration.keys import tables
 
 CONF = Path(__file__).parents[1] / "conf"
 PAGE = Path(__file__).with_suffix(".md")
@@ -255,5 +257,13 @@ def page() -> str:
     return "\n\n".join([*parts, described(steps.items())]) + "\n"
 
 
-if __name__ == "__main__":
+def write() -> None:
+    """Write both pages."""
     PAGE.write_text(page(), "utf8")
+    coming = PAGE.with_name("coming-from-json.md")
+    before, title, _ = coming.read_text("utf8").partition("## Key by key\n\n")
+    coming.write_text(before + title + tables(), "utf8")
+
+
+if __name__ == "__main__":
+    write()

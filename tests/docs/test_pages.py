@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 import re
@@ -24,6 +25,7 @@ SWITCHES = {"--cfg", "--multirun", "--verbose", "--dry-run", "--overwrite", "--c
 """What a run takes besides overrides: Hydra's switches and our own."""
 LONGEST_README = 150
 
+composed = functools.cache(compose)
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
@@ -76,8 +78,10 @@ def test_commands_exist(page: Path) -> None:
         else:
             unknown = {word for word in words if word.startswith("-")} - SWITCHES
             assert not unknown, f"{page.name}: vegas-fl {' '.join(words)}"
-        if not {"--config-dir", "--multirun"} & set(words):  # experiments of the reader's own; values to sweep over
-            compose(overrides)
+        if overrides and not {"--config-dir", "--multirun"} & set(
+            words
+        ):  # the reader's own files; values to sweep over
+            composed(tuple(overrides))
 
 
 @pages
