@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := OMP_WAIT_POLICY=PASSIVE $(BIN)
 
-.PHONY: help setup demo test test-slow test-long test-deploy lint clean pack pack-report bench-quality bench-adapter bench-scale bench-render bench-kills
+.PHONY: help setup demo test test-slow test-long test-deploy lint clean pack pack-report bench-quality bench-adapter bench-scale bench-render bench-kills docs
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -35,6 +35,9 @@ lint: setup  ## check format, style, types and layers
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: setup  ## write the pages of docs/ that follow from conf/ and the code
+	$(RUN)/python -m docs.configuration
 
 bench-render: setup  ## measure pictures a second against plain loops, and peak memory
 	$(RUN)/vegas-fl bench render

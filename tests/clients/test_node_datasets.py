@@ -14,6 +14,7 @@ from tests.support.command import vegas
 from tests.support.datasets import esc50
 from tests.support.sounds import write
 from vegas_fl.config import Config, ConfigError, compose
+from vegas_fl.federation.messages import Describe
 
 ESC = "{name: esc50, root: esc, train_folds: [1], test_folds: [2]}"
 NODE = f"nodes.1={{selected_classes: [dog], samples_per_node: 4, dataset: {ESC}}}"

@@ -1,5 +1,5 @@
 """A federation of a server and three nodes as real processes on hosts of their own, over TLS with node
-authentication, set up by the commands of deploy/README.md."""
+authentication, set up by the commands of docs/deployment.md."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from vegas_fl.migration import commented_json, experiment
 from vegas_fl.migration.keys import KEYS, NODE_KEYS, tables
 from vegas_fl.migration.settings import Import, translate
 
-PAGE = ROOT / "conf" / "coming-from-json.md"
+PAGE = ROOT / "docs" / "coming-from-json.md"
 
 GUIDE = """{
   // Step 3 of the guide

@@ -2,7 +2,7 @@
 
 Every figure comes from a run of the product itself (``engine=inprocess``): the runs of a seed and a setting share
 their generators and local adapters by checkpoints. Each finished cell is a line of the CSV file; a repeated
-command goes on after the last. ``quality.csv`` beside this file holds the figures of the README.
+command goes on after the last. ``docs/quality.csv`` holds the figures of docs/measured.md.
 """
 
 from __future__ import annotations

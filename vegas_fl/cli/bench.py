@@ -1,4 +1,4 @@
-"""`vegas-fl bench`: the measurements behind the figures of the README."""
+"""`vegas-fl bench`: the measurements behind docs/measured.md."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from vegas_fl.cli.app import app
 from vegas_fl.core import logs
 
-bench = typer.Typer(help="Measure: the figures of the README.", no_args_is_help=True)
+bench = typer.Typer(help="Measure: the figures of docs/measured.md.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
 
 

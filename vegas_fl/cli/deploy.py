@@ -1,4 +1,4 @@
-"""`vegas-fl deploy` and `vegas-fl doctor`: a federation on several machines. Step by step in deploy/README.md."""
+"""`vegas-fl deploy` and `vegas-fl doctor`: a federation on several machines. Step by step in docs/deployment.md."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vegas_fl.cli.app import app
 from vegas_fl.core.errors import VegasError
 
 deploy = typer.Typer(
-    help="Keys, certificates and processes of a federation on several machines (deploy/README.md).",
+    help="Keys, certificates and processes of a federation on several machines (docs/deployment.md).",
     no_args_is_help=True,
 )
 app.add_typer(deploy, name="deploy")

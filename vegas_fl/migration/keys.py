@@ -1,5 +1,5 @@
-"""The replaced system's keys, one by one: what became of each. The page conf/coming-from-json.md says the same
-(``python -m vegas_fl.migration.keys`` prints its tables)."""
+"""The replaced system's keys, one by one: what became of each. The page docs/coming-from-json.md says the same
+(``make docs`` writes its tables)."""
 
 from __future__ import annotations
 
@@ -195,7 +195,3 @@ def tables() -> str:
             lines.append(f"| `{name}` | {here} | {key.text} |")
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
-
-
-if __name__ == "__main__":
-    print(tables(), end="")

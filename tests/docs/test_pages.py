@@ -1,0 +1,94 @@
+"""Links and commands of the pages lead somewhere."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+import typer
+
+from vegas_fl import cli
+from vegas_fl.cli import main
+from vegas_fl.cli.app import app
+from vegas_fl.config import compose
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+SWITCHES = {"--cfg", "--multirun", "--verbose", "--dry-run", "--overwrite", "--config-dir", "--help"}
+"""What a run takes besides overrides: Hydra's switches and our own."""
+LONGEST_README = 150
+
+composed = functools.cache(compose)
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def prose(page: Path) -> str:
+    """A page without its blocks of code."""
+    return re.sub(r"^```.*?^```", "", page.read_text("utf8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.+)$", prose(page), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """The words after `vegas-fl` in each command of a page, without placeholders ("…", CAPITALS)."""
+    text = page.read_text("utf8")
+    blocks = "\n".join(re.findall(r"^```sh\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)).replace("\\\n", " ")
+    lines = [line for line in blocks.splitlines() if line.startswith("vegas-fl")]
+    lines += re.findall(r"`(vegas-fl [^`]+)`", prose(page))
+    for line in lines:
+        words = shlex.split(line.partition(">")[0], comments=True)[1:]
+        yield [word for word in words if "…" not in word and not re.search(r"(^|=)[A-Z_]+$", word)]
+
+
+@pages
+def test_links_resolve(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if "://" in target:
+            continue
+        name, _, anchor = target.partition("#")
+        linked = (page.parent / name).resolve() if name else page
+        assert linked.exists(), f"{page.name} links to {target}"
+        assert not anchor or anchor in anchors(linked), f"{page.name} links to {target}"
+
+
+@pages
+def test_commands_exist(page: Path) -> None:
+    for module in pkgutil.iter_modules(cli.__path__, "vegas_fl.cli."):
+        importlib.import_module(module.name)
+    tools = typer.main.get_command(app)
+    for words in commands(page):
+        overrides = [word for word in words if "=" in word and not word.startswith(("-", "adapters="))]
+        if main.is_command(words):
+            tool: click.Command = tools
+            while isinstance(tool, click.Group) and words:
+                assert words[0] in tool.commands, f"{page.name}: vegas-fl {' '.join(words)}"
+                tool, words = tool.commands[words[0]], words[1:]
+            tool.make_context("vegas-fl", words, resilient_parsing=True)
+        else:
+            unknown = {word for word in words if word.startswith("-")} - SWITCHES
+            assert not unknown, f"{page.name}: vegas-fl {' '.join(words)}"
+        if overrides and not {"--config-dir", "--multirun"} & set(
+            words
+        ):  # the reader's own files; values to sweep over
+            composed(tuple(overrides))
+
+
+@pages
+def test_named_tests_exist(page: Path) -> None:
+    there = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    assert set(re.findall(r"`(test_\w+\.py)`", page.read_text("utf8"))) <= there
+
+
+def test_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text("utf8").splitlines()) <= LONGEST_README
