@@ -13,7 +13,7 @@ import torch
 from strategies.base import AdapterStrategy
 from strategies.local_adapters import LocalAdapter
 from vegas_fl.algorithm.adapter import Adapter, Conditioning
-from vegas_fl.algorithm.distillation import distil, median_targets, owner_targets
+from vegas_fl.algorithm.distillation import distil, distillation_targets
 from vegas_fl.config import KDConfig, StudentConfig
 from vegas_fl.core import seeds
 from vegas_fl.core.devices import resolve_device
@@ -76,19 +76,12 @@ class KD(StudentStrategy):
         """What the teachers make of the samples; one teacher is held at a time."""
         settings = self.config.aggregation
         assert isinstance(settings, KDConfig)
-        if settings.teachers == "median":
-            return median_targets(samples, [(self._loader(adapter), adapter.samples) for adapter in local])
         everyone = settings.teachers == "all"
-        return owner_targets(
-            samples,
-            (
-                (
-                    adapter.load(self.spaces).build(),
-                    dict.fromkeys(samples, adapter.clips) if everyone else adapter.samples,
-                )
-                for adapter in local
-            ),
-        )
+        teachers = [
+            (self._loader(adapter), dict.fromkeys(samples, adapter.clips) if everyone else adapter.samples)
+            for adapter in local
+        ]
+        return distillation_targets(samples, teachers, "median" if settings.teachers == "median" else "mean")
 
     def _loader(self, adapter: LocalAdapter) -> Callable[[], Adapter]:
         return lambda: adapter.load(self.spaces).build()

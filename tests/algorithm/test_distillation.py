@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import gc
 import weakref
+from collections.abc import Sequence
+from typing import Literal
 
 import pytest
 import torch
@@ -13,12 +15,11 @@ from tests.algorithm.test_adapter import SHAPE, config
 from tests.algorithm.test_training import TARGETS, clips
 from vegas_fl.algorithm.adapter import Adapter, Conditioning
 from vegas_fl.algorithm.distillation import (
-    OwnerTargets,
+    Teacher,
     average,
     distil,
-    median_targets,
+    distillation_targets,
     mix,
-    owner_targets,
     text_replay,
 )
 from vegas_fl.algorithm.metrics import classify
@@ -58,6 +59,10 @@ def samples(count: int = 24) -> dict[str, torch.Tensor]:
     return {name: clips(label, count=count)[0] for label, name in enumerate(NAMES)}
 
 
+def taught(adapters: Sequence[Adapter], weights: Sequence[dict[str, float]]) -> list[Teacher]:
+    return [(lambda adapter=adapter: adapter, weight) for adapter, weight in zip(adapters, weights, strict=True)]
+
+
 def student() -> Adapter:
     with reproducible("student", threads=1):
         return Adapter(SHAPE, config(), TARGETS)
@@ -72,7 +77,7 @@ def learn(x: torch.Tensor, targets: Conditioning, seed: int = 0) -> Adapter:
 
 def test_one_teacher_at_a_time_gives_the_mean_of_all_at_once(teachers):
     weights = [{"dog": 3.0, "rain": 1.0}, {"rain": 2.0}, {"rain": 5.0, "saw": 1.0}]
-    x, targets = owner_targets(samples(), zip(teachers, weights, strict=True))
+    x, targets = distillation_targets(samples(), taught(teachers, weights))
     for number, name in enumerate(NAMES):
         part = slice(24 * number, 24 * (number + 1))
         assert torch.equal(x[part], samples()[name])
@@ -83,19 +88,19 @@ def test_one_teacher_at_a_time_gives_the_mean_of_all_at_once(teachers):
             assert torch.allclose(target[part], wanted, atol=1e-5)
 
 
-def test_a_teacher_is_dropped_before_the_next_one_is_made():
+@pytest.mark.parametrize("reduce", ["mean", "median"])
+def test_a_teacher_is_dropped_before_the_next_one_is_loaded(reduce: Literal["mean", "median"]) -> None:
     alive: list[weakref.ref] = []
 
-    def nodes():
-        for name in NAMES:
-            gc.collect()
-            assert sum(reference() is not None for reference in alive) <= 1
-            teacher = student()
-            alive.append(weakref.ref(teacher))
-            yield teacher, {name: 1.0}
-            del teacher
+    def load() -> Adapter:
+        gc.collect()
+        assert not any(reference() is not None for reference in alive)
+        teacher = student()
+        alive.append(weakref.ref(teacher))
+        return teacher
 
-    owner_targets(samples(), nodes())
+    distillation_targets(samples(), [(load, {name: 1.0}) for name in NAMES], reduce)
+    assert len(alive) == len(NAMES)
 
 
 def test_owners_teach_all_classes_and_the_mean_over_all_nodes_teaches_none(teachers):
@@ -104,7 +109,7 @@ def test_owners_teach_all_classes_and_the_mean_over_all_nodes_teaches_none(teach
     unseen, labels = clips(0, 1, 2, count=60)
     accuracy = {}
     for kind, weights in (("owners", owners), ("all", everyone)):
-        x, targets = owner_targets(samples(), zip(teachers, weights, strict=True))
+        x, targets = distillation_targets(samples(), taught(teachers, weights))
         predicted = classify(adapt(learn(x, targets), unseen), TARGETS)
         accuracy[kind] = [(predicted[branch] == labels).float().mean().item() for branch in ("clip", "t5")]
         # How far the targets of different classes lie apart, against the text targets.
@@ -116,26 +121,25 @@ def test_owners_teach_all_classes_and_the_mean_over_all_nodes_teaches_none(teach
 
 def test_classes_may_have_different_numbers_of_samples(teachers):
     uneven = {name: x[: 5 + number] for number, (name, x) in enumerate(samples().items())}
-    x, targets = owner_targets(uneven, ((teachers[0], dict.fromkeys(NAMES, 1.0)),))
+    x, targets = distillation_targets(uneven, taught(teachers[:1], [dict.fromkeys(NAMES, 1.0)]))
     assert len(x) == len(targets.clip) == len(targets.t5) == 5 + 6 + 7
 
 
 def test_a_class_without_a_teacher_is_named(teachers):
-    targets = OwnerTargets(samples())
-    targets.add(teachers[0], {"dog": 24.0, "rain": 0.0, "no such class": 3.0})
-    with pytest.raises(VegasError, match="rain, saw"):
-        targets.result()
+    weights = {"dog": 24.0, "rain": 0.0, "no such class": 3.0}
+    with pytest.raises(VegasError, match="No adapter teaches rain, saw"):
+        distillation_targets(samples(), taught(teachers[:1], [weights]))
 
 
 def test_teaching_changes_neither_teacher_nor_samples(teachers):
     before, given = copy.deepcopy(teachers[0].state_dict()), samples()
-    owner_targets(given, ((teachers[0], dict.fromkeys(NAMES, 2.0)),))
+    distillation_targets(given, taught(teachers[:1], [dict.fromkeys(NAMES, 2.0)]))
     assert all(torch.equal(value, before[key]) for key, value in teachers[0].state_dict().items())
     assert all(torch.equal(given[name], x) for name, x in samples().items())
 
 
 def test_distillation_is_reproducible_and_depends_on_its_seed(teachers):
-    x, targets = owner_targets(samples(), ((teachers[0], dict.fromkeys(NAMES, 1.0)),))
+    x, targets = distillation_targets(samples(), taught(teachers[:1], [dict.fromkeys(NAMES, 1.0)]))
     first, again, other = (learn(x, targets, seed).state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert any(not torch.equal(first[key], other[key]) for key in first)
@@ -206,8 +210,8 @@ def test_the_median_of_owners_outvotes_one_of_three(teachers: list[Adapter]) -> 
         for parameter in liar.parameters():
             parameter.mul_(-100)
     x = {"dog": samples()["dog"]}
-    owners = [(lambda adapter=adapter: adapter, {"dog": 8}) for adapter in (honest[0], liar, honest[1])]
-    seen, wanted = median_targets(x, owners)
+    owners = taught([honest[0], liar, honest[1]], [{"dog": 8}] * 3)
+    seen, wanted = distillation_targets(x, owners, "median")
     assert torch.equal(seen, x["dog"])
     for branch, one, other in zip(wanted, adapt(honest[0], seen), adapt(honest[1], seen), strict=True):
         low, high = torch.minimum(one, other), torch.maximum(one, other)
@@ -216,11 +220,8 @@ def test_the_median_of_owners_outvotes_one_of_three(teachers: list[Adapter]) -> 
 
 def test_the_median_of_two_is_their_mean_and_of_none_a_sentence(teachers: list[Adapter]) -> None:
     x = {"dog": samples()["dog"]}
-    pair = [
-        (lambda adapter=adapter: adapter, {"dog": weight}) for adapter, weight in ((teachers[0], 1), (teachers[1], 9))
-    ]
-    _, wanted = median_targets(x, pair)
-    _, mean = owner_targets(x, ((load(), {"dog": 1.0}) for load, _ in pair))
+    _, wanted = distillation_targets(x, taught(teachers[:2], [{"dog": 1}, {"dog": 9}]), "median")
+    _, mean = distillation_targets(x, taught(teachers[:2], [{"dog": 1}, {"dog": 1}]))
     torch.testing.assert_close(wanted.clip, mean.clip)
     with pytest.raises(VegasError, match="No adapter teaches dog"):
-        median_targets(x, [(lambda: teachers[0], {"rain": 3})])
+        distillation_targets(x, taught(teachers[:1], [{"rain": 3}]), "median")

@@ -1,16 +1,18 @@
-"""Merging adapters: knowledge distillation on generator samples, and plain averaging.
+"""Merging the nodes' adapters into one: knowledge distillation on generator samples, and plain averaging.
 
-Distillation (Hinton et al. 2015, "Distilling the knowledge in a neural network"; for an ensemble of nodes
-Lin et al. 2020, "Ensemble distillation for robust model fusion", FedDF) in the order of the algorithm:
+Distillation (Hinton et al. 2015, "Distilling the knowledge in a neural network"; for an ensemble of federated
+nodes: FedDF, Lin et al. 2020, "Ensemble distillation for robust model fusion") in three steps:
 
-1. for each class c, samples x_c from the generators of its owners;
-2. targets: the sample-count-weighted mean of what the *owners* of c make of x_c
-   (:class:`OwnerTargets`). A node that never heard c has nothing to say about it: the mean over all nodes
-   tends to one and the same vector for every class;
-3. one student learns all classes, shuffled together, samples blended in pairs (:func:`distil`).
+1. For each class c, draw samples x_c from the generators of the nodes that own c.
+2. Compute targets (:func:`distillation_targets`): the outputs of the owners' adapters for x_c, averaged with
+   the owners' numbers of clips as weights. Nodes that do not own c are not asked: an adapter that was never
+   trained on c cannot tell it from other classes, and the mean over all nodes tends to the same vector for
+   every class. If some nodes may be faulty or hostile, the median replaces the mean (Yin et al. 2018,
+   "Byzantine-robust distributed learning", definition 1, applied to outputs instead of gradients): it stays
+   within the range of the honest outputs as long as fewer than half of a class's owners are dishonest.
+3. Train one student on the samples of all classes, shuffled together and blended in pairs (:func:`distil`).
 
-Among teachers of whom some may send nonsense, the median stands for the mean in step 2 (:func:`median_targets`).
-Replay is the same with the class's text target in step 2 (:func:`text_replay`): it needs no teachers.
+Replay replaces step 2: the target is the class's text target (:func:`text_replay`), so it needs no teachers.
 
 Letters: M samples of one class, S audio tokens of width D, P width of CLIP's pooled vector, T tokens of
 width C of T5.
@@ -19,6 +21,7 @@ width C of T5.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -28,119 +31,82 @@ from vegas_fl.algorithm.training import adapt, branch_losses
 from vegas_fl.config import StudentConfig
 from vegas_fl.core.errors import VegasError
 
+Teacher = tuple[Callable[[], Adapter], Mapping[str, float]]
+"""A function that loads a node's adapter, and the weight of the node for each class it teaches: its number of clips."""
 
-class OwnerTargets:
-    """The distillation targets, fed one teacher at a time so that memory does not grow with the nodes.
+
+def distillation_targets(
+    samples: Mapping[str, Tensor], teachers: Sequence[Teacher], reduce: Literal["mean", "median"] = "mean"
+) -> tuple[Tensor, Conditioning]:
+    """What the student should output for the samples: the teachers' outputs, reduced over the teachers of each class.
+
+    Only one teacher is in memory at a time.
 
     Parameters
     ----------
     samples : mapping of str to Tensor [M, S, D]
         Generator samples of each class. M may differ between classes.
-
-    Examples
-    --------
-    >>> targets = OwnerTargets({"dog": dogs, "rain": rains})       # doctest: +SKIP
-    >>> for node in nodes:                                         # doctest: +SKIP
-    ...     targets.add(node.adapter, {"dog": 24})                 # clips of each class the node owns
-    >>> x, wanted = targets.result()                               # doctest: +SKIP
-    """
-
-    def __init__(self, samples: Mapping[str, Tensor]) -> None:
-        self.samples = dict(samples)
-        self._sums: dict[str, Conditioning] = {}
-        self._weights: dict[str, float] = {}
-
-    def add(self, teacher: Adapter, weights: Mapping[str, float]) -> None:
-        """Add ``w * teacher(x_c)`` for each class c of ``weights``; the teacher may be dropped afterwards.
-
-        Parameters
-        ----------
-        teacher : Adapter
-            One node's adapter.
-        weights : mapping of str to float
-            The classes the node owns and how much it counts for each: its number of clips. Classes
-            without samples are left out; so are weights of 0.
-        """
-        for name, weight in weights.items():
-            if weight <= 0 or name not in self.samples:
-                continue
-            outputs = adapt(teacher, self.samples[name])
-            if name in self._sums:
-                for total, output in zip(self._sums[name], outputs, strict=True):
-                    total.add_(output, alpha=weight)
-            else:
-                self._sums[name] = Conditioning(*(weight * output for output in outputs))
-            self._weights[name] = self._weights.get(name, 0) + weight
-
-    def put(self, name: str, outputs: Conditioning) -> None:
-        """Set the targets of class ``name``: clip [M, P], t5 [M, T, C]."""
-        self._sums[name], self._weights[name] = outputs, 1
-
-    def result(self) -> tuple[Tensor, Conditioning]:
-        """All samples ``[sum M, S, D]`` and their targets, class after class in the order of ``samples``.
-
-        Raises
-        ------
-        VegasError
-            If a class has samples but no teacher.
-        """
-        orphans = [name for name in self.samples if name not in self._sums]
-        if orphans:
-            raise VegasError(
-                f"No adapter teaches {', '.join(orphans)}: each class with a generator needs a node that owns "
-                "it among the replies."
-            )
-        means = [Conditioning(*(total / self._weights[name] for total in self._sums[name])) for name in self.samples]
-        x = torch.cat(list(self.samples.values()))
-        return x, Conditioning(*(torch.cat(parts) for parts in zip(*means, strict=True)))
-
-
-def owner_targets(
-    samples: Mapping[str, Tensor], teachers: Iterable[tuple[Adapter, Mapping[str, float]]]
-) -> tuple[Tensor, Conditioning]:
-    """:class:`OwnerTargets` for an iterable of (teacher, weights); only one teacher is held at a time."""
-    targets = OwnerTargets(samples)
-    for teacher, weights in teachers:
-        targets.add(teacher, weights)
-    return targets.result()
-
-
-def median_targets(
-    samples: Mapping[str, Tensor], teachers: Sequence[tuple[Callable[[], Adapter], Mapping[str, float]]]
-) -> tuple[Tensor, Conditioning]:
-    """Targets that stay right while fewer than half of a class's teachers are faulty or hostile: number by number,
-    the median of what they make of a sample (Yin et al. 2018, "Byzantine-robust distributed learning", definition 1,
-    of outputs instead of gradients). All teachers count the same, whatever number of clips they claim.
-
-    Parameters
-    ----------
-    samples : mapping of str to Tensor [M, S, D]
-        Generator samples of each class.
-    teachers : sequence of (function, mapping)
-        What loads a node's adapter (it is dropped again after each class), and its clips by class.
+    teachers : sequence of Teacher
+        A node teaches the classes for which its weight is positive; classes without samples are ignored.
+    reduce : {"mean", "median"}
+        ``mean`` is weighted; each teacher is loaded once. ``median`` is taken value by value and gives every teacher
+        of a class the same weight, because a faulty or hostile node may claim any number of clips; a teacher is
+        loaded once for each of its classes, and the outputs of all teachers of one class are held at a time.
 
     Returns
     -------
     x : Tensor [sum M, S, D]
-        All samples, class after class.
+        All samples, class after class in the order of ``samples``.
     targets : Conditioning
-        Of each; the outputs of all teachers of one class are held at a time.
+        The target of each sample: clip [sum M, P], t5 [sum M, T, C].
 
     Raises
     ------
     VegasError
         If a class has samples but no teacher.
     """
-    targets = OwnerTargets(samples)
-    for name, x in samples.items():
-        outputs = [adapt(load(), x) for load, clips in teachers if clips.get(name, 0) > 0]
+    reduced = _means(samples, teachers) if reduce == "mean" else _medians(samples, teachers)
+    if orphans := [label for label in samples if label not in reduced]:
+        raise VegasError(
+            f"No adapter teaches {', '.join(orphans)}: for each class with a generator, at least one node that owns "
+            "the class must send its adapter."
+        )
+    targets = zip(*(reduced[label] for label in samples), strict=True)
+    return torch.cat(list(samples.values())), Conditioning(*(torch.cat(branch) for branch in targets))
+
+
+def _means(samples: Mapping[str, Tensor], teachers: Sequence[Teacher]) -> dict[str, Conditioning]:
+    """Weighted mean of the teachers' outputs for each class, accumulated teacher by teacher."""
+    sums: dict[str, Conditioning] = {}
+    totals: dict[str, float] = {}
+    for load, weights in teachers:
+        teacher = load()
+        for label, weight in weights.items():
+            if weight <= 0 or label not in samples:
+                continue
+            outputs = adapt(teacher, samples[label])
+            if label in sums:
+                for total, output in zip(sums[label], outputs, strict=True):
+                    total.add_(output, alpha=weight)
+            else:
+                sums[label] = Conditioning(*(weight * output for output in outputs))
+            totals[label] = totals.get(label, 0) + weight
+        del teacher  # before the next one is loaded
+    return {label: Conditioning(*(branch / totals[label] for branch in total)) for label, total in sums.items()}
+
+
+def _medians(samples: Mapping[str, Tensor], teachers: Sequence[Teacher]) -> dict[str, Conditioning]:
+    """Value-by-value median of the teachers' outputs for each class."""
+    medians = {}
+    for label, x in samples.items():
+        outputs = [adapt(load(), x) for load, weights in teachers if weights.get(label, 0) > 0]
         if outputs:
-            targets.put(name, Conditioning(*(_median(torch.stack(branch)) for branch in zip(*outputs, strict=True))))
-    return targets.result()
+            medians[label] = Conditioning(*(_median(torch.stack(branch)) for branch in zip(*outputs, strict=True)))
+    return medians
 
 
 def _median(x: Tensor) -> Tensor:
-    """Along the first dimension; between the two in the middle if there is an even number."""
+    """Median along the first dimension; halfway between the two middle values if their number is even."""
     ordered = x.sort(0).values
     return (ordered[(len(x) - 1) // 2] + ordered[len(x) // 2]) / 2
 
@@ -178,7 +144,7 @@ def distil(student: Adapter, x: Tensor, targets: Conditioning, config: StudentCo
     x : Tensor [M, S, D]
         Samples of all classes.
     targets : Conditioning
-        clip [M, P] and t5 [M, T, C], of :meth:`OwnerTargets.result`.
+        The targets of the samples (:func:`distillation_targets`): clip [M, P], t5 [M, T, C].
     config : StudentConfig
         Epochs, learning rate, batch size, mixup.
 
