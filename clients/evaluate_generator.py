@@ -9,7 +9,7 @@ import torch
 from clients.node import Node
 from vegas_fl.algorithm import fidelity
 from vegas_fl.core import seeds
-from vegas_fl.storage.checkpoints import sampler_from
+from vegas_fl.storage.generators import sampler_from
 from vegas_fl.storage.tensorfiles import State
 
 MOST_CLIPS = 500

@@ -24,7 +24,7 @@ from vegas_fl.core.errors import AboutRecordings, VegasError
 from vegas_fl.data.datasets import open_dataset
 from vegas_fl.data.splits import Split, node_clips
 from vegas_fl.rendering.jobs import job_path
-from vegas_fl.storage.checkpoints import Spaces
+from vegas_fl.storage.headers import Spaces
 from vegas_fl.storage.tensorfiles import State
 
 

@@ -11,7 +11,7 @@ from clients.node import Node
 from vegas_fl.algorithm.adapter import Adapter, Conditioning
 from vegas_fl.algorithm.training import train_adapter as train
 from vegas_fl.core import seeds
-from vegas_fl.storage.checkpoints import class_generator_from
+from vegas_fl.storage.generators import class_generator_from
 from vegas_fl.storage.tensorfiles import State, load_into
 
 

@@ -37,13 +37,9 @@ from vegas_fl.rendering.judge import fid, judge_job, reference_features
 from vegas_fl.rendering.render import Drawn
 from vegas_fl.rendering.render import render as draw
 from vegas_fl.runs.record import Record
-from vegas_fl.storage.checkpoints import (
-    adapter_from,
-    adapter_rounds,
-    find_generators,
-    load_class_generator,
-    load_newest,
-)
+from vegas_fl.storage.adapters import adapter_from, load_newest
+from vegas_fl.storage.generators import load_class_generator
+from vegas_fl.storage.names import adapter_rounds, find_generators
 from vegas_fl.storage.tensorfiles import State
 
 log = logging.getLogger("vegas_fl.server")

@@ -19,7 +19,7 @@ from vegas_fl.config import compose
 from vegas_fl.core.errors import VegasError
 from vegas_fl.engines.inprocess import InProcessGrid
 from vegas_fl.federation.messages import DESCRIBE, GENERATE, TRAIN_GENERATOR, pack, unpack
-from vegas_fl.storage.checkpoints import Spaces
+from vegas_fl.storage.headers import Spaces
 
 SERVER = "/srv/of/the/server"
 FOLDERS = [

@@ -88,7 +88,7 @@ def test_replies_come_in_the_order_of_the_nodes() -> None:
         (gives_up, "the disk is full"),
         (nonsense, "cannot be read"),
         (sends({"w": torch.tensor([1.0, float("nan")])}), "not finite"),
-        (sends({"w": torch.ones(3)}), "needed is [2]"),
+        (sends({"w": torch.ones(3)}), "expected [2]"),
         (sends({"v": torch.ones(2)}), "lacks w"),
         (sends({"w": torch.ones(2, dtype=torch.float64)}), "float64"),
     ],

@@ -22,7 +22,8 @@ from vegas_fl.benchmarks.runs import embedded, evaluated, held, spread
 from vegas_fl.config import Config, compose
 from vegas_fl.data import attributes
 from vegas_fl.rendering.text_targets import prompt_targets, text_targets
-from vegas_fl.storage.checkpoints import find_adapters, load_adapter
+from vegas_fl.storage.adapters import load_adapter
+from vegas_fl.storage.names import find_adapters
 
 log = logging.getLogger(__name__)
 
