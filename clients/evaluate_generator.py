@@ -35,7 +35,7 @@ def evaluate_generator(node: Node) -> tuple[dict[str, Any], dict[str, State]]:
         )
         seed = ("evaluate generator", node.id, label)
         with seeds.reproducible(config.seed, *seed, threads=config.threads):
-            draws = fidelity.draw(sampler, len(training), generator=seeds.generator(config.seed, *seed))
+            draws = fidelity.sample_sets(sampler, len(training), generator=seeds.generator(config.seed, *seed))
             figures[label] = fidelity.quality(draws, training, held_out, names.index(label), means)
         held_out_counts[label], samples[label] = len(held_out), sum(map(len, draws))
     counts = {"held_out": held_out_counts, "samples": samples}

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from vegas_fl.algorithm.fidelity import Figures
+from vegas_fl.algorithm.fidelity import FidelityMetrics
 from vegas_fl.federation.checks import odd_quality
 from vegas_fl.federation.exchange import Reply
 from vegas_fl.federation.messages import EVALUATE_GENERATOR
@@ -55,7 +55,7 @@ def evaluate_generators(federation: Federation, record: Record, spaces: Spaces) 
         return odd_quality(reply.values, federation.described(node), config.evaluation.split, asked[node])
 
     replies = federation.ask(EVALUATE_GENERATOR, contents, "evaluation of the generators", problem)
-    recorded: dict[str, Figures] = {}
+    recorded: dict[str, FidelityMetrics] = {}
     for label in paths:
         answers = [reply.values for reply in replies.values() if label in reply.values["figures"]]
         if not answers:
@@ -94,7 +94,7 @@ def _mean(weighted: list[tuple[float | None, int]]) -> float | None:
     return sum(v * w for v, w in there) / sum(w for _, w in there) if there else None
 
 
-def _told(rows: list[Figures]) -> str:
+def _told(rows: list[FidelityMetrics]) -> str:
     """Means over the classes of the figures a reader looks at first, each with what real clips score."""
     parts = []
     for name in ("frechet", "recall", "diversity", "purity", "nearest"):
