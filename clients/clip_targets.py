@@ -13,7 +13,7 @@ import torch
 
 from clients.node import Node
 from vegas_fl.algorithm.adapter import Conditioning
-from vegas_fl.algorithm.targets import spread
+from vegas_fl.algorithm.targets import vary_within_classes
 from vegas_fl.audio.clips import Clip
 from vegas_fl.audio.embeddings import READERS
 from vegas_fl.core.files import write_atomically
@@ -44,7 +44,7 @@ def clip_targets(node: Node, labels: torch.Tensor) -> Conditioning | None:
         texts = [attributes.described(clip.label, mine) for clip, mine in zip(clips, found, strict=True)]
     cache = Path(node.config.paths.cache).expanduser()
     own = prompt_targets([f"a photo of {text}" for text in texts], node.config.renderer, cache, node.device)
-    return spread(node.targets, labels, own)
+    return vary_within_classes(node.targets, labels, own)
 
 
 def _attributes(clips: Sequence[Clip], max_seconds: float, cache: Path) -> list[list[str]]:

@@ -8,7 +8,7 @@ from clients.node import Node
 from vegas_fl.algorithm import fidelity
 from vegas_fl.core import seeds
 from vegas_fl.federation.messages import EvaluateGenerators, GeneratorQuality
-from vegas_fl.storage.checkpoints import sampler_from
+from vegas_fl.storage.generators import sampler_from
 from vegas_fl.storage.tensorfiles import State
 
 MOST_CLIPS = 500
@@ -32,7 +32,7 @@ def evaluate_generator(node: Node, request: EvaluateGenerators) -> tuple[Generat
         )
         seed = ("evaluate generator", node.id, label)
         with seeds.reproducible(config.seed, *seed, threads=config.threads):
-            draws = fidelity.draw(sampler, len(training), generator=seeds.generator(config.seed, *seed))
+            draws = fidelity.sample_sets(sampler, len(training), generator=seeds.generator(config.seed, *seed))
             figures[label] = fidelity.quality(draws, training, held_out, names.index(label), means)
         held_out_counts[label], samples[label] = len(held_out), sum(map(len, draws))
     clips_used = sum(held_out_counts.values())

@@ -21,7 +21,8 @@ from vegas_fl.rendering.judge import judge_job
 from vegas_fl.rendering.recordings import unseen
 from vegas_fl.rendering.render import Drawn, render
 from vegas_fl.storage import tensorfiles
-from vegas_fl.storage.checkpoints import adapter_from, sampler_from
+from vegas_fl.storage.adapters import adapter_from
+from vegas_fl.storage.generators import sampler_from
 from vegas_fl.storage.tensorfiles import State
 
 

@@ -10,7 +10,7 @@ from vegas_fl.algorithm.adapter import Adapter, Conditioning
 from vegas_fl.algorithm.training import train_adapter as train
 from vegas_fl.core import seeds
 from vegas_fl.federation.messages import TrainAdapter, TrainedAdapter
-from vegas_fl.storage.checkpoints import class_generator_from
+from vegas_fl.storage.generators import class_generator_from
 from vegas_fl.storage.tensorfiles import State, load_into
 
 

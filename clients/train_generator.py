@@ -9,7 +9,8 @@ from vegas_fl.algorithm.generators import train_generator as train
 from vegas_fl.core import seeds
 from vegas_fl.federation.messages import TrainedGenerators, TrainGenerators
 from vegas_fl.storage import tensorfiles
-from vegas_fl.storage.checkpoints import GENERATOR_FILES, generator_path, sampler_header, set_aside
+from vegas_fl.storage.generators import sampler_header
+from vegas_fl.storage.names import GENERATOR_FILES, generator_path, set_aside
 from vegas_fl.storage.tensorfiles import State
 
 

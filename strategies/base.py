@@ -24,15 +24,10 @@ from vegas_fl.federation.messages import Header, TrainAdapter, TrainedAdapter
 from vegas_fl.federation.nodes import Federation
 from vegas_fl.federation.wire import Reply
 from vegas_fl.runs.record import Record
-from vegas_fl.storage.checkpoints import (
-    Spaces,
-    adapter_header,
-    find_adapters,
-    find_generators,
-    load_adapter,
-    load_class_generator,
-    save_adapter,
-)
+from vegas_fl.storage.adapters import adapter_header, load_adapter, save_adapter
+from vegas_fl.storage.generators import load_class_generator
+from vegas_fl.storage.headers import Spaces
+from vegas_fl.storage.names import find_adapters, find_generators
 from vegas_fl.storage.tensorfiles import State, misfit
 
 log = logging.getLogger("vegas_fl.server")

@@ -14,7 +14,7 @@ from vegas_fl.federation.messages import Branches, Evaluate, Evaluation, Sums
 from vegas_fl.federation.nodes import Federation
 from vegas_fl.federation.wire import Reply
 from vegas_fl.runs.record import Record
-from vegas_fl.storage.checkpoints import Spaces
+from vegas_fl.storage.headers import Spaces
 from vegas_fl.storage.tensorfiles import State
 
 log = logging.getLogger("vegas_fl.server")

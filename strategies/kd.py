@@ -24,7 +24,8 @@ from vegas_fl.algorithm.distillation import distil, distillation_targets
 from vegas_fl.config import KDConfig, StudentConfig
 from vegas_fl.core import seeds
 from vegas_fl.core.devices import resolve_device
-from vegas_fl.storage.checkpoints import find_generators, load_class_generator
+from vegas_fl.storage.generators import load_class_generator
+from vegas_fl.storage.names import find_generators
 from vegas_fl.storage.tensorfiles import State
 
 log = logging.getLogger("vegas_fl.server")

@@ -9,14 +9,9 @@ from types import TracebackType
 from typing import Any
 
 from vegas_fl.config import BRANCHES, Config
-from vegas_fl.storage.checkpoints import (
-    SavedAdapter,
-    Spaces,
-    adapter_path,
-    find_adapters,
-    load_adapter,
-    save_adapter,
-)
+from vegas_fl.storage.adapters import SavedAdapter, load_adapter, save_adapter
+from vegas_fl.storage.headers import Spaces
+from vegas_fl.storage.names import adapter_path, find_adapters
 from vegas_fl.storage.tensorfiles import State
 
 HELD_BYTES = 32 * 10**6

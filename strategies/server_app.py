@@ -33,7 +33,8 @@ from vegas_fl.rendering.text_targets import text_targets
 from vegas_fl.runs import preflight
 from vegas_fl.runs.progress import exclusive
 from vegas_fl.runs.record import Record
-from vegas_fl.storage.checkpoints import Spaces, set_aside
+from vegas_fl.storage.headers import Spaces
+from vegas_fl.storage.names import set_aside
 
 STRATEGIES: dict[str, type[AdapterStrategy]] = {"kd": KD, "replay": Replay, "fedavg": FedAvg, "standalone": Standalone}
 

@@ -1,6 +1,6 @@
 """The tiny pack: small trained copies of FLUX, CLIP and YAMNet, shipped as a plain data package.
 
-`path("flux")` is all that code needs; the models open with their libraries' own `from_pretrained`.
+`path("flux")` is the folder of a model, for its library's `from_pretrained`.
 """
 
 from pathlib import Path
@@ -23,16 +23,16 @@ def path(name: str) -> Path:
     Raises
     ------
     ValueError
-        If the pack has no model of that name.
+        If the pack has no model with this name.
     FileNotFoundError
-        If the package is installed without its weights.
+        If the package was installed without its weights.
     """
     if name not in MODELS:
-        raise ValueError(f"the tiny pack has no model {name!r}; it has: {', '.join(MODELS)}.")
+        raise ValueError(f"the tiny pack has no model {name!r}; choose one of: {', '.join(MODELS)}")
     folder = Path(__file__).resolve().parent / name
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"the tiny pack's folder {name!r} was looked for at {folder} and is not there. "
-            "Run `make pack` in the project to build it, or reinstall the project with its package vegas_tiny."
+            f"the tiny pack's folder {name!r} not found at {folder}; "
+            "run `make pack` in the project to build it, or reinstall the project with its package vegas_tiny"
         )
     return folder

@@ -14,7 +14,9 @@ from vegas_fl.federation.messages import EvaluateGenerators, Figures, GeneratorQ
 from vegas_fl.federation.nodes import Federation
 from vegas_fl.federation.wire import Reply
 from vegas_fl.runs.record import Record
-from vegas_fl.storage.checkpoints import Spaces, find_generators, load_class_generator
+from vegas_fl.storage.generators import load_class_generator
+from vegas_fl.storage.headers import Spaces
+from vegas_fl.storage.names import find_generators
 from vegas_fl.storage.tensorfiles import State
 
 log = logging.getLogger("vegas_fl.server")

@@ -14,14 +14,9 @@ from vegas_fl.federation.nodes import Federation
 from vegas_fl.federation.wire import Reply
 from vegas_fl.runs.record import Record
 from vegas_fl.storage import tensorfiles
-from vegas_fl.storage.checkpoints import (
-    GENERATOR_FILES,
-    Spaces,
-    find_generators,
-    sampler_header,
-    save_class_generator,
-    set_aside,
-)
+from vegas_fl.storage.generators import sampler_header, save_class_generator
+from vegas_fl.storage.headers import Spaces
+from vegas_fl.storage.names import GENERATOR_FILES, find_generators, set_aside
 from vegas_fl.storage.tensorfiles import State, misfit
 
 log = logging.getLogger("vegas_fl.server")

@@ -16,13 +16,9 @@ from vegas_fl.rendering.folder import plan
 from vegas_fl.rendering.jobs import SERVER, AdapterFeed, Job, job_path, recipes, sampled_from_owners
 from vegas_fl.rendering.judge import judge_job
 from vegas_fl.rendering.render import render as draw
-from vegas_fl.storage.checkpoints import (
-    adapter_from,
-    adapter_rounds,
-    find_generators,
-    load_class_generator,
-    load_newest,
-)
+from vegas_fl.storage.adapters import adapter_from, load_newest
+from vegas_fl.storage.generators import load_class_generator
+from vegas_fl.storage.names import adapter_rounds, find_generators
 
 log = logging.getLogger("vegas_fl.server")
 

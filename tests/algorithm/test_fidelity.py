@@ -54,7 +54,7 @@ def test_manifold_figures_agree_with_their_definitions_over_scikit_learn() -> No
     def radii(x: torch.Tensor, k: int):  # the first neighbour is the clip itself
         return NearestNeighbors(n_neighbors=k + 1).fit(x.numpy()).kneighbors(x.numpy())[0][:, -1]
 
-    assert fidelity.manifold_figures(fake, real) == pytest.approx(
+    assert fidelity.manifold_metrics(fake, real) == pytest.approx(
         {
             "precision": (between <= radii(real, 3)).any(1).mean(),
             "recall": (between <= radii(fake, 3)[:, None]).any(0).mean(),
@@ -68,7 +68,7 @@ def test_manifold_figures_by_hand() -> None:
     """Six real clips on a line, one apart: balls of precision reach 2 or 3, those of density 3, 4 or 5."""
     real = torch.arange(6.0)[:, None]
     far = torch.tensor([[8.0], [-3.0], [20.0], [30.0]])
-    figures = fidelity.manifold_figures(far, real)
+    figures = fidelity.manifold_metrics(far, real)
     assert figures["precision"] == 0.5  # 8 is 3 from clip 5, whose third neighbour is 3 away; so is -3 from clip 0
     assert figures["recall"] == 1.0  # the third neighbour of 8 is 22 away
     assert figures["density"] == pytest.approx((1 + 1) / 4 / 5)  # 8 is within the ball of 5, at the edge of that of 4
@@ -80,7 +80,7 @@ def test_diversity_purity_and_nearest_by_hand() -> None:
     assert fidelity.diversity(x) == pytest.approx((5 + 5 + 10) / 3)
     assert fidelity.diversity(x[:1]) is None
     assert fidelity.purity(x, 1, torch.tensor([[0.0, 1], [6, 6]])) == pytest.approx(2 / 3)
-    assert fidelity.nearest(x, torch.tensor([[0.0, 1], [6, 8]])) == 1.0  # of 1, 5, 0
+    assert fidelity.nearest_neighbour_distance(x, torch.tensor([[0.0, 1], [6, 8]])) == 1.0  # of 1, 5, 0
 
 
 def test_a_good_generator_reaches_the_ceilings() -> None:
@@ -140,8 +140,8 @@ def test_clip_vectors_do_not_depend_on_loudness() -> None:
 @pytest.mark.parametrize(("size", "sets"), [(24, 9), (200, 1), (250, 1), (1, 200)])
 def test_sets_of_samples_are_as_large_as_the_training_set(size: int, sets: int) -> None:
     sampler = build_sampler(2, 6, compose().generator)
-    draws = fidelity.draw(sampler, size, generator=generator("draw"))
+    draws = fidelity.sample_sets(sampler, size, generator=generator("draw"))
     assert [len(draw) for draw in draws] == [size] * sets
-    again = fidelity.draw(sampler, size, generator=generator("draw"))
+    again = fidelity.sample_sets(sampler, size, generator=generator("draw"))
     assert all(torch.equal(a, b) for a, b in zip(draws, again, strict=True))
     assert math.isfinite(torch.cat(draws).sum().item())

@@ -27,7 +27,7 @@ from vegas_fl.federation.messages import (
     Request,
 )
 from vegas_fl.federation.wire import pack, unpack
-from vegas_fl.storage.checkpoints import Spaces
+from vegas_fl.storage.headers import Spaces
 
 SERVER = "/srv/of/the/server"
 FOLDERS = [

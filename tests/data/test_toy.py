@@ -7,7 +7,7 @@ import pytest
 
 from vegas_fl.data.classes import VEGAS
 from vegas_fl.data.datasets.toy import Toy
-from vegas_tiny.recipe.hearing import report
+from vegas_tiny.recipe.recognition import report
 
 
 @pytest.mark.parametrize("label", sorted(VEGAS))
@@ -42,13 +42,13 @@ def test_any_rate_and_length(rate: int) -> None:
 
 def test_a_few_clips_of_the_default_classes_are_recognised() -> None:
     figures = report(6, ("chainsaw", "dog"))
-    assert min(figures["heard"].values()) >= 0.5
+    assert min(figures["recognised"].values()) >= 0.5
     assert figures["nearest_mean"] == 1
 
 
 @pytest.mark.slow
-def test_yamnet_hears_what_the_clips_claim() -> None:
+def test_yamnet_recognises_the_classes_of_the_clips() -> None:
     figures = report(50)
-    assert figures["classes_heard"] >= 7, figures["heard"]
+    assert figures["classes_recognised"] >= 7, figures["recognised"]
     assert figures["nearest_mean"] >= 0.97
     assert min(figures["variety"].values()) >= 0.1

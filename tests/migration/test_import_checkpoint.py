@@ -11,7 +11,8 @@ from torch import nn
 from tests.support.command import vegas
 from vegas_fl.core.errors import VegasError
 from vegas_fl.migration.checkpoints import read
-from vegas_fl.storage.checkpoints import find_generators, load_class_generator
+from vegas_fl.storage.generators import load_class_generator
+from vegas_fl.storage.names import find_generators
 
 WIDTH = 1024
 SET = ["--set", "encoder=yamnet", "--output", "out", "--activation", "relu"]

@@ -12,7 +12,8 @@ from strategies.local_adapters import LocalWriter
 from vegas_fl.algorithm.adapter import Adapter
 from vegas_fl.config import compose
 from vegas_fl.core.errors import VegasError
-from vegas_fl.storage.checkpoints import Spaces, adapter_header
+from vegas_fl.storage.adapters import adapter_header
+from vegas_fl.storage.headers import Spaces
 
 SPACES = Spaces(8, 16, 12, 4, 20, audio="audio", text="text")
 CONFIG = compose([]).adapter

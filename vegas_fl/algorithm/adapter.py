@@ -1,16 +1,15 @@
 """The adapter: from an audio embedding to the two text inputs of FLUX.
 
 Each branch first pools the audio tokens by attention with learned queries (PMA, Lee et al. 2019, "Set
-Transformer", eq. 11; the latent array of Jaegle et al. 2021, "Perceiver", is the same idea) and only then
-applies an MLP, to the one (CLIP) or ``T`` (T5) latents: its cost does not grow with the number of audio
-tokens.
+Transformer", eq. 11; the latent array of Jaegle et al. 2021, "Perceiver", is the same idea) and then applies
+an MLP to the pooled vectors, one for CLIP and T for T5. So the cost of the MLP does not grow with the number
+of audio tokens.
 
 Letters: B clips, S audio tokens of width D, P width of CLIP's pooled vector, T tokens of width C of T5.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -24,7 +23,7 @@ from vegas_fl.core.errors import VegasError
 
 
 class Conditioning(NamedTuple):
-    """FLUX's two text inputs for B clips; or, stacked over K classes, the text targets.
+    """FLUX's two text inputs for B clips. The text targets of K classes have the same form, with K instead of B.
 
     Attributes
     ----------
@@ -38,13 +37,23 @@ class Conditioning(NamedTuple):
     t5: Tensor
 
     def by_class(self, classes: Sequence[str]) -> dict[str, Conditioning]:
-        """Of K text targets, each by its class: clip ``[P]`` and t5 ``[T, C]``."""
+        """Split the targets of K classes: class → its target, clip ``[P]`` and t5 ``[T, C]``."""
         return {label: Conditioning(*rows) for label, *rows in zip(classes, *self, strict=True)}
 
 
 @dataclass(frozen=True)
 class AdapterShape:
-    """The widths an adapter joins; read from the models' configs."""
+    """Input and output shapes of an adapter, read from the models' configurations.
+
+    Attributes
+    ----------
+    audio_tokens, audio_width : int
+        S and D.
+    clip_width : int
+        P.
+    t5_tokens, t5_width : int
+        T and C.
+    """
 
     audio_tokens: int
     audio_width: int
@@ -56,21 +65,21 @@ class AdapterShape:
 def standardisation(targets: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and scale of the class targets of one branch.
 
-    Prompts share most of their words ("a photo of"), so the targets share a large common part; what an
-    adapter has to learn is the rest, and a loss is comparable between branches only in units of it.
+    Prompts share most of their words ("a photo of"), so the targets have a large common part. An adapter has to
+    learn the differences from it, and losses of the two branches are comparable only in units of these.
 
     Parameters
     ----------
     targets : Tensor [K, ...]
-        One target a row.
+        The targets of K classes.
 
     Returns
     -------
     mean : Tensor [...]
         The common part.
     scale : Tensor []
-        Root mean square of what is left. Rows that are all equal (one class) leave nothing: then the root
-        mean square of the targets themselves, and 1 if that is zero too.
+        Root mean square of the differences from the mean. If all targets are equal (for example, one class):
+        the root mean square of the targets; 1 if that is zero too.
     """
     mean = targets.mean(0)
     size = targets.square().mean().sqrt()
@@ -81,19 +90,19 @@ def standardisation(targets: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Branch(nn.Module):
-    """Attention pooling to ``latents`` vectors, then an MLP on each.
+    """Attention pooling to L latent vectors, then the same MLP on each.
 
-    The output is ``mean + scale * MLP(...)``; both constants come from the class targets, which every
-    node holds, and travel with the weights.
+    The output is ``mean + scale * MLP(...)``. Mean and scale are computed from the class targets
+    (:func:`standardisation`), which are the same on every node, and are part of the state.
 
     Parameters
     ----------
     audio_width : int
         D, the width of an audio token.
     latents : int
-        L, the number of output tokens.
+        L, the number of output tokens: 1 for CLIP, T for T5.
     output_width : int
-        O, the width of an output token.
+        O, the width of an output token: P for CLIP, C for T5.
     config : AdapterConfig
         Width and heads of the attention, hidden width of the MLP.
     """
@@ -115,15 +124,15 @@ class Branch(nn.Module):
 
     def forward(self, audio: Tensor) -> Tensor:
         """``[B, S, D]`` to ``[B, L, O]``."""
-        # A fixed standardisation would need statistics of all nodes' recordings; this needs none.
+        # A fixed standardisation would need statistics of all nodes' recordings; layer norm needs none.
         tokens = F.layer_norm(audio, audio.shape[-1:])
-        # q . (K x) = (K^T q) . x: it is cheaper to project few queries than all audio tokens.
+        # q . (K x) = (K^T q) . x: projecting the few queries is cheaper than projecting all audio tokens.
         query = torch.einsum("lhw,hwd->lhd", self.query, self.key) * self.query.shape[-1] ** -0.5
         weights = (tokens @ query.flatten(0, 1).T).softmax(1).unflatten(2, query.shape[:2])  # [B, S, L, H]
         if audio.shape[1] < query.shape[0] * query.shape[1]:
             value = torch.einsum("bsd,hdw->bshw", tokens, self.value)
             pooled = torch.einsum("bslh,bshw->blhw", weights, value)
-        else:  # and V applied to a mean is the mean of V applied: cheaper when the means are fewer
+        else:  # V applied to a mean is the mean of V applied: cheaper when there are fewer means than tokens
             mean = torch.einsum("bslh,bsd->blhd", weights, tokens)
             pooled = torch.einsum("blhd,hdw->blhw", mean, self.value)
         latent = self.query + pooled
@@ -131,31 +140,29 @@ class Branch(nn.Module):
 
 
 class Adapter(nn.Module):
-    """Audio embedding ``[B, S, D]`` to :class:`Conditioning`; branches ``clip`` and ``t5`` share nothing.
+    """Audio embedding ``[B, S, D]`` to :class:`Conditioning`. The branches ``clip`` and ``t5`` share no weights.
 
     Parameters
     ----------
     shape : AdapterShape
-        Widths on both sides.
+        Input and output shapes.
     config : AdapterConfig
         Inner widths.
     targets : Conditioning, optional
-        Text targets stacked over all classes of the federation (clip [K, P], t5 [K, T, C]). The adapter
-        starts from their mean and learns in their scale. Not needed where a state dict is loaded
-        afterwards.
+        Text targets of all K classes of the federation: clip [K, P], t5 [K, T, C]. They give the outputs' mean
+        and scale. Not needed if a state dict is loaded afterwards.
 
     Raises
     ------
     VegasError
-        If the attention's width cannot be split into its heads.
+        If the attention's width is not a multiple of its heads.
     """
 
     def __init__(self, shape: AdapterShape, config: AdapterConfig, targets: Conditioning | None = None) -> None:
         super().__init__()
         if config.width % config.heads:
             raise VegasError(
-                f"adapter.width={config.width} cannot be split into adapter.heads={config.heads}: "
-                "choose a width that is a multiple of the heads."
+                f"adapter.width={config.width} is not a multiple of adapter.heads={config.heads}; choose one that is"
             )
         self.shape = shape
         self.clip = Branch(shape.audio_width, 1, shape.clip_width, config)
@@ -164,7 +171,7 @@ class Adapter(nn.Module):
             self.fit_targets(targets)
 
     def fit_targets(self, targets: Conditioning) -> None:
-        """Take the outputs' mean and scale from the stacked class targets."""
+        """Set the outputs' mean and scale to those of the class targets: clip [K, P], t5 [K, T, C]."""
         for branch, target in zip((self.clip, self.t5), targets, strict=True):
             mean, scale = standardisation(target.float())
             branch.mean.copy_(mean.reshape(branch.mean.shape))
@@ -173,8 +180,3 @@ class Adapter(nn.Module):
     def forward(self, audio: Tensor) -> Conditioning:
         """``[B, S, D]`` to clip ``[B, P]`` and t5 ``[B, T, C]``."""
         return Conditioning(self.clip(audio).squeeze(1), self.t5(audio))
-
-
-def megabytes(module: nn.Module) -> float:
-    """Size of a module's state in float32, in MB (10**6 bytes)."""
-    return 4e-6 * math.fsum(tensor.numel() for tensor in module.state_dict().values())

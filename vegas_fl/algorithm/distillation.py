@@ -114,7 +114,7 @@ def _median(x: Tensor) -> Tensor:
 def text_replay(
     samples: Mapping[str, Tensor], classes: Sequence[str], targets: Conditioning
 ) -> tuple[Tensor, Conditioning]:
-    """All samples ``[sum M, S, D]`` and the text target of the class of each.
+    """The same as :func:`distillation_targets`, with the text target of its class for each sample.
 
     Parameters
     ----------
@@ -130,17 +130,17 @@ def text_replay(
 
 
 def distil(student: Adapter, x: Tensor, targets: Conditioning, config: StudentConfig) -> dict[str, float]:
-    """Train ``student`` in place to give ``targets`` for ``x``; all classes shuffled together.
+    """Train ``student`` in place to output ``targets`` for ``x``, all classes shuffled together.
 
-    The loss of a branch is its mean squared error in units of the variance of its targets. AdamW with a
+    The loss of a branch is its mean squared error in units of the variance of its targets. AdamW, with a
     learning rate that falls to zero along a cosine. Draws come from torch's global generator: call inside
     :func:`vegas_fl.core.seeds.reproducible`.
 
     Parameters
     ----------
     student : Adapter
-        Starts from the weights it has; the caller decides about a warm start (:func:`average` of the
-        teachers, or the previous global adapter).
+        Starts from its current weights: the caller chooses between the :func:`average` of the teachers and the
+        previous global adapter.
     x : Tensor [M, S, D]
         Samples of all classes.
     targets : Conditioning
@@ -176,8 +176,8 @@ def distil(student: Adapter, x: Tensor, targets: Conditioning, config: StudentCo
 
 
 def mix(x: Tensor, targets: Conditioning, alpha: float) -> tuple[Tensor, Conditioning]:
-    """Blend each sample with a random other one of its batch, and its target likewise (Zhang et al. 2018, "mixup:
-    beyond empirical risk minimization", eq. 1): so the student is linear between samples, where it has seen none.
+    """Blend each sample with a random sample of its batch, and its target in the same way (Zhang et al. 2018, "mixup:
+    beyond empirical risk minimization", eq. 1): the student becomes linear between samples.
 
     Parameters
     ----------
@@ -186,7 +186,7 @@ def mix(x: Tensor, targets: Conditioning, alpha: float) -> tuple[Tensor, Conditi
     targets : Conditioning
         clip [B, P] and t5 [B, T, C].
     alpha : float
-        The share of the first sample comes from Beta(alpha, alpha), a draw for each; 0 leaves all as it is.
+        Each sample's share in its blend is drawn from Beta(alpha, alpha); 0 blends nothing.
 
     Returns
     -------
@@ -204,14 +204,15 @@ def mix(x: Tensor, targets: Conditioning, alpha: float) -> tuple[Tensor, Conditi
 
 
 def average(states: Iterable[Mapping[str, Tensor]], weights: Iterable[float]) -> dict[str, Tensor]:
-    """Weighted mean of state dicts (FedAvg, McMahan et al. 2017, algorithm 1); one is held at a time.
+    """Weighted mean of state dicts (FedAvg, McMahan et al. 2017, "Communication-efficient learning of deep networks
+    from decentralized data", algorithm 1), with one state dict in memory at a time.
 
     Parameters
     ----------
     states : iterable of mappings
-        State dicts with the same keys and shapes; may be lazy.
+        State dicts with the same keys and shapes; may be a generator.
     weights : iterable of float
-        One non-negative weight each, for example the number of clips.
+        A non-negative weight for each, for example the number of clips.
 
     Returns
     -------
@@ -232,10 +233,10 @@ def average(states: Iterable[Mapping[str, Tensor]], weights: Iterable[float]) ->
             sums = {key: torch.zeros_like(value, dtype=torch.float64) for key, value in state.items()}
         if state.keys() != sums.keys():
             odd = ", ".join(sorted(state.keys() ^ sums.keys()))
-            raise VegasError(f"Adapters of different architecture cannot be averaged: they differ in {odd}.")
+            raise VegasError(f"Expected adapters of one architecture to average; they differ in {odd}")
         for key, value in state.items():
             sums[key].add_(value.double(), alpha=weight)
         total += weight
     if total <= 0:
-        raise VegasError("Nothing to average: no adapter came with a positive weight.")
+        raise VegasError("Expected at least one adapter with a positive weight to average; got none")
     return {key: (value / total).to(dtypes[key]) for key, value in sums.items()}

@@ -1,10 +1,10 @@
-"""How good a generator is: its samples beside real clips, and real clips beside real clips.
+"""How good a generator is: its samples compared with real clips, beside real clips compared with real clips.
 
-Everything is measured on clip vectors (:func:`clip_vectors`), one for an audio embedding ``[S, D]``. Every figure has
-a ceiling: what real training clips score in the place of the samples, under the same estimator and in the same
-numbers, so that what an estimator makes of few clips is in both. A generator as good as new recordings reaches
-the ceiling of each; a figure *better* than its ceiling is a warning, not a success: samples nearer to the
-training clips than new recordings are (``nearest`` well below its ceiling) are copies.
+Everything is measured on clip vectors (:func:`clip_vectors`), one for each audio embedding ``[S, D]``. Each metric has
+a ceiling: its value for real training clips in place of the samples, with the same estimator and the same number of
+clips, so that the estimator's bias for few clips is in both. A generator as good as new recordings reaches every
+ceiling. A metric *better* than its ceiling is a warning: samples much nearer to the training clips than new
+recordings are (``nearest`` well below its ceiling) are copies.
 
 Letters: N, M numbers of clips, D width of a clip vector, K classes.
 """
@@ -21,10 +21,10 @@ from torch.nn import functional as F
 from vegas_fl.algorithm.generators import Sampler
 
 SAMPLES = 200
-"""Samples compared, at least."""
+"""Smallest number of samples compared."""
 
 CHUNK = 32
-"""Embeddings held at a time: one of AST's is 3.7 MB."""
+"""Embeddings in memory at a time: one of AST's is 3.7 MB."""
 
 PRECISION_NEIGHBOURS = 3
 """Neighbours that span the manifold of precision and recall, as Kynkäänniemi et al. 2019 choose."""
@@ -32,15 +32,15 @@ PRECISION_NEIGHBOURS = 3
 DENSITY_NEIGHBOURS = 5
 """Neighbours that span the manifold of density and coverage, as Naeem et al. 2020 choose."""
 
-Figures = dict[str, float | None]
-"""By name; None where too few clips leave a figure undefined."""
+FidelityMetrics = dict[str, float | None]
+"""Metrics by name; None if there are too few clips for one."""
 
 
 def clip_vectors(x: Tensor) -> Tensor:
-    """One vector a clip: its tokens, centred and scaled to length 1, averaged.
+    """One vector for each clip: the mean of its tokens, each centred and scaled to length 1.
 
-    That is what an adapter sees of a token (:class:`vegas_fl.algorithm.adapter.Branch` normalises each): without it,
-    loudness would outweigh what the sound is.
+    An adapter normalises tokens in the same way (:class:`vegas_fl.algorithm.adapter.Branch`). Without it, distances
+    would depend more on loudness than on the kind of sound.
 
     Parameters
     ----------
@@ -50,13 +50,13 @@ def clip_vectors(x: Tensor) -> Tensor:
     Returns
     -------
     Tensor [N, D]
-        Of length 1 at most.
+        Of length at most 1.
     """
     return torch.cat([F.normalize(part - part.mean(-1, keepdim=True), dim=-1).mean(1) for part in x.split(CHUNK)])
 
 
-def draw(sampler: Sampler, size: int, *, generator: torch.Generator) -> list[Tensor]:
-    """Clip vectors of samples, in sets of ``size`` [size, D]: as many as make SAMPLES samples, one at least."""
+def sample_sets(sampler: Sampler, size: int, *, generator: torch.Generator) -> list[Tensor]:
+    """Clip vectors of samples, in sets of ``size`` [size, D]: at least one, and at least SAMPLES samples together."""
     sets = max(1, -(-SAMPLES // size))
     chunks = [CHUNK] * (sets * size // CHUNK) + [sets * size % CHUNK]
     vectors = [clip_vectors(sampler.sample(count, generator=generator)) for count in chunks if count]
@@ -78,7 +78,7 @@ def frechet(x: Tensor, y: Tensor) -> float | None:
     Returns
     -------
     float or None
-        Between clip vectors at most about 4; None if a set has fewer than two clips.
+        At most about 4 between clip vectors; None if a set has fewer than two clips.
     """
     if min(len(x), len(y)) < 2:
         return None
@@ -89,12 +89,12 @@ def frechet(x: Tensor, y: Tensor) -> float | None:
     return (shift + a.square().sum() + b.square().sum() - 2 * root).item()
 
 
-def manifold_figures(fake: Tensor, real: Tensor) -> Figures:
+def manifold_metrics(fake: Tensor, real: Tensor) -> FidelityMetrics:
     """Precision, recall (Kynkäänniemi et al. 2019, eq. 2-3), density and coverage (Naeem et al. 2020, eq. 3-4).
 
-    A clip's ball reaches to its k-th nearest neighbour within its own set. Precision: the share of fakes in some
-    real clip's ball. Recall: the share of real clips in some fake's ball. Density: the mean number of real balls
-    around a fake, over k. Coverage: the share of real balls with a fake in them.
+    A clip's ball reaches to its k-th nearest neighbour within its own set. Precision: the share of fakes that lie in
+    the ball of a real clip. Recall: the share of real clips that lie in the ball of a fake. Density: the mean number
+    of real balls that a fake lies in, divided by k. Coverage: the share of real balls that contain a fake.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def manifold_figures(fake: Tensor, real: Tensor) -> Figures:
     Returns
     -------
     dict
-        ``precision``, ``recall``, ``density`` and ``coverage``; None for sets too small to have k neighbours.
+        ``precision``, ``recall``, ``density`` and ``coverage``; None if a set has too few clips for k neighbours.
     """
     between = _distances(fake, real)
     k = DENSITY_NEIGHBOURS
@@ -118,7 +118,7 @@ def manifold_figures(fake: Tensor, real: Tensor) -> Figures:
 
 
 def diversity(x: Tensor) -> float | None:
-    """Mean Euclidean distance between two of ``x`` [N, D]; None for fewer than two."""
+    """Mean Euclidean distance between two clips of ``x`` [N, D]; None for fewer than two."""
     return _distances(x, x).sum().item() / (len(x) * (len(x) - 1)) if len(x) > 1 else None
 
 
@@ -127,19 +127,21 @@ def purity(x: Tensor, label: int, means: Tensor) -> float | None:
     return _share(_distances(x, means).argmin(1) == label) if len(x) else None
 
 
-def nearest(x: Tensor, real: Tensor) -> float | None:
-    """Median distance of ``x`` [N, D] to the nearest of ``real`` [M, D]."""
+def nearest_neighbour_distance(x: Tensor, real: Tensor) -> float | None:
+    """Median, over ``x`` [N, D], of the distance to the nearest of ``real`` [M, D]; None if one is empty."""
     return _distances(x, real).min(1).values.median().item() if len(x) and len(real) else None
 
 
 MEASURED = ("frechet", "precision", "recall", "density", "coverage", "diversity", "purity", "nearest")
-"""The figures of :func:`quality`; each has its ``<figure>_ceiling`` beside it."""
+"""The metrics of :func:`quality`; each comes with its ``<metric>_ceiling``."""
 
 
-def quality(draws: Sequence[Tensor], training: Tensor, held_out: Tensor, label: int, means: Tensor) -> Figures:
-    """All figures of one class's generator, each with its ceiling.
+def quality(
+    samples: Sequence[Tensor], training: Tensor, held_out: Tensor, label: int, means: Tensor
+) -> FidelityMetrics:
+    """All metrics of one class's generator, each with its ceiling.
 
-    | figure | samples | ceiling |
+    | metric | value | ceiling |
     |---|---|---|
     | ``frechet``, ``precision``, ``recall``, ``density``, ``coverage`` | samples : held out | training : held out |
     | ``diversity`` | among samples | among training clips |
@@ -148,11 +150,11 @@ def quality(draws: Sequence[Tensor], training: Tensor, held_out: Tensor, label: 
 
     Parameters
     ----------
-    draws : sequence of Tensor [N, D]
-        Samples, in sets of as many as there are training clips: figures that depend on the number are the
-        sets' mean.
+    samples : sequence of Tensor [N, D]
+        Samples (:func:`sample_sets`) in sets as large as the training set. Metrics that depend on the number of
+        clips are means over the sets.
     training, held_out : Tensor [N, D], [M, D]
-        Real clips of the class that the generator did and did not learn from.
+        Real clips of the class that the generator was and was not trained on.
     label : int
         The class's row in ``means``.
     means : Tensor [K, D]
@@ -161,42 +163,42 @@ def quality(draws: Sequence[Tensor], training: Tensor, held_out: Tensor, label: 
     Returns
     -------
     dict
-        Figure → value, and ``<figure>_ceiling`` → its ceiling; None for both where one is undefined.
+        Metric → value, and ``<metric>_ceiling`` → its ceiling; both None if one of them is undefined.
     """
-    samples = torch.cat(list(draws))
-    own = _means({"frechet": frechet(draw, held_out), **manifold_figures(draw, held_out)} for draw in draws)
+    everything = torch.cat(list(samples))
+    own = _means({"frechet": frechet(part, held_out), **manifold_metrics(part, held_out)} for part in samples)
     own |= {
-        "diversity": diversity(samples),
-        "purity": purity(samples, label, means),
-        "nearest": nearest(samples, training),
+        "diversity": diversity(everything),
+        "purity": purity(everything, label, means),
+        "nearest": nearest_neighbour_distance(everything, training),
     }
     ceiling = {
         "frechet": frechet(training, held_out),
-        **manifold_figures(training, held_out),
+        **manifold_metrics(training, held_out),
         "diversity": diversity(training),
         "purity": purity(held_out, label, means),
-        "nearest": nearest(held_out, training),
+        "nearest": nearest_neighbour_distance(held_out, training),
     }
-    figures: Figures = {}
+    metrics: FidelityMetrics = {}
     for name, value in own.items():
-        undefined = value is None or ceiling[name] is None  # one without the other would say nothing
-        figures |= {name: None if undefined else value, f"{name}_ceiling": None if undefined else ceiling[name]}
-    return figures
+        undefined = value is None or ceiling[name] is None  # one means nothing without the other
+        metrics |= {name: None if undefined else value, f"{name}_ceiling": None if undefined else ceiling[name]}
+    return metrics
 
 
-def _means(figures: Iterable[Figures]) -> Figures:
-    """Each figure's mean over several draws."""
-    rows = list(figures)
+def _means(sets: Iterable[FidelityMetrics]) -> FidelityMetrics:
+    """The mean of each metric over several sets of samples."""
+    rows = list(sets)
     return {name: None if rows[0][name] is None else fmean(row[name] or 0.0 for row in rows) for name in rows[0]}
 
 
 def _distances(x: Tensor, y: Tensor) -> Tensor:
-    """Euclidean, ``[N, M]``; by way of scalar products, which float64 affords (a distance to itself is below 1e-7)."""
+    """Euclidean distances ``[N, M]``, from scalar products: exact enough in float64 (1e-7 from a clip to itself)."""
     return torch.cdist(x.double(), y.double(), compute_mode="use_mm_for_euclid_dist")
 
 
 def _radii(x: Tensor, k: int) -> Tensor | None:
-    """Distance of each of ``x`` [N, D] to its k-th nearest other one ``[N]``; None if there are not so many."""
+    """Distance ``[N]`` from each of ``x`` [N, D] to its k-th nearest neighbour in ``x``; None if N <= k."""
     return _distances(x, x).kthvalue(k + 1, dim=1).values if len(x) > k else None
 
 

@@ -1,7 +1,7 @@
-"""How good adapter outputs are: classification by the nearest text target, and the distance to the right one.
+"""How good an adapter's outputs are: classification by the nearest text target, and the distance to the right one.
 
-Nodes count, the server adds the counts up and turns them into figures: a confusion matrix is the one
-thing from which accuracy, balanced accuracy and F1 of the whole federation can be had.
+Nodes count, and the server adds the counts: from the sum of the nodes' confusion matrices it computes accuracy,
+balanced accuracy and F1 of the whole federation.
 
 Letters: B clips, K classes, P width of CLIP's pooled vector, T tokens of width C of T5.
 """
@@ -19,47 +19,47 @@ from torch.nn import functional as F
 from vegas_fl.algorithm.adapter import Conditioning, standardisation
 
 
-def nearest(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Class of each output: that of the target at the smallest squared Euclidean distance.
+def nearest_target(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Class of each output: that of the target at the smallest Euclidean distance.
 
     Parameters
     ----------
     outputs : Tensor [B, ...]
         One branch of an adapter's output; all dimensions after the first are flattened.
     targets : Tensor [K, ...]
-        The text targets of the same branch, one a class.
+        The same branch of the text targets, one for each class.
 
     Returns
     -------
     Tensor [B]
         Class indices, int64.
     """
-    # Distances to far-away points lose the digits that tell the classes apart: move the origin first.
+    # Far from the origin, rounding would hide the differences between classes: move the origin first.
     origin = targets.flatten(1).mean(0)
     outputs, targets = outputs.flatten(1) - origin, targets.flatten(1) - origin
     return (targets.square().sum(1) - 2 * outputs @ targets.T).argmin(1)
 
 
 def classify(outputs: Conditioning, targets: Conditioning) -> dict[str, Tensor]:
-    """:func:`nearest` for each branch: ``{"clip": [B], "t5": [B]}``."""
-    return {name: nearest(getattr(outputs, name), getattr(targets, name)) for name in Conditioning._fields}
+    """:func:`nearest_target` for each branch: ``{"clip": [B], "t5": [B]}``."""
+    return {name: nearest_target(getattr(outputs, name), getattr(targets, name)) for name in Conditioning._fields}
 
 
 def closeness(outputs: Conditioning, targets: Conditioning, labels: Tensor) -> dict[str, dict[str, Tensor]]:
-    """How near each output is to the text target of its clip's own class.
+    """How near each output is to the text target of its clip's class: cosine similarity and mean squared error.
 
-    Prompts share most of their words ("a photo of"), so the cosine between *any* two of their embeddings is near
-    1. The common part, the mean of all targets, is therefore taken away first: 1 is the own target's direction,
-    0 what the mean says. The error is in units of the targets' variance, which makes branches comparable: 0 is
-    the own target, 1 what the mean scores. (With one class there is nothing in common to take away: plain
-    cosine, and the error in units of the target's mean square.)
+    Prompts share most of their words ("a photo of"), so the cosine of *any* two of their embeddings is near 1.
+    Therefore the mean of all targets is subtracted first: a cosine of 1 is the direction of the right target, 0 that
+    of the mean. The error is in units of the targets' variance, which makes branches comparable: the right target
+    has error 0, the mean on average 1. (With one class nothing is subtracted, and the unit is the target's mean
+    square.)
 
     Parameters
     ----------
     outputs : Conditioning
-        Of B clips.
+        The adapter's outputs for B clips: clip [B, P], t5 [B, T, C].
     targets : Conditioning
-        Of all K classes.
+        The text targets of all K classes: clip [K, P], t5 [K, T, C].
     labels : Tensor [B]
         The clips' classes.
 
@@ -81,17 +81,17 @@ def closeness(outputs: Conditioning, targets: Conditioning, labels: Tensor) -> d
 
 
 def confusion(labels: Tensor, predicted: Tensor, classes: int) -> Tensor:
-    """Counts ``[K, K]`` (int64): row = true class, column = predicted class. Sums over nodes add up."""
+    """Confusion matrix ``[K, K]`` (int64): row = true class, column = predicted class."""
     return torch.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
 
 
 def summary(counts: Tensor, classes: Sequence[str]) -> dict[str, Any]:
-    """The figures of a confusion matrix ``[K, K]``, over the classes that have clips.
+    """Metrics of a confusion matrix ``[K, K]``, over the classes that have clips.
 
     Returns
     -------
     dict
-        ``accuracy``, ``balanced_accuracy`` (mean recall), ``macro_f1`` (mean F1), NaN without clips;
+        ``accuracy``, ``balanced_accuracy`` (mean recall) and ``macro_f1`` (mean F1), NaN without clips;
         ``per_class``: class → recall.
     """
     counts = counts.double()

@@ -1,4 +1,4 @@
-"""Targets that vary within a class, without changing what is learnt about classes."""
+"""Text targets of single clips, which vary within a class without changing what is learnt about classes."""
 
 from __future__ import annotations
 
@@ -8,34 +8,40 @@ from torch import Tensor
 from vegas_fl.algorithm.adapter import Conditioning
 
 
-def spread(classes: Conditioning, labels: Tensor, own: Conditioning) -> Conditioning:
-    """Targets that differ within a class, only in what classes do not differ in.
+def vary_within_classes(classes: Conditioning, labels: Tensor, own: Conditioning) -> Conditioning:
+    """A target for each clip that differs from its class's target only in directions in which classes do not differ.
 
-    A prompt of several adjectives may lie nearer to another class's prompt than to its own's. So of each clip's own
-    prompt only the difference from the mean of its class's is taken, and of that only what is orthogonal to all
-    differences between class targets:
+    A prompt with several adjectives may lie nearer to another class's prompt than to that of its own class. So of the
+    embedding of a clip's own prompt, only the difference from the mean over its class is taken, and of that only the
+    part orthogonal to all differences between class targets:
 
-        target = class + (I - V'V) (own - mean of own over the class),    V: :func:`between`
+        target = class + (I - V'V) (own - mean of own over the class),    V: :func:`class_directions`
 
-    By Pythagoras a clip's target is then as far from every class target as its own class's is, but for one term that is
-    the same for all: the nearest is its own, whatever the adjectives, and what adapters are taught about classes is
-    the same as without adjectives.
+    By Pythagoras, the squared distances from a clip's target to the class targets are those of its class's target plus
+    one constant. So the nearest class target is that of its own class, whatever the adjectives, and adapters learn the
+    same about classes as without adjectives.
 
-    V takes at most K - 1 directions of a branch: for 50 classes, 49 of FLUX.1's 768 of CLIP and of T * 4096 of T5. With
-    more classes than a branch has dimensions nothing may be left; its targets are then those of the classes.
+    V removes at most K - 1 directions of a branch: for 50 classes, 49 of the 768 of FLUX.1's CLIP and of the T * 4096
+    of its T5. If no direction remains, because a branch has fewer dimensions than there are classes, the targets are
+    those of the classes.
 
     Parameters
     ----------
     classes : Conditioning
-        Targets of K classes: all of the federation, also those the clips are not of.
+        Targets of all K classes of the federation, whether there are clips of them or not: clip [K, P], t5 [K, T, C].
     labels : Tensor [N]
         The class of each clip.
     own : Conditioning
-        Embeddings of the clips' own prompts, N.
+        Embeddings of the clips' own prompts: clip [N, P], t5 [N, T, C].
+
+    Returns
+    -------
+    Conditioning
+        The clips' targets: clip [N, P], t5 [N, T, C].
     """
     targets = []
     for of_class, of_clip in zip(classes, own, strict=True):
-        directions = between(of_class)
+        directions = class_directions(of_class)
         moved = of_class[labels]
         for label in labels.unique():
             mine = labels == label
@@ -45,14 +51,14 @@ def spread(classes: Conditioning, labels: Tensor, own: Conditioning) -> Conditio
     return Conditioning(*targets)
 
 
-def between(targets: Tensor) -> Tensor:
+def class_directions(targets: Tensor) -> Tensor:
     """Orthonormal directions ``[R, P]`` that span the differences between K targets ``[K, ...]`` of P numbers each.
 
-    R is at most K - 1, fewer where targets depend on each other or are the same, 0 with one class.
+    R is at most K - 1; less if differences are linearly dependent, 0 with one class.
     """
     differences = (targets[1:] - targets[0]).flatten(1).double()
-    # Right singular vectors by way of the small matrix [K - 1, K - 1]: P may be a million (256 tokens of 4096).
+    # Right singular vectors from the small matrix [K - 1, K - 1], because P may be a million (256 tokens of 4096).
     squares, mixtures = torch.linalg.eigh(differences @ differences.T)
     sizes = squares.clamp(min=0).sqrt()
-    found = sizes > 1e-5 * targets.norm()  # below is rounding, not a difference
+    found = sizes > 1e-5 * targets.norm()  # smaller ones are rounding errors
     return ((mixtures[:, found] / sizes[found]).T @ differences).to(targets)

@@ -14,12 +14,6 @@ from vegas_fl.config import AdapterConfig
 from vegas_fl.core.errors import VegasError
 
 
-def branch_losses(outputs: Conditioning, targets: Conditioning, scales: Conditioning) -> Conditioning:
-    """Mean squared error of each branch, in units of how far its targets lie apart (scales are deviations)."""
-    pairs = zip(outputs, targets, scales, strict=True)
-    return Conditioning(*(((output - target) / scale).square().mean() for output, target, scale in pairs))
-
-
 def train_adapter(
     adapter: Adapter,
     x: Tensor,
@@ -29,53 +23,42 @@ def train_adapter(
     epochs: int,
     clip_targets: Conditioning | None = None,
 ) -> dict[str, float]:
-    """Train both branches of ``adapter`` in place; every clip is pulled to the target of its own class, or to its own.
+    """Train ``adapter`` in place to output, for each clip, the text target of its class.
 
-    The branches share no weight, so each has its own AdamW and learning rate. The order of the clips
-    comes from torch's global generator: call inside :func:`vegas_fl.core.seeds.reproducible`.
+    Draws come from torch's global generator: call inside :func:`vegas_fl.core.seeds.reproducible`.
 
     Parameters
     ----------
     adapter : Adapter
-        Starts from the weights it has.
+        Starts from its current weights.
     x : Tensor [N, S, D]
         Audio embeddings of the node's training clips.
     labels : Tensor [N]
-        The class of each clip, an index into the targets' first dimension.
+        The class of each clip: an index into the first dimension of ``targets``.
     targets : Conditioning
-        Text targets of all classes of the federation: clip [K, P], t5 [K, T, C]. All, although a node
-        owns few: the scale of the loss is their spread, the same on every node.
+        Text targets of all classes of the federation, not only the node's own: clip [K, P], t5 [K, T, C].
     config : AdapterConfig
-        Learning rates, weight decay, batch size.
+        AdamW's learning rate for each branch, weight decay, batch size.
     epochs : int
-        Passes over the clips; 0 leaves the adapter as it is.
+        Passes over the clips; 0 leaves the adapter unchanged.
     clip_targets : Conditioning, optional
-        A target for each clip instead: clip [N, P], t5 [N, T, C].
+        A target of its own for each clip, instead of that of its class: clip [N, P], t5 [N, T, C].
 
     Returns
     -------
     dict
-        ``clip_loss`` and ``t5_loss`` (mean over the last epoch's clips; without unit: 1 is what the mean
-        of all targets scores; NaN if ``epochs`` is 0), ``epochs`` and ``clips``.
+        ``clip_loss`` and ``t5_loss`` (means over the last epoch; NaN without one), ``epochs`` and ``clips``.
 
     Raises
     ------
     VegasError
-        If there is no clip, or labels do not fit the clips or the targets.
+        If there is no clip, or labels do not match the clips or the targets.
     """
-    if len(x) == 0 or len(labels) != len(x):
-        raise VegasError(
-            f"An adapter is trained on at least one labelled clip: got {len(x)} clips, {len(labels)} labels."
-        )
-    if not 0 <= int(labels.min()) <= int(labels.max()) < len(targets.clip):
-        raise VegasError(
-            f"Labels lie in {int(labels.min())}..{int(labels.max())}, but there are {len(targets.clip)} text targets."
-        )
+    _check_labels(labels, clips=len(x), classes=len(targets.clip))
     scales = Conditioning(*(standardisation(target)[1] for target in targets))
-    optimizers = [
-        torch.optim.AdamW(branch.parameters(), lr=rate, weight_decay=config.weight_decay)
-        for branch, rate in ((adapter.clip, config.clip_learning_rate), (adapter.t5, config.t5_learning_rate))
-    ]
+    rates = {adapter.clip: config.clip_learning_rate, adapter.t5: config.t5_learning_rate}
+    groups = [{"params": branch.parameters(), "lr": rate} for branch, rate in rates.items()]
+    optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
     totals = torch.full((2,), torch.nan)
     adapter.train()
     for _ in range(epochs):
@@ -84,19 +67,44 @@ def train_adapter(
             rows = labels[batch] if clip_targets is None else batch
             wanted = Conditioning(*(target[rows] for target in (clip_targets or targets)))
             losses = branch_losses(adapter(x[batch]), wanted, scales)
-            for optimizer in optimizers:
-                optimizer.zero_grad()
+            optimizer.zero_grad()
             (losses.clip + losses.t5).backward()
-            for optimizer in optimizers:
-                optimizer.step()
+            optimizer.step()
             totals += len(batch) * torch.stack(losses).detach().cpu()
     adapter.eval()
     clip_loss, t5_loss = (totals / len(x)).tolist()
     return {"clip_loss": clip_loss, "t5_loss": t5_loss, "epochs": epochs, "clips": len(x)}
 
 
+def branch_losses(outputs: Conditioning, targets: Conditioning, scales: Conditioning) -> Conditioning:
+    """Mean squared error of each branch, in units of the targets' variance: the mean of all targets scores 1.
+
+    Every node has the text targets of all classes, so the unit is the same on every node.
+
+    Parameters
+    ----------
+    outputs, targets : Conditioning
+        clip [B, P] and t5 [B, T, C].
+    scales : Conditioning
+        Of each branch, from :func:`~vegas_fl.algorithm.adapter.standardisation`.
+    """
+    pairs = zip(outputs, targets, scales, strict=True)
+    return Conditioning(*(((output - target) / scale).square().mean() for output, target, scale in pairs))
+
+
 @torch.no_grad()
 def adapt(adapter: Adapter, x: Tensor, batch_size: int = 64) -> Conditioning:
-    """Outputs of ``adapter`` for all of ``x`` [N, S, D], computed in batches."""
+    """Outputs of ``adapter`` for all of ``x`` [N, S, D], computed in batches: clip [N, P] and t5 [N, T, C]."""
     outputs = [adapter(batch) for batch in x.split(batch_size)]
     return Conditioning(*(torch.cat(parts) for parts in zip(*outputs, strict=True)))
+
+
+def _check_labels(labels: Tensor, clips: int, classes: int) -> None:
+    """Raise a VegasError unless each of at least one clip has a label from 0 to ``classes`` - 1."""
+    if clips == 0 or len(labels) != clips:
+        raise VegasError(f"Expected at least one clip and a label for each; got {clips} clips, {len(labels)} labels")
+    if not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise VegasError(
+            f"Expected labels from 0 to {classes - 1}, one for each text target; got {int(labels.min())} to "
+            f"{int(labels.max())}"
+        )

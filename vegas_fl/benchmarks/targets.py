@@ -16,13 +16,14 @@ from pathlib import Path
 import torch
 
 from vegas_fl.algorithm.adapter import standardisation
-from vegas_fl.algorithm.targets import spread as clips_targets
+from vegas_fl.algorithm.targets import vary_within_classes
 from vegas_fl.algorithm.training import adapt
 from vegas_fl.benchmarks.runs import embedded, evaluated, held, spread
 from vegas_fl.config import Config, compose
 from vegas_fl.data import attributes
 from vegas_fl.rendering.text_targets import prompt_targets, text_targets
-from vegas_fl.storage.checkpoints import find_adapters, load_adapter
+from vegas_fl.storage.adapters import load_adapter
+from vegas_fl.storage.names import find_adapters
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ def _varied(folder: Path, config: Config) -> list[float]:
         for clip in held(config, "test")
     ]
     prompts = prompt_targets([f"a photo of {text}" for text in texts], config.renderer, cache, "cpu")
-    own = clips_targets(targets, labels, prompts)
+    own = vary_within_classes(targets, labels, prompts)
     outputs = adapt(load_adapter(rounds[max(rounds)]).build(), audio)
     diversities = [diversity(output, labels, of) for output, of in zip(outputs, targets, strict=True)]
     return diversities + [followed(output, labels, of) for output, of in zip(outputs, own, strict=True)]

@@ -63,7 +63,7 @@ def _generator(
     from vegas_fl.audio import encoders
     from vegas_fl.config import MLPConfig, compose
     from vegas_fl.core.errors import VegasError
-    from vegas_fl.storage.checkpoints import save_class_generator
+    from vegas_fl.storage.generators import save_class_generator
 
     first = decoders[0]
     width = encoders.shape(compose(overrides).encoder)[1]

@@ -27,7 +27,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from vegas_fl.config import Config
 from vegas_fl.federation.wire import pack as pack
 from vegas_fl.federation.wire import unpack as unpack
-from vegas_fl.storage.checkpoints import Spaces
+from vegas_fl.storage.headers import Spaces
 from vegas_fl.storage.tensorfiles import State
 
 
@@ -67,7 +67,7 @@ Figures = Annotated[dict[Name, Finite | None], Field(max_length=64)]
 Confusion = Annotated[list[Annotated[list[Count], Field(max_length=10_000)]], Field(max_length=10_000)]
 """Counts ``[K, K]``: row = true class, column = predicted class."""
 Header = dict[str, Any]
-"""Header of a checkpoint, which says how to build its network (:mod:`vegas_fl.storage.checkpoints`)."""
+"""Header of a checkpoint, which says how to build its network (:mod:`vegas_fl.storage.headers`)."""
 
 
 class Model(BaseModel):

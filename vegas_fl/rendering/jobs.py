@@ -15,7 +15,8 @@ from vegas_fl.config import ConditioningConfig, Config, RendererConfig, Source
 from vegas_fl.core import seeds
 from vegas_fl.rendering import flux
 from vegas_fl.rendering.folder import Picture, PictureFolder, Recipe
-from vegas_fl.storage.checkpoints import ClassGenerator, find_adapters
+from vegas_fl.storage.generators import ClassGenerator
+from vegas_fl.storage.names import find_adapters
 
 SERVER = "server"
 """Name of the server where nodes have a number."""

@@ -24,7 +24,8 @@ from vegas_fl.rendering.jobs import AdapterFeed, recorded
 from vegas_fl.rendering.painter import painter
 from vegas_fl.rendering.render import drawing_threads
 from vegas_fl.rendering.text_targets import text_targets
-from vegas_fl.storage.checkpoints import SavedAdapter, adapter_from, adapter_rounds, load_newest
+from vegas_fl.storage.adapters import SavedAdapter, adapter_from, load_newest
+from vegas_fl.storage.names import adapter_rounds
 
 NEAREST = 3
 """Classes that are named for a recording."""

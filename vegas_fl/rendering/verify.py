@@ -25,7 +25,8 @@ from vegas_fl.rendering.recordings import recordings_of
 from vegas_fl.rendering.render import drawing_threads
 from vegas_fl.rendering.runfile import NAME, read_runfile
 from vegas_fl.rendering.text_targets import text_targets
-from vegas_fl.storage.checkpoints import adapter_from, load_adapter, load_class_generator
+from vegas_fl.storage.adapters import adapter_from, load_adapter
+from vegas_fl.storage.generators import load_class_generator
 
 TOLERANCE = 2
 """Values of 0…255 by which another batch size, device or version may change a pixel."""

@@ -16,7 +16,7 @@ from vegas_fl.core.files import nearest_existing
 from vegas_fl.data import checks
 from vegas_fl.data.datasets import missing_folder, open_dataset
 from vegas_fl.rendering import flux, judge, memory
-from vegas_fl.storage.checkpoints import adapter_rounds, find_adapters, find_generators
+from vegas_fl.storage.names import adapter_rounds, find_adapters, find_generators
 
 
 def check(config: Config, nodes_are_here: bool, may_lack: bool = False) -> list[str]:

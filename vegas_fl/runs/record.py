@@ -33,7 +33,7 @@ from vegas_fl.runs.report import table
 from vegas_fl.runs.report.read import read
 from vegas_fl.runs.tracking import Trackers
 from vegas_fl.storage import tensorfiles
-from vegas_fl.storage.checkpoints import GENERATOR_FILES
+from vegas_fl.storage.names import GENERATOR_FILES
 
 log = logging.getLogger("vegas_fl.server")
 

@@ -1,1 +1,1 @@
-"""How the tiny pack is made: from named packages of icons and weights to three trained models."""
+"""How the tiny pack is built: from packages of icons and weights to three trained models."""

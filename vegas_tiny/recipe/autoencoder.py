@@ -9,9 +9,9 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch import nn
 
 from vegas_tiny.recipe.icons import Atlas, class_batch, place
-from vegas_tiny.recipe.schedule import Average, Budget, cosine, progress, save_state
+from vegas_tiny.recipe.schedule import Budget, cosine, train_averaged
 
-KL_WEIGHT = 1e-4  # per latent value: keeps the latents small and near a Gaussian, which the flow likes
+KL_WEIGHT = 1e-4  # per latent value: keeps the latents small and nearly Gaussian, which helps the flow
 BATCH = 8
 RATE = 3e-3
 LATENT_NOISE = 0.05  # largest noise the decoder trains with, relative to the latents' spread
@@ -19,11 +19,11 @@ NARROW = -5.0  # log-variance of the posterior at the start
 
 
 def new_autoencoder() -> AutoencoderKL:
-    """The architecture, freshly initialised so that it learns fast.
+    """The architecture, initialised so that it learns fast.
 
-    Residual branches start at zero and the rest keeps the size of its input, which leaves a linear path that
-    carries colours from the first step; the posterior starts narrow. With the usual initialisation the first
-    thousand steps go into finding such a path.
+    Residual branches start at zero and all other layers preserve the size of their input. This leaves a linear path
+    that carries colours from the first step; with the usual initialisation, finding such a path takes a thousand
+    steps. The posterior starts narrow.
     """
     model = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
@@ -56,7 +56,7 @@ def new_autoencoder() -> AutoencoderKL:
 
 
 def training_pictures(atlas: Atlas, size: int, generator: torch.Generator, share: float = 0.625) -> torch.Tensor:
-    """`[size, 3, 64, 64]`: a share are icons of the classes, the rest anything not held back."""
+    """Pictures `[size, 3, 64, 64]`: the given share are icons of the classes, the others any icons not held back."""
     drawn, _ = class_batch(atlas, atlas.where(atlas.shown & atlas.training_style), int(size * share), generator)
     others = atlas.where(~atlas.held & atlas.training_style)
     chosen = torch.cat([drawn, others[torch.randint(len(others), (size - len(drawn),), generator=generator)]])
@@ -64,7 +64,7 @@ def training_pictures(atlas: Atlas, size: int, generator: torch.Generator, share
 
 
 def unseen_pictures(atlas: Atlas, seed: int = 1) -> torch.Tensor:
-    """One picture of every icon that was held back from all training, `[N, 3, 64, 64]`."""
+    """One picture of each icon held back from all training, `[N, 3, 64, 64]`."""
     held = atlas.where(atlas.held & atlas.training_style)
     generator = torch.Generator().manual_seed(seed)
     return place(atlas.rgba[held], atlas.labels[held], generator)
@@ -79,7 +79,7 @@ def absolute_error(model: AutoencoderKL, pictures: torch.Tensor) -> float:
 
 
 def reconstruction_loss(output: torch.Tensor, pictures: torch.Tensor) -> torch.Tensor:
-    """L1 for the bar, squares for colours, and the L1 of local differences so that edges stay sharp."""
+    """L1 (the measure of the report), squared error for colours, and L1 of local differences for sharp edges."""
     loss = F.l1_loss(output, pictures) + F.mse_loss(output, pictures)
     for axis in (2, 3):
         loss = loss + 0.25 * F.l1_loss(output.diff(dim=axis), pictures.diff(dim=axis))
@@ -87,15 +87,13 @@ def reconstruction_loss(output: torch.Tensor, pictures: torch.Tensor) -> torch.T
 
 
 def train(atlas: Atlas, budget: Budget, work: Path, seed: int = 0, resume: bool = False) -> AutoencoderKL:
-    """Train encoder and decoder together; the average of the weights is returned and kept in `work`."""
+    """Train encoder and decoder together. Returns the averaged weights."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     model = new_autoencoder()
-    if resume:
-        model.load_state_dict(torch.load(work / "autoencoder.pt", weights_only=True))
-    average = Average(model, 0.998)
     optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=1e-4)
-    for step, done in progress(budget):
+
+    def update(step: int, done: float) -> dict[str, float]:
         optimiser.param_groups[0]["lr"] = RATE * cosine(done, step)
         pictures = training_pictures(atlas, BATCH, generator)
         latents = model.encode(pictures).latent_dist
@@ -105,26 +103,23 @@ def train(atlas: Atlas, budget: Budget, work: Path, seed: int = 0, resume: bool 
         (loss + KL_WEIGHT * divergence).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
-        average.update(model)
-        if step % 100 == 0:
-            print(f"autoencoder {step} {done:.2f} loss {loss:.4f} kl {divergence:.2f}", flush=True)
-            save_state(average.weights, work / "autoencoder.pt")
-    model.load_state_dict(average.weights)
-    save_state(average.weights, work / "autoencoder.pt")
+        return {"loss": loss.item(), "kl": divergence.item()}
+
+    train_averaged(model, budget, work / "autoencoder.pt", update, resume)
     return normalise(model, atlas)
 
 
 def refine(model: AutoencoderKL, atlas: Atlas, budget: Budget, work: Path, seed: int = 1) -> AutoencoderKL:
-    """Train the decoder further while the encoder, and with it the renderer's latents, stays as it is.
+    """Train only the decoder further; the encoder, and so the latents that the renderer learns, do not change.
 
-    The latents get a little extra noise, because the renderer's are never exact.
+    A little noise is added to the latents, because the renderer's are never exact.
     """
     generator = torch.Generator().manual_seed(seed)
     model.encoder.requires_grad_(False)
     parameters = list(model.decoder.parameters())
-    average = Average(model.decoder, 0.998)
     optimiser = torch.optim.AdamW(parameters, lr=RATE / 2, betas=(0.9, 0.99), weight_decay=1e-4)
-    for step, done in progress(budget):
+
+    def update(step: int, done: float) -> dict[str, float]:
         optimiser.param_groups[0]["lr"] = RATE / 2 * cosine(done, step)
         pictures = training_pictures(atlas, BATCH, generator, share=0.25)
         with torch.no_grad():
@@ -136,12 +131,9 @@ def refine(model: AutoencoderKL, atlas: Atlas, budget: Budget, work: Path, seed:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
-        average.update(model.decoder)
-        if step % 100 == 0:
-            print(f"decoder {step} {done:.2f} loss {loss:.4f}", flush=True)
-            save_state(average.weights, work / "decoder.pt")
-    model.decoder.load_state_dict(average.weights)
-    save_state(average.weights, work / "decoder.pt")
+        return {"loss": loss.item()}
+
+    train_averaged(model.decoder, budget, work / "decoder.pt", update)
     return model.eval()
 
 

@@ -14,7 +14,7 @@ from diffusers import AutoencoderKL, FluxPipeline, FluxTransformer2DModel
 
 from vegas_tiny.recipe.flux import new_transformer
 from vegas_tiny.recipe.icons import SIZE, Atlas, class_batch, place_gently
-from vegas_tiny.recipe.schedule import Average, Budget, cosine, progress, save_state
+from vegas_tiny.recipe.schedule import Budget, cosine, train_averaged
 from vegas_tiny.recipe.table import NAMES, phrasings
 from vegas_tiny.recipe.text import TextStack, embed
 
@@ -70,10 +70,10 @@ def pack(latents: torch.Tensor) -> torch.Tensor:
 def conditions(
     phrases: Phrases, classes: torch.Tensor, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Inexact embeddings of the given classes, as an adapter might make them.
+    """Inexact embeddings of the given classes, like those of an adapter.
 
-    Half are the canonical prompt; the others slide towards a random phrasing. Some lie between their class
-    and another; the nearer class is the likelier picture, so a sample's own class has at least half the weight.
+    Half are of the canonical prompt, the others between it and a random phrasing. Some are mixed with another class;
+    a sample's own class has at least half the weight, because its picture should be that of the nearer class.
 
     Parameters
     ----------
@@ -110,10 +110,10 @@ def conditions(
 
 
 def some_tokens(tokens: torch.Tensor, done: float, generator: torch.Generator) -> torch.Tensor:
-    """A random few of the text tokens during most of the training.
+    """A random subset of the text tokens `[B, T, C]`, except in the last fifth of the training.
 
-    FLUX gives text tokens no position and ours all know the class, so fewer teach as much in less time, and
-    the renderer cannot come to depend on their number. The last fifth of the training sees all of them.
+    FLUX's text tokens have no position and each of ours knows the class, so a few of them teach as much in less
+    time, and the renderer does not come to depend on their number.
     """
     length = tokens.shape[1]
     if done > 0.8:
@@ -170,12 +170,11 @@ def train(
     phrases = embed_phrases(texts)
     latents, classes = latent_pool(atlas, autoencoder, pool, generator)
     model = new_transformer()
-    if resume:
-        model.load_state_dict(torch.load(work / "flux.pt", weights_only=True))
-    average = Average(model, 0.998)
     optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=0.01)
     running = 1.0
-    for step, done in progress(budget):
+
+    def update(step: int, done: float) -> dict[str, float]:
+        nonlocal running
         chosen = torch.randint(len(latents), (BATCH,), generator=generator)
         picture = latents[chosen]
         noise = torch.randn(picture.shape, generator=generator)
@@ -189,11 +188,8 @@ def train(
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.param_groups[0]["lr"] = RATE * cosine(done, step)
         optimiser.step()
-        average.update(model)
         running += 0.02 * (loss.item() - running)
-        if step % 100 == 0:
-            print(f"flux {step} {done:.3f} loss {running:.4f}", flush=True)
-            save_state(average.weights, work / "flux.pt")
-    model.load_state_dict(average.weights)
-    save_state(average.weights, work / "flux.pt")
+        return {"loss": running}
+
+    train_averaged(model, budget, work / "flux.pt", update, resume)
     return model.eval()

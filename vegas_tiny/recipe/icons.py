@@ -19,11 +19,11 @@ from vegas_tiny.recipe.table import SUBJECTS
 SIZE = 64  # pixels of a picture
 RASTER = 80  # pixels of a stored icon: a little more, so that placing it does not blur
 TRAINING = ("noto", "noto-v1", "fluent-emoji-flat", "twemoji", "emojione")
-FURTHER = ("fluent-emoji-high-contrast", "fxemoji", "streamline-emojis")  # other hands, for the judge alone
-DRAWN = ("noto", "fluent-emoji-flat", "twemoji")  # styles the renderer learns: they draw every class, and alike
+FURTHER = ("fluent-emoji-high-contrast", "fxemoji", "streamline-emojis")  # more styles, only for the judge
+DRAWN = ("noto", "fluent-emoji-flat", "twemoji")  # styles the renderer learns: similar, with all classes
 UNSEEN = "openmoji"
 STYLES = (*TRAINING, *FURTHER, UNSEEN)
-# People in five skin tones, flags and letters crowd out everything else and teach nothing here.
+# People in five skin tones, flags and letters would be most of the icons and teach nothing here.
 SKIPPED = re.compile(
     r"skin-tone|(^|-)(dark|light|medium)(-|$)|flag|^(wo)?m[ae]n-|^person-|-oclock|-thirty|button|^keycap|regional|"
     r"letter|^input-|^squared|^family|^couple|^kiss|holding-hands"

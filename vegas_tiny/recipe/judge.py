@@ -1,6 +1,6 @@
 """The judge of generated pictures: a small `CLIPModel`, trained contrastively like CLIP itself.
 
-It sees every icon of five drawing styles with its name; a sixth style is kept for its examination.
+It learns icons and their names in eight drawing styles; a ninth style is kept for its evaluation.
 """
 
 import json
@@ -12,7 +12,7 @@ from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProce
 
 from vegas_tiny.recipe.icons import SIZE, Atlas, class_batch, place
 from vegas_tiny.recipe.optimisers import Both
-from vegas_tiny.recipe.schedule import Average, Budget, cosine, progress, save_state
+from vegas_tiny.recipe.schedule import Budget, cosine, train_averaged
 from vegas_tiny.recipe.table import NAMES, TEMPLATES, WORDS, phrasings
 
 WIDTH = 96
@@ -62,9 +62,9 @@ def new_processor(words: CLIPTokenizer) -> CLIPProcessor:
 
 
 def vary_style(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Other hands would draw otherwise: new hues, grey ones, dark outlines, blur, noise, less contrast.
+    """Imitate other drawing styles: new hues, grey, dark outlines, blur, noise, less contrast.
 
-    `[B, 3, H, W]` in [−1, 1], and so is the result.
+    From and to `[B, 3, H, W]` in [−1, 1].
     """
     n = len(pictures)
 
@@ -81,7 +81,7 @@ def vary_style(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tens
     pictures = torch.lerp(pictures, grey.expand_as(pictures), some(0.4) * amount())
     lightness = F.pad(pictures.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
     edges = F.max_pool2d(lightness, 3, 1) + F.max_pool2d(-lightness, 3, 1)
-    lines = (5 * edges).clamp(0, 1)  # weak edges too: who draws outlines draws them everywhere
+    lines = (5 * edges).clamp(0, 1)  # weak edges too: a style with outlines has them everywhere
     pictures = pictures + (1 - pictures) * some(0.3) * amount()
     pictures = pictures - (1 + pictures) * some(0.6) * (0.2 + 0.8 * amount()) * lines
     blurred = F.avg_pool2d(F.pad(pictures, (1, 1, 1, 1), mode="replicate"), 3, 1)
@@ -92,7 +92,7 @@ def vary_style(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tens
 
 
 def captions(atlas: Atlas, chosen: torch.Tensor, generator: torch.Generator) -> list[str]:
-    """One random sentence for each chosen icon: a phrasing of its class, or its name in a template."""
+    """A random sentence for each chosen icon: a phrasing of its class, or its name in a template."""
     sentences = []
     picks = torch.randint(1 << 20, (len(chosen), 2), generator=generator)
     for index, (first, second) in zip(chosen.tolist(), picks.tolist(), strict=True):
@@ -110,13 +110,10 @@ def captions(atlas: Atlas, chosen: torch.Tensor, generator: torch.Generator) -> 
 def train(
     atlas: Atlas, words: CLIPTokenizer, budget: Budget, work: Path, seed: int = 0, resume: bool = False
 ) -> CLIPModel:
-    """Contrastive training; pictures of one class, or of one icon name, count as each other's matches."""
+    """Contrastive training, in which pictures of the same class or icon name match each other's sentences."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     model = new_judge(words)
-    if resume:
-        model.load_state_dict(torch.load(work / "judge.pt", weights_only=True))
-    average = Average(model, 0.998)
     optimiser = Both(model, decay=0.05)
     ours = atlas.where((atlas.labels >= 0) & ~atlas.unseen_style)
     others = atlas.where((atlas.labels < 0) & ~atlas.unseen_style & ~atlas.held)
@@ -124,7 +121,8 @@ def train(
     concept = torch.tensor(
         [label if label >= 0 else numbers[n] for n, label in zip(atlas.names, atlas.labels.tolist(), strict=True)]
     )
-    for step, done in progress(budget):
+
+    def update(step: int, done: float) -> dict[str, float]:
         chosen = class_batch(atlas, ours, BATCH // 2, generator)[0]
         if len(others):
             chosen = torch.cat([chosen, others[torch.randint(len(others), (BATCH // 2,), generator=generator)]])
@@ -137,12 +135,9 @@ def train(
         loss.backward()
         optimiser.step(RATE * cosine(done, step))
         model.logit_scale.data.clamp_(max=4.6)
-        average.update(model)
-        if step % 100 == 0:
-            print(f"judge {step} {done:.2f} loss {loss:.4f}", flush=True)
-            save_state(average.weights, work / "judge.pt")
-    model.load_state_dict(average.weights)
-    save_state(average.weights, work / "judge.pt")
+        return {"loss": loss.item()}
+
+    train_averaged(model, budget, work / "judge.pt", update, resume)
     return model.eval()
 
 
@@ -155,7 +150,7 @@ def classify(model: CLIPModel, words: CLIPTokenizer, pictures: torch.Tensor) -> 
 
 
 def save(model: CLIPModel, words: CLIPTokenizer, folder: Path) -> None:
-    """Store model and processor; half precision on disk, opened in single precision as the config says."""
+    """Save model and processor: half precision on disk; the config makes transformers load single precision."""
     model.half().save_pretrained(folder)
     model.float()
     config = folder / "config.json"

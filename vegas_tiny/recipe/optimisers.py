@@ -1,14 +1,14 @@
-"""Muon for the judge's matrices, AdamW for everything else of it.
+"""Muon for the judge's matrices, AdamW for its other parameters.
 
-Muon (Jordan et al., 2024) orthogonalises each matrix's update. (The renderer keeps to AdamW: its loss rose
-under Muon.) PyTorch's own works in bfloat16, which is fifty times slower on a CPU without support for it.
+Muon (Jordan et al., 2024) orthogonalises each matrix's update. (The renderer uses only AdamW: its loss rose
+with Muon.) PyTorch's implementation works in bfloat16, which is fifty times slower on a CPU without support for it.
 """
 
 import torch
 from torch import nn
 from torch.optim import AdamW
 
-ELSEWHERE = ("embed", "proj_out", "head", "position")  # tables and outermost layers keep AdamW
+ELSEWHERE = ("embed", "proj_out", "head", "position")  # embedding tables and outermost layers use AdamW
 COEFFICIENTS = (3.4445, -4.775, 2.0315)
 MOMENTUM = 0.95
 
@@ -26,12 +26,12 @@ def orthogonalised(matrices: torch.Tensor) -> torch.Tensor:
 
 
 class Both:
-    """Two optimisers behind one method.
+    """Muon and AdamW as one optimiser.
 
     Parameters
     ----------
     model : nn.Module
-        Its inner matrices get Muon, the rest AdamW.
+        Muon updates its inner matrices, AdamW the rest.
     decay : float
         Decoupled weight decay of both.
     """
@@ -59,7 +59,7 @@ class Both:
             gradients = torch.stack([torch.zeros(shape) if p.grad is None else p.grad for p in group])
             momentum = self.momentum[shape].lerp_(gradients, 1 - MOMENTUM)
             update = orthogonalised(gradients.lerp(momentum, MOMENTUM))
-            size = 0.2 * max(shape) ** 0.5  # the size of an update of Adam's
+            size = 0.2 * max(shape) ** 0.5  # as large as an update of Adam
             for parameter, change in zip(group, update, strict=True):
                 parameter.mul_(1 - rate * self.decay).sub_(change, alpha=rate * size)
         for parameter in self.parameters:

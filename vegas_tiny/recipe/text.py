@@ -1,8 +1,8 @@
-"""The renderer's two text encoders with small vocabularies of their own, trained on the class prompts alone.
+"""The renderer's two text encoders, with small vocabularies, trained only on the class prompts.
 
-Both learn to tell the sixteen classes apart whatever the phrasing: CLIP's pooled vector, and every single
-token of T5's sequence. That makes targets which an audio adapter can reach and the renderer can rely on,
-with well separated classes and near neighbours for different phrasings.
+Both learn to tell the sixteen classes apart in any phrasing: CLIP by its pooled vector, T5 by each token of its
+sequence. So classes are far apart and phrasings of a class are close together, which makes targets that an audio
+adapter can reach and the renderer can rely on.
 """
 
 import json
@@ -20,13 +20,13 @@ from vegas_tiny.recipe.table import NAMES, TEMPLATES, phrasings
 WIDTH = 64  # of both encoders: the adapters' P and C
 CLIP_LENGTH = 32
 T5_LENGTH = 16  # tokens the tiny renderer is trained with; the pipeline's max_sequence_length
-LONG = 512  # what FluxPipeline pads to when nobody says otherwise
+LONG = 512  # what FluxPipeline pads to by default
 TEXT_STEPS = 600
 
 
 @dataclass
 class TextStack:
-    """The text side of the renderer; frozen once it is trained."""
+    """The renderer's text encoders and tokenizers; frozen after their training."""
 
     clip: CLIPTextModel
     t5: T5EncoderModel
@@ -35,13 +35,13 @@ class TextStack:
 
 
 def corpus(further: list[str]) -> list[str]:
-    """All class phrasings and names of further things, the text both vocabularies are built from."""
+    """The sentences from which both vocabularies are built: all phrasings of the classes, and names of other things."""
     sentences = [sentence for name in NAMES for sentence in phrasings(name)]
     return sentences + [template.format(name) for name in further for template in TEMPLATES[:2]]
 
 
 def clip_tokenizer(sentences: list[str], size: int = 1200) -> CLIPTokenizer:
-    """CLIP's byte-level BPE with a small vocabulary; any text can be spelled, so nothing crashes."""
+    """CLIP's byte-level BPE with a small vocabulary; any text can be encoded."""
     bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     bpe.pre_tokenizer = CLIPTokenizer().backend_tokenizer.pre_tokenizer
     alphabet = pre_tokenizers.ByteLevel.alphabet()
@@ -60,7 +60,7 @@ def clip_tokenizer(sentences: list[str], size: int = 1200) -> CLIPTokenizer:
 
 
 def t5_tokenizer(sentences: list[str], size: int = 1200) -> T5TokenizerFast:
-    """T5's unigram pieces with a small vocabulary; a character it has not seen becomes `<unk>`."""
+    """T5's unigram pieces with a small vocabulary; unknown characters become `<unk>`."""
     blank = T5TokenizerFast(extra_ids=0).backend_tokenizer
     unigram = Tokenizer(models.Unigram())
     unigram.pre_tokenizer = blank.pre_tokenizer
@@ -81,7 +81,7 @@ def t5_tokenizer(sentences: list[str], size: int = 1200) -> T5TokenizerFast:
 
 
 def new_stack(sentences: list[str]) -> TextStack:
-    """Vocabularies built from the sentences, and both encoders freshly initialised."""
+    """Build both vocabularies from the sentences and initialise both encoders."""
     clip_words, t5_words = clip_tokenizer(sentences), t5_tokenizer(sentences)
     clip = CLIPTextModel(
         CLIPTextConfig(
@@ -114,12 +114,12 @@ def new_stack(sentences: list[str]) -> TextStack:
 
 
 def token_ids(tokenizer: CLIPTokenizer | T5TokenizerFast, sentences: list[str], length: int) -> torch.Tensor:
-    """`[B, length]`, padded exactly as FluxPipeline pads."""
+    """Token ids `[B, length]`, padded like FluxPipeline does."""
     return tokenizer(sentences, padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids
 
 
 def train(stack: TextStack, steps: int = TEXT_STEPS, seed: int = 0) -> None:
-    """Teach both encoders the classes of the phrasings, in place."""
+    """Train both encoders in place to tell the classes of the phrasings."""
     clip, t5 = stack.clip, stack.t5
     torch.manual_seed(seed)
     sentences = [(s, index) for index, name in enumerate(NAMES) for s in phrasings(name)]
@@ -142,7 +142,7 @@ def train(stack: TextStack, steps: int = TEXT_STEPS, seed: int = 0) -> None:
         loss = F.cross_entropy(heads[0](pooled), target, label_smoothing=0.1)
         each = target[:, None].expand(-1, length).flatten()
         loss = loss + F.cross_entropy(heads[1](tokens).flatten(0, 1), each, label_smoothing=0.1)
-        if not long:  # each token still knows its own word
+        if not long:  # each token keeps its own word
             own = t5_ids[chosen, :length].flatten()
             loss = loss + 0.1 * F.cross_entropy(words(tokens).flatten(0, 1), own)
         optimiser.zero_grad()
@@ -156,7 +156,7 @@ def train(stack: TextStack, steps: int = TEXT_STEPS, seed: int = 0) -> None:
 
 @torch.no_grad()
 def embed(stack: TextStack, sentences: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sentences as the renderer gets them: tokens `[B, T, C]` and pooled `[B, P]`."""
+    """The renderer's inputs for the sentences: tokens `[B, T, C]` and pooled `[B, P]`."""
     tokens = stack.t5(token_ids(stack.t5_words, sentences, T5_LENGTH)).last_hidden_state
     return tokens, stack.clip(token_ids(stack.clip_words, sentences, CLIP_LENGTH)).pooler_output
 

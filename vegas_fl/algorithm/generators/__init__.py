@@ -1,14 +1,13 @@
-"""Generators of audio embeddings, one a class; ``config.name`` chooses the kind.
+"""Generators of audio embeddings, one for each class; ``config.name`` chooses the kind.
 
-Every kind has the same two halves: a :class:`Sampler`, which is all that leaves a node, and a model around it,
-which holds the sampler as ``.sampler`` and stays.
+Every kind is a model that stays on its node and holds a :class:`Sampler` as ``.sampler``, which is shared.
 """
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from vegas_fl.algorithm.generators.base import Sampler
+from vegas_fl.algorithm.generators.base import Sampler, require_clips
 from vegas_fl.algorithm.generators.gmm import GMM, GMMSampler, fit_gmm
 from vegas_fl.algorithm.generators.mlp import MLPSampler
 from vegas_fl.algorithm.generators.vae import VAE, VAESampler, train_vae
@@ -19,7 +18,7 @@ __all__ = ["Sampler", "build_sampler", "train_generator"]
 
 
 def build_sampler(tokens: int, width: int, config: GeneratorConfig) -> Sampler:
-    """An untrained sampler of ``[S, D]`` embeddings: what a state dict is checked against and loaded into."""
+    """An untrained sampler of ``[S, D]`` embeddings, for loading a state dict."""
     if isinstance(config, GMMConfig):
         return GMMSampler(tokens, width, config)
     if isinstance(config, MLPConfig):
@@ -28,12 +27,32 @@ def build_sampler(tokens: int, width: int, config: GeneratorConfig) -> Sampler:
 
 
 def train_generator(x: Tensor, config: GeneratorConfig) -> tuple[VAE | GMM, dict[str, float]]:
-    """Train the generator of one class on its embeddings ``x`` [N, S, D]; the model and figures of its training.
+    """Train the generator of one class.
 
     Draws come from torch's global generator: call inside :func:`vegas_fl.core.seeds.reproducible`.
+
+    Parameters
+    ----------
+    x : Tensor [N, S, D]
+        Audio embeddings of the class's training clips, N >= 1.
+    config : GeneratorConfig
+        Chooses the kind.
+
+    Returns
+    -------
+    model : VAE or GMM
+        In evaluation mode.
+    metrics : dict
+        Of its training: ``clips`` (N), ``nll`` and others, depending on the kind.
+
+    Raises
+    ------
+    VegasError
+        If there is no clip, a value is not finite, or generators of this kind are not trained.
     """
+    require_clips(x)
     if isinstance(config, GMMConfig):
         return fit_gmm(x, config)
     if isinstance(config, MLPConfig):
-        raise VegasError("generator.name=mlp is for imported generators, it is never trained; use generator=vae or gmm")
+        raise VegasError("generator=mlp is only for imported generators; use generator=vae or gmm to train one")
     return train_vae(x, config)

@@ -1,4 +1,4 @@
-"""What every kind of generator has in common: the half that leaves a node, and its units."""
+"""What all kinds of generators share: the sampler, which is the part that leaves a node, and its standardisation."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from torch import Tensor, nn
 from vegas_fl.core.errors import VegasError
 
 STD_FLOOR = 0.05
-"""Added to each feature's deviation, as a share of the typical one, before dividing by it: a feature that
-is constant (a dead unit of the encoder) would otherwise turn rounding errors into signal."""
+"""Added to each feature's deviation, as a share of the typical deviation, before dividing by it: in a constant feature
+(a dead unit of the encoder), rounding errors would otherwise become signal."""
 
 
 def require_clips(x: Tensor) -> None:
     """Raise a VegasError unless ``x`` is [N, S, D], N >= 1, and finite."""
     if x.ndim != 3 or len(x) == 0:
         raise VegasError(
-            f"A generator is trained on embeddings [N, S, D] of at least one clip, not on {list(x.shape)}."
+            f"Expected embeddings [N, S, D] of at least one clip to train a generator; got shape {list(x.shape)}"
         )
     if not bool(torch.isfinite(x).all()):
-        raise VegasError("The embeddings a generator is to be trained on have values that are not finite.")
+        raise VegasError("Expected finite embeddings to train a generator; some values are NaN or infinite")
 
 
 class Sampler(nn.Module, ABC):
-    """Draws audio embeddings of one class: what leaves the node.
+    """Draws audio embeddings of one class. The only part of a generator that leaves its node.
 
-    Works in standardised embeddings; each feature's mean and deviation are part of its state.
+    Its network models standardised embeddings. The mean and deviation of each feature are part of the state.
 
     Parameters
     ----------
@@ -48,22 +48,22 @@ class Sampler(nn.Module, ABC):
 
     @torch.no_grad()
     def fit_standardisation(self, x: Tensor) -> Tensor:
-        """Take each feature's mean and deviation from ``x`` [N, S, D], and whether x is never negative.
+        """Compute each feature's mean and deviation over ``x`` [N, S, D], and whether x is never negative.
 
         Returns
         -------
         Tensor [N, S, D]
-            ``x``, standardised.
+            Standardised ``x``.
         """
         spread = x.std((0, 1), correction=0)
         typical = spread.square().mean().sqrt()
         self.mean.copy_(x.mean((0, 1)))
         self.std.copy_(spread + STD_FLOOR * torch.where(typical > 0, typical, torch.ones_like(typical)))
-        self.rectified.fill_(float(x.min() >= 0))  # features of a ReLU: samples are clipped at 0 as well
+        self.rectified.fill_(float(x.min() >= 0))  # outputs of a ReLU: samples are clipped at 0 too
         return (x - self.mean) / self.std
 
     def destandardised(self, y: Tensor) -> Tensor:
-        """Standardised embeddings ``[..., D]`` back in the encoder's units."""
+        """Standardised embeddings ``[..., D]`` to the audio encoder's units."""
         x = y * self.std + self.mean
         return x.relu_() if self.rectified else x
 
@@ -76,7 +76,7 @@ class Sampler(nn.Module, ABC):
         count : int
             Number of embeddings.
         generator : torch.Generator
-            The only source of randomness: same state, same samples.
+            The only source of randomness: the same state gives the same samples.
 
         Returns
         -------

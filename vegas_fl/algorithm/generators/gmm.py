@@ -1,9 +1,9 @@
-"""The generator to beat: a Gaussian mixture of one class's audio embeddings.
+"""The baseline generator: a Gaussian mixture over the audio embeddings of one class.
 
 FedPFT (Beitollahi et al. 2024, "Parametric feature transfer: one-shot federated learning with foundation
 models", section 4) fits a mixture per class to a foundation model's features and sends its parameters. Here a
-feature is a whole embedding, its S tokens side by side, standardised. What leaves the node: K means and
-variances of S * D numbers, and the weights. A component of a single clip is that clip.
+feature is a whole standardised embedding, its S tokens concatenated. The weights, and K means and variances of S * D
+numbers each, leave the node. A component fitted to a single clip reveals that clip.
 
 Letters: N clips, S audio tokens of width D, K components.
 """
@@ -13,15 +13,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vegas_fl.algorithm.generators.base import Sampler, require_clips
+from vegas_fl.algorithm.generators.base import Sampler
 from vegas_fl.config import GMMConfig
 
 VARIANCE_FLOOR = 1e-2
-"""Added to every variance (of standardised values): a component of few clips would have none."""
+"""Added to every variance of standardised values: with a single clip, a component's variance would be 0."""
 
 
 class GMMSampler(Sampler):
-    """The mixture: weights ``[K]``, means and deviations ``[K, S, D]``.
+    """A mixture with weights ``[K]``, means and deviations ``[K, S, D]``.
 
     Parameters
     ----------
@@ -46,13 +46,13 @@ class GMMSampler(Sampler):
         """``[count, S, D]``: see :meth:`Sampler.sample`."""
         component = torch.multinomial(self.weights, count, replacement=True, generator=generator)
         x = torch.randn(count, *self.means.shape[1:], generator=generator)
-        for row, k in zip(x, component.tolist(), strict=True):  # no second [count, S, D] is held
+        for row, k in zip(x, component.tolist(), strict=True):  # in place: no second [count, S, D] in memory
             row.mul_(self.deviations[k]).add_(self.means[k])
         return self.destandardised(x)
 
 
 class GMM(nn.Module):
-    """A :class:`GMMSampler`; a mixture has no half that stays."""
+    """A :class:`GMMSampler`: a mixture has no other part, so nothing stays on the node only."""
 
     def __init__(self, tokens: int, width: int, config: GMMConfig) -> None:
         super().__init__()
@@ -60,38 +60,20 @@ class GMM(nn.Module):
 
 
 def fit_gmm(x: Tensor, config: GMMConfig) -> tuple[GMM, dict[str, float]]:
-    """Fit the mixture of one class by expectation maximisation.
+    """Fit the mixture of one class to ``x`` [N, S, D] by expectation maximisation, with at most N components.
 
-    Draws come from torch's global generator: call inside :func:`vegas_fl.core.seeds.reproducible`.
-
-    Parameters
-    ----------
-    x : Tensor [N, S, D]
-        Audio embeddings of the class's training clips, N >= 1.
-    config : GMMConfig
-        Components (no more than clips are used) and the form of their covariance.
-
-    Returns
-    -------
-    gmm : GMM
-    figures : dict
-        ``nll`` (nats a value of standardised x), ``components`` (used) and ``clips``.
-
-    Raises
-    ------
-    VegasError
-        If there is no clip, or a value is not finite.
+    See :func:`~vegas_fl.algorithm.generators.train_generator`. The metrics: ``nll`` (nats per value of standardised
+    x), ``components`` (the number used) and ``clips``.
     """
-    require_clips(x)
     gmm = GMM(x.shape[1], x.shape[2], config)
     sampler = gmm.sampler
     rows = sampler.fit_standardisation(x).flatten(1)
     used = min(config.components, len(x))
     seed = int(torch.randint(2**31, ()))
-    if len(x) == 1:  # scikit-learn wants two rows
+    if len(x) == 1:  # scikit-learn needs two rows
         weights, means, variances, nll = torch.ones(1), rows, torch.full_like(rows, VARIANCE_FLOOR), 0.0
     else:
-        from sklearn.mixture import GaussianMixture  # a second and a half, which few processes need
+        from sklearn.mixture import GaussianMixture  # imported here: it takes 1.5 s, and few processes need it
 
         mixture = GaussianMixture(
             used, covariance_type=config.covariance, reg_covar=VARIANCE_FLOOR, random_state=seed

@@ -1,7 +1,7 @@
-"""A generator that was trained elsewhere: an MLP from one latent vector to a whole embedding, z ~ N(0, I).
+"""An imported generator: an MLP from a latent vector z ~ N(0, I) to a whole embedding.
 
-It is only ever imported (:mod:`vegas_fl.migration.checkpoints`): a flattened MLP grows with S * D, and N(0, I) draws
-codes that no clip has.
+Generators of this kind are imported (:mod:`vegas_fl.migration.checkpoints`), never trained here: the MLP grows with
+S * D, and N(0, I) draws codes that no clip has.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 class MLPSampler(Sampler):
-    """The decoder; its output's units are those of the embeddings.
+    """The decoder; its outputs are in the units of the embeddings.
 
     Parameters
     ----------
     tokens, width : int
         S and D.
     config : MLPConfig
-        Widths, the first that of the latent vector, the last S * D; and the function between the layers.
+        Widths of the layers, from that of the latent vector to S * D, and the activation between them.
     """
 
     def __init__(self, tokens: int, width: int, config: MLPConfig) -> None:
@@ -45,7 +45,7 @@ class MLPSampler(Sampler):
 
     @torch.no_grad()
     def centre(self, count: int = 1000) -> None:
-        """Let ``mean`` be what it says, the mean embedding, of ``count`` samples; what is drawn stays as it was."""
+        """Set ``mean`` to the mean embedding, estimated from ``count`` samples, without changing what is drawn."""
         last = self._last
         hidden = self._hidden(count, torch.Generator().manual_seed(0)).mean(0)
         mean = last(hidden).unflatten(0, (self.tokens, -1)).mean(0)
@@ -65,7 +65,7 @@ class MLPSampler(Sampler):
         return last
 
     def _hidden(self, count: int, generator: torch.Generator) -> Tensor:
-        """What the last layer is given: ``[count, H]``."""
+        """Inputs of the last layer ``[count, H]`` for random latent vectors."""
         x = torch.randn(count, self._width, generator=generator)
         for layer in self.layers[:-1]:
             x = self._activation(layer(x))

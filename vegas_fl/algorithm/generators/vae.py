@@ -1,16 +1,16 @@
 """The generator of one class: a two-level VAE over audio embeddings, with a fitted latent prior.
 
-A VAE (Kingma & Welling 2014, "Auto-encoding variational Bayes") whose latent has two levels, because an
-audio embedding has two: a clip latent z (which dog, which room) and a token latent w_t (bark or pause at
-time t). Token t is decoded from z, w_t and its position alone, so no layer grows with S * D.
+A VAE (Kingma & Welling 2014, "Auto-encoding variational Bayes") whose latent has two levels, like an audio
+embedding: a clip latent z (which dog, which room) and a token latent w_t (bark or pause at time t). Token t is
+decoded only from z, w_t and its position, so no layer grows with S * D.
 
 After training, the prior N(0, I) is replaced by a density fitted to the codes of the training clips (Ghosh
-et al. 2020, "From variational to deterministic autoencoders", section 4, ex-post density estimation):
-N(0, I) also draws codes that no clip has, and what the decoder makes of those is not of the class.
+et al. 2020, "From variational to deterministic autoencoders", section 4, ex-post density estimation), because
+N(0, I) also draws codes that no clip has, which the decoder turns into embeddings outside the class.
 
-The encoders stay on the node. What leaves it is the :class:`VAESampler`: decoder, prior and standardisation.
-The last two are moments: mean and deviation of each feature, means and covariances of the prior's
-components. A component of a single clip (a class with one clip) is that clip's code.
+The encoders stay on the node. The :class:`VAESampler` leaves it: decoder, prior and standardisation. The last two
+are moments: mean and deviation of each feature, means and covariances of the prior's components. If a class has a
+single clip, the prior's mean is that clip's code.
 
 Letters: N clips, S audio tokens of width D, Z width of the clip latent, W width of the token latent, K
 components of the prior.
@@ -23,14 +23,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vegas_fl.algorithm.generators.base import Sampler, require_clips
+from vegas_fl.algorithm.generators.base import Sampler
 from vegas_fl.config import VAEConfig
 
 CHUNK = 32
 """Clips decoded at a time by :meth:`VAESampler.sample`; bounds the memory of the hidden layer."""
 
 CLIPS_PER_COMPONENT = 4
-"""A component of the prior needs at least so many clips; with fewer the prior has fewer components."""
+"""Smallest number of clips for each component of the prior; with fewer clips, the prior has fewer components."""
 
 LATENT_LOG_VARIANCE = (-6.0, 2.0)
 RESIDUAL_LOG_DEVIATION = (-3.0, 1.0)
@@ -50,8 +50,8 @@ class LatentPrior(nn.Module):
     """A density over (z, w_1..w_S).
 
     Clip level: a mixture of K Gaussians over (z, c), where c is the mean of w_t over the clip. Token level:
-    w_t = c + e_t - mean(e), e_t ~ N(0, C), with one covariance C for all clips. So the tokens of a clip
-    resemble each other as they do in recordings, and the number of parameters does not depend on S.
+    w_t = c + e_t - mean(e), e_t ~ N(0, C), with one covariance C for all clips. So the tokens of a clip are as
+    similar to each other as in recordings, and the number of parameters does not depend on S.
 
     Parameters
     ----------
@@ -78,19 +78,20 @@ class LatentPrior(nn.Module):
         """Fit to the aggregate posterior, the mixture of the posteriors of N clips.
 
         Its covariance is that of the posteriors' means plus the mean of their variances (law of total
-        variance), so few clips still give a proper density; one clip gives its own posterior.
+        variance), so even a few clips give a proper density; a single clip gives its own posterior.
 
         Parameters
         ----------
         posterior : Posterior
             Of all N training clips.
         shrinkage : float
-            How far the covariances of the clip level are drawn towards their diagonal, 0 to 1.
+            How far the covariances of the clip level are shrunk towards their diagonal, 0 to 1.
 
         Returns
         -------
         int
-            Components used: at most one for every ``CLIPS_PER_COMPONENT`` clips. The others get weight 0.
+            The number of components used: at most one for every ``CLIPS_PER_COMPONENT`` clips. The others get
+            weight 0.
         """
         z, z_log_variance, w, w_log_variance = posterior
         clips, tokens = w.shape[:2]
@@ -101,9 +102,9 @@ class LatentPrior(nn.Module):
             weights, means = codes.new_ones(1), codes.mean(0, keepdim=True)
             covariance = (codes - means).T @ (codes - means) / clips
         else:
-            from sklearn.mixture import GaussianMixture  # a second and a half, which few processes need
+            from sklearn.mixture import GaussianMixture  # imported here: it takes 1.5 s, and few processes need it
 
-            # "tied": one covariance for all, because a component's few clips cannot carry one each.
+            # "tied": one covariance for all components, because each has too few clips for its own.
             mixture = GaussianMixture(
                 used, covariance_type="tied", reg_covar=1e-3, random_state=int(torch.randint(2**31, ()))
             ).fit(codes.double().numpy())
@@ -132,7 +133,7 @@ class LatentPrior(nn.Module):
 
 
 class VAESampler(Sampler):
-    """Decoder, prior and standardisation of one class: what leaves the node.
+    """Decoder, prior and standardisation of one class: the part that leaves the node.
 
     Parameters
     ----------
@@ -156,7 +157,7 @@ class VAESampler(Sampler):
         return self.decoder(torch.cat([clip, w, self.position.expand(len(w), -1, -1)], -1))
 
     def residual(self) -> Tensor:
-        """Deviation ``[D]`` of an embedding around what :meth:`decode` gives."""
+        """Deviation ``[D]`` of standardised embeddings from the mean that :meth:`decode` returns."""
         return self.log_sigma.clamp(*RESIDUAL_LOG_DEVIATION).exp()
 
     @torch.no_grad()
@@ -190,7 +191,7 @@ class VAE(nn.Module):
         self.token_encoder = _mlp(width + config.clip_latent, config.hidden, 2 * config.token_latent)
 
     def encode(self, x: Tensor, *, draw: bool) -> tuple[Posterior, Tensor]:
-        """Posterior of standardised ``x`` [B, S, D], and the z it was conditioned on (drawn, or the mean)."""
+        """Posterior of standardised ``x`` [B, S, D], and the z ``[B, Z]`` that w depends on (drawn, or the mean)."""
         z_mean, z_log_variance = self.clip_encoder(x.mean(1)).chunk(2, -1)
         z_log_variance = z_log_variance.clamp(*LATENT_LOG_VARIANCE)
         z = _draw(z_mean, z_log_variance) if draw else z_mean
@@ -206,7 +207,7 @@ class VAE(nn.Module):
         x : Tensor [B, S, D]
             Standardised embeddings.
         noise : float
-            Deviation of the noise the encoders see on x; the likelihood is that of x without it.
+            Deviation of the noise added to the encoders' input; the likelihood is of x without noise.
 
         Returns
         -------
@@ -223,30 +224,11 @@ class VAE(nn.Module):
 
 
 def train_vae(x: Tensor, config: VAEConfig) -> tuple[VAE, dict[str, float]]:
-    """Train the generator of one class, then fit its prior.
+    """Train the generator of one class on ``x`` [N, S, D], then fit its prior.
 
-    Draws come from torch's global generator: call inside :func:`vegas_fl.core.seeds.reproducible`.
-
-    Parameters
-    ----------
-    x : Tensor [N, S, D]
-        Audio embeddings of the class's training clips, N >= 1.
-    config : VAEConfig
-        Widths, training and prior.
-
-    Returns
-    -------
-    vae : VAE
-    figures : dict
-        ``nll`` and ``kl`` (nats a value of x, means over the last epoch), ``epochs``, ``components`` (used
-        by the prior; fewer than configured when clips are few) and ``clips``.
-
-    Raises
-    ------
-    VegasError
-        If there is no clip, or a value is not finite.
+    See :func:`~vegas_fl.algorithm.generators.train_generator`. The metrics: ``nll`` and ``kl`` (nats per value of x,
+    means over the last epoch), ``epochs``, ``components`` (used by the prior) and ``clips``.
     """
-    require_clips(x)
     vae = VAE(x.shape[1], x.shape[2], config)
     x = vae.sampler.fit_standardisation(x)
     optimizer = torch.optim.AdamW(vae.parameters(), lr=config.learning_rate, fused=True)
@@ -254,8 +236,8 @@ def train_vae(x: Tensor, config: VAEConfig) -> tuple[VAE, dict[str, float]]:
     epochs = max(1, min(config.epochs, config.max_steps // steps_an_epoch))
     nll_total = kl_total = 0.0
     for epoch in range(epochs):
-        # The KL term grows from 0: at full weight an untrained decoder makes ignoring the latents the
-        # cheapest solution (Bowman et al. 2016, "Generating sentences from a continuous space").
+        # The KL term grows from 0: at full weight, ignoring the latents is the cheapest solution while the
+        # decoder is untrained (Bowman et al. 2016, "Generating sentences from a continuous space").
         beta = config.beta * min(1.0, epoch / max(1.0, config.warmup * epochs))
         nll_total = kl_total = 0.0
         for batch in torch.randperm(len(x)).split(config.batch_size):

@@ -1,4 +1,4 @@
-"""What YAMNet makes of the toy recordings: ``python -m vegas_tiny.recipe.hearing`` prints it."""
+"""How well YAMNet recognises the toy recordings: ``python -m vegas_tiny.recipe.recognition`` prints it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from vegas_fl.data.datasets import synthesis
 from vegas_fl.data.datasets.toy import Toy
 
-HEARD_AS = {
+AUDIOSET_LABELS = {
     "baby_cry": ("Baby cry, infant cry", "Crying, sobbing"),
     "chainsaw": ("Chainsaw",),
     "dog": ("Dog", "Bark", "Bow-wow", "Yip", "Growling"),
@@ -51,11 +51,11 @@ HEARD_AS = {
         "Waterfall",
     ),
 }
-"""AudioSet labels that mean a class."""
+"""AudioSet labels that count as a class."""
 
 
 def report(clips_per_class: int = 50, classes: Sequence[str] | None = None) -> dict[str, Any]:
-    """What YAMNet makes of the toy clips.
+    """How well YAMNet recognises the toy clips.
 
     Parameters
     ----------
@@ -66,12 +66,12 @@ def report(clips_per_class: int = 50, classes: Sequence[str] | None = None) -> d
     Returns
     -------
     dict
-        ``heard``: class → share of its clips whose five best AudioSet labels contain the class;
-        ``classes_heard``: in how many classes that is at least half of the clips;
-        ``nearest_mean``: accuracy by nearest class mean (cosine), every other clip giving the means;
-        ``variety``: class → mean distance between two of its clips, over the mean distance between a clip
-        of it and one of another class;
-        ``labels``: class → its most frequent labels and in how many clips each is among the five best.
+        ``recognised``: class → share of its clips with the class among their five most probable AudioSet labels;
+        ``classes_recognised``: number of classes for which this share is at least one half;
+        ``nearest_mean``: accuracy of the nearest class mean (cosine), with every other clip used for the means;
+        ``variety``: class → mean distance between two of its clips, divided by that between a clip of the class
+        and a clip of another class;
+        ``labels``: class → its most frequent labels, and the number of clips with each among their five.
     """
     from vegas_fl.audio.encoders.yamnet import YamNetEncoder, locate
 
@@ -79,13 +79,13 @@ def report(clips_per_class: int = 50, classes: Sequence[str] | None = None) -> d
     names = np.array(encoder.class_names)
     toy = Toy(clips_per_class)
     classes = classes or toy.classes
-    heard: dict[str, float] = {}
+    recognised: dict[str, float] = {}
     labels: dict[str, dict[str, int]] = {}
     embeddings: dict[str, np.ndarray] = {}
     for label in classes:
         frames = [encoder.features([clip.read(encoder.rate, synthesis.SECONDS)])[0] for clip in toy.clips(label)]
         best = [set(names[encoder.classify(clip).topk(5).indices.numpy()]) for clip in frames]
-        heard[label] = float(np.mean([bool(found & set(HEARD_AS[label])) for found in best]))
+        recognised[label] = float(np.mean([bool(found & set(AUDIOSET_LABELS[label])) for found in best]))
         counts = Counter(str(name) for found in best for name in found)
         labels[label] = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:8])
         embeddings[label] = torch.nn.functional.normalize(torch.stack([f.mean(0) for f in frames])).numpy()
@@ -95,8 +95,8 @@ def report(clips_per_class: int = 50, classes: Sequence[str] | None = None) -> d
         for index, label in enumerate(classes)
     ]
     return {
-        "heard": heard,
-        "classes_heard": sum(share >= 0.5 for share in heard.values()),
+        "recognised": recognised,
+        "classes_recognised": sum(share >= 0.5 for share in recognised.values()),
         "nearest_mean": float(np.concatenate(nearest).mean()),
         "variety": {label: _variety(label, embeddings) for label in classes},
         "labels": labels,
@@ -104,7 +104,7 @@ def report(clips_per_class: int = 50, classes: Sequence[str] | None = None) -> d
 
 
 def _variety(label: str, embeddings: dict[str, np.ndarray]) -> float:
-    """Distance between clips of a class, over their distance to other classes' clips."""
+    """Mean distance between clips of a class, divided by their mean distance to clips of other classes."""
     own = embeddings[label]
     others = np.concatenate([value for name, value in embeddings.items() if name != label])
     within = np.linalg.norm(own[:, None] - own, axis=2).sum() / (len(own) * (len(own) - 1))

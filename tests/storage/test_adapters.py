@@ -1,4 +1,4 @@
-"""Which checkpoint is read when there are several, and one is damaged."""
+"""Which adapter is read when several exist and one is damaged."""
 
 from __future__ import annotations
 
@@ -10,15 +10,9 @@ import pytest
 
 from tests.support.adapters import SHAPE, config
 from vegas_fl.algorithm.adapter import Adapter
-from vegas_fl.storage.checkpoints import (
-    Spaces,
-    adapter_header,
-    find_adapters,
-    find_generators,
-    load_newest,
-    save_adapter,
-    set_aside,
-)
+from vegas_fl.storage.adapters import adapter_header, load_newest, save_adapter
+from vegas_fl.storage.headers import Spaces
+from vegas_fl.storage.names import find_adapters, find_generators, set_aside
 from vegas_fl.storage.tensorfiles import Damaged, save
 
 
@@ -37,22 +31,23 @@ def flip(path: Path) -> None:
     path.write_bytes(data)
 
 
-def test_the_newest_is_the_one_of_the_highest_number(rounds: Path) -> None:
+def test_the_newest_is_of_the_highest_round(rounds: Path) -> None:
     files, adapter = load_newest(find_adapters(rounds))
     assert files["t5"].name == "r_round_10_t5.safetensors" and adapter.header["round"] == 10
 
 
-def test_instead_of_a_damaged_one_the_one_before_is_read_and_told(
+def test_an_earlier_adapter_replaces_a_damaged_one_with_a_warning(
     rounds: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
     flip(rounds / "r_round_10_t5.safetensors")
     _, adapter = load_newest(find_adapters(rounds))
     assert adapter.header["round"] == 2
-    assert "r_round_10_t5.safetensors is damaged" in caplog.text and "the adapter of round 2 is used" in caplog.text
+    assert "r_round_10_t5.safetensors is damaged" in caplog.text
+    assert "using the adapter of round 2 instead" in caplog.text
 
 
-def test_if_all_are_damaged_that_is_said(rounds: Path) -> None:
+def test_it_is_an_error_if_all_are_damaged(rounds: Path) -> None:
     for round_ in (2, 10):
         flip(rounds / f"r_round_{round_}_clip.safetensors")
     with pytest.raises(Damaged, match="round_2_clip.safetensors is damaged"):

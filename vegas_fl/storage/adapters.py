@@ -1,0 +1,146 @@
+"""Adapters on disk: one file a branch, each with a header that says how to build the network."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from vegas_fl.algorithm.adapter import Adapter
+from vegas_fl.config import BRANCHES, AdapterConfig
+from vegas_fl.core.errors import VegasError
+from vegas_fl.storage import tensorfiles
+from vegas_fl.storage.headers import Spaces, config_from_header, config_to_header
+from vegas_fl.storage.names import adapter_path
+from vegas_fl.storage.tensorfiles import Damaged, State, load_into
+
+log = logging.getLogger("vegas_fl.storage.adapters")
+
+
+def adapter_header(spaces: Spaces, config: AdapterConfig) -> dict[str, Any]:
+    """The header entries from which :func:`adapter_from` builds an adapter."""
+    return {"spaces": asdict(spaces), "config": config_to_header(config)}
+
+
+def adapter_from(header: Mapping[str, Any], state: State, origin: str) -> Adapter:
+    """Build the adapter described by a header and load its state; ``origin`` names them in errors."""
+    config = config_from_header(TypeAdapter(AdapterConfig), header, origin)
+    adapter = Adapter(Spaces(**header["spaces"]).shape, config)
+    load_into(adapter, state, origin)
+    return adapter.eval()
+
+
+def save_adapter(
+    folder: Path, run: str, round_: int, state: State, header: dict[str, Any], node: str | None = None
+) -> dict[Path, str]:
+    """Write an adapter's state as one file a branch.
+
+    A node's own adapter is not flushed to the disk, because waiting for a hundred of them one by one takes long: a
+    power failure may damage it, and its hash then says so.
+
+    Parameters
+    ----------
+    folder : Path
+    run : str
+    round_ : int
+    state : State
+    header : dict
+        From :func:`adapter_header`.
+    node : str, optional
+        The node whose own adapter it is; without it, the global adapter.
+
+    Returns
+    -------
+    dict
+        File → hash of its tensors.
+    """
+    written: dict[Path, str] = {}
+    for branch in BRANCHES:
+        prefix = f"{branch}."
+        path = adapter_path(folder, run, round_, branch, node)
+        written[path] = tensorfiles.save(
+            path,
+            {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)},
+            {**header, "kind": f"adapter.{branch}", "run": run, "round": round_, "node": node},
+            durable=node is None,
+        )
+    return written
+
+
+@dataclass(frozen=True)
+class SavedAdapter:
+    """An adapter read from disk.
+
+    Attributes
+    ----------
+    header : dict
+        The header of its files.
+    state : State
+    sha256 : dict
+        Branch → hash of the file's tensors.
+    """
+
+    header: dict[str, Any]
+    state: State
+    sha256: dict[str, str]
+
+    def build(self) -> Adapter:
+        """The network with its weights."""
+        return adapter_from(self.header, self.state, f"the adapter of round {self.header['round']}")
+
+
+def load_adapter(paths: Mapping[str, Path], spaces: Spaces | None = None) -> SavedAdapter:
+    """Read an adapter from its two files.
+
+    Parameters
+    ----------
+    paths : mapping
+        Branch → file, as from :func:`names.find_adapters`.
+    spaces : Spaces, optional
+        The spaces it must map between.
+
+    Raises
+    ------
+    VegasError
+        If a file is damaged, or maps between other spaces.
+    """
+    state: State = {}
+    hashes = {}
+    for branch in BRANCHES:
+        tensors, header = tensorfiles.load(paths[branch], kind=f"adapter.{branch}")
+        if spaces is not None and header["spaces"] != asdict(spaces):
+            expected = asdict(spaces)
+            differences = [
+                f"{key} {value!r} (this run: {expected[key]!r})"
+                for key, value in header["spaces"].items()
+                if value != expected[key]
+            ]
+            raise VegasError(
+                f"{paths[branch]} does not fit this run: it was trained for {', '.join(differences)}; "
+                "use the encoder and renderer it was trained with, or train it again"
+            )
+        state |= {f"{branch}.{name}": tensor for name, tensor in tensors.items()}
+        hashes[branch] = header["sha256"]
+    return SavedAdapter(header, state, hashes)
+
+
+def load_newest(rounds: Mapping[int, Mapping[str, Path]]) -> tuple[Mapping[str, Path], SavedAdapter]:
+    """Read the adapter of the highest round that is not damaged; return its files and its contents.
+
+    Raises
+    ------
+    VegasError
+        If all are damaged.
+    """
+    *earlier, last = sorted(rounds)
+    try:
+        return rounds[last], load_adapter(rounds[last])
+    except Damaged as error:
+        if not earlier:
+            raise
+        log.warning("%s; using the adapter of round %d instead", error, earlier[-1])
+        return load_newest({round_: rounds[round_] for round_ in earlier})

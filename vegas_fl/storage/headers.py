@@ -1,0 +1,84 @@
+"""What a checkpoint's header says about its network: how to build it, and which spaces it maps between.
+
+A file is loaded by what its header says, not by what the configuration of the current run happens to be.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from vegas_fl.algorithm.adapter import AdapterShape
+from vegas_fl.core.errors import VegasError
+
+T = TypeVar("T")
+
+PLACES = {"checkpoint_dir": "", "local_checkpoint_dir": None}
+"""Settings that name folders of one machine, and the values that replace them in a header: the same training gives the
+same file on any machine, and a node does not reveal its folders."""
+
+
+@dataclass(frozen=True)
+class Spaces:
+    """The audio embeddings and text targets that an adapter maps between: their shapes and fingerprints.
+
+    Two checkpoints work together only if their spaces are equal.
+
+    Attributes
+    ----------
+    audio_tokens, audio_width : int
+        S and D of an audio embedding ``[S, D]``.
+    clip_width : int
+        P of CLIP's pooled vector ``[P]``.
+    t5_tokens, t5_width : int
+        T and C of T5's tokens ``[T, C]``.
+    audio, text : str
+        Fingerprints of the audio encoder and of the text encoders.
+    """
+
+    audio_tokens: int
+    audio_width: int
+    clip_width: int
+    t5_tokens: int
+    t5_width: int
+    audio: str
+    text: str
+
+    @property
+    def shape(self) -> AdapterShape:
+        """The shapes, without the fingerprints."""
+        return AdapterShape(self.audio_tokens, self.audio_width, self.clip_width, self.t5_tokens, self.t5_width)
+
+
+def config_to_header(config: BaseModel) -> dict[str, Any]:
+    """The settings of a network as a header stores them, without folders (:data:`PLACES`)."""
+    return {key: PLACES.get(key, value) for key, value in config.model_dump(mode="json").items()}
+
+
+def config_from_header(kind: TypeAdapter[T], header: Mapping[str, Any], origin: str) -> T:
+    """The settings stored in a header.
+
+    Parameters
+    ----------
+    kind : TypeAdapter
+        The type of the settings.
+    header : mapping
+    origin : str
+        Names the file or message in errors.
+
+    Raises
+    ------
+    VegasError
+        If another version of the program wrote the header and its settings are not valid in this one.
+    """
+    try:
+        return kind.validate_json(json.dumps(header["config"]))
+    except ValidationError as error:
+        keys = ", ".join(".".join(map(str, e["loc"])) for e in error.errors())
+        raise VegasError(
+            f"{origin} was written by another version of vegas-fl (invalid settings: {keys}); train it again"
+        ) from error
