@@ -105,14 +105,6 @@ def render(
 
 
 @bench.command()
-def faults() -> None:
-    """How Flower's own FedAvg ends when one of three nodes fails."""
-    from vegas_fl.benchmarks import faults as benchmark
-
-    print(benchmark.table())
-
-
-@bench.command()
 def kills(
     count: Annotated[int, typer.Option(help="Runs, each with one kill.")] = 20,
     seed: Annotated[int, typer.Option(help="Of the moments.")] = 0,
