@@ -96,11 +96,11 @@ def render(
     from vegas_fl.benchmarks import rendering as benchmark
     from vegas_fl.config import compose
 
-    settings = ["images.sheet_columns=0", *(overrides or [])]
-    for line in benchmark.speed(compose(settings), pictures, repeats):
+    config = compose(["images.sheet_columns=0", *(overrides or [])])
+    for line in benchmark.speed(config, pictures, repeats):
         print(line)
     if memory:
-        for line in benchmark.peak_memory(settings):
+        for line in benchmark.peak_memory(config):
             print(line)
 
 

@@ -145,7 +145,7 @@ def flower_environment() -> dict[str, str]:
 @contextlib.contextmanager
 def private_superlink(folder: Path, environment: dict[str, str]) -> Iterator[None]:
     """A SuperLink that simulates nodes, on free ports, for the length of the block."""
-    port, control = _free_ports(2)
+    port, control = free_ports(2)
     (folder / "config.toml").write_text(
         f'[superlink]\ndefault = "{PRIVATE}"\n\n[superlink.{PRIVATE}]\naddress = "127.0.0.1:{port}"\ninsecure = true\n',
         encoding="utf8",
@@ -236,7 +236,8 @@ def tool(name: str) -> str:
     return str(Path(sys.executable).parent / name)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine that nothing uses now."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:
