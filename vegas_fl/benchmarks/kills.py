@@ -82,7 +82,7 @@ class Deployment:
                     self.vegas(*words)
                     break
                 except RuntimeError as error:
-                    if "runs already" in str(error):
+                    if "already runs" in str(error):
                         break
                     if not left:
                         raise
