@@ -56,4 +56,4 @@ def test_an_interrupted_run_ends_with_a_sentence(tmp_path: Path, monkeypatch: py
         raise KeyboardInterrupt
 
     monkeypatch.setattr("vegas_fl.cli.main.run", interrupted)
-    assert "the same command does what is missing" in vegas(tmp_path, code=130).stderr
+    assert "run the same command to continue" in vegas(tmp_path, code=130).stderr

@@ -38,29 +38,37 @@ def test_the_examples_are_what_is_set_by_default(machines: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [
-        ("server.yaml", "{", "is no YAML"),
-        ("server.yaml", "", "holds no keys"),
-        ("server.yaml", "host: x\nprot: 1", "prot: there is no such key; there are name, host, names"),
+        ("server.yaml", "{", "is not valid YAML"),
+        ("server.yaml", "", "has no keys"),
+        ("server.yaml", "host: x\nprot: 1", "prot: unknown key, expected one of folder, name, host, names"),
         ("server.yaml", "port: 99999", "host: required, but not set\n- port: Input should be less than or equal to"),
         ("node.yaml", "node: -1\nca: x\noutput_dir: y\nsuperlink: h:1", "node: Input should be greater"),
-        ("node.yaml", "node: 0\nca: x\noutput_dir: y\nsuperlink: https://h", "needed is HOST:PORT, without https://"),
-        ("node.yaml", "node: 0\nca: x\noutput_dir: y\nsuperlink: h:1\ndevice: gpu", "needed is auto, cpu, cuda"),
-        ("node.yaml", "node: 0\nca: x\noutput_dir: y\nsuperlink: h:99999", "needed is HOST:PORT"),
-        ("node.yaml", "node: 60000\nca: x\noutput_dir: y\nsuperlink: h:1", "port: has to be set"),
+        ("node.yaml", "node: 0\nca: x\noutput_dir: y\nsuperlink: https://h", "expected HOST:PORT, without https://"),
+        ("node.yaml", "node: 0\nca: x\noutput_dir: y\nsuperlink: h:1\ndevice: gpu", "expected auto, cpu, cuda"),
+        ("node.yaml", "node: 0\nca: x\noutput_dir: y\nsuperlink: h:99999", "expected HOST:PORT"),
+        (
+            "node.yaml",
+            "node: 60000\nca: x\noutput_dir: y\nsuperlink: h:1",
+            "port: required, as 9100 + node is not a port",
+        ),
         ("node.yaml", "node: 0\nca: ~nobody-here/x\noutput_dir: y\nsuperlink: h:1", "write the folder out"),
         (
             "node.yaml",
             "nod: 0\nca: x\noutput_dir: y\nsuperlink: h:1",
-            "nod: there is no such key; there are node, super",
+            "nod: unknown key, expected one of folder, node, super",
         ),
-        ("server.yaml", "host: x\n1: y", "1: there is no such key"),
-        ("server.yaml", "host: x\nfile: y", "file: there is no such key"),
-        ("server.yaml", "host: x\nnames: [a\nport: 1", "is no YAML (line 3: expected ',' or ']'"),
-        ("server.yaml", "host: ''", "host: needed is a name"),
-        ("server.yaml", "host: bücher.example", "host: needed is a name (in ASCII, else as xn--"),
+        ("server.yaml", "host: x\n1: y", "1: unknown key"),
+        ("server.yaml", "host: x\nfile: y", "file: unknown key"),
+        ("server.yaml", "host: x\nnames: [a\nport: 1", "is not valid YAML (line 3: expected ',' or ']'"),
+        ("server.yaml", "host: ''", "host: expected a name"),
+        ("server.yaml", "host: bücher.example", "host: expected a name (ASCII or xn--"),
         ("server.yaml", "host: https://x", "without https:// and port; got 'https://x'"),
-        ("server.yaml", "host: x\nnames: ['*.x', '::1', 'a b']", "'a b' is neither a name"),
-        ("server.yaml", "host: x\nbind: localhost", "bind: needed is an IPv4 address"),
+        (
+            "server.yaml",
+            "host: x\nnames: ['*.x', '::1', 'a b']",
+            "names.2: expected a name (ASCII or xn--…) or an IP address; got 'a b'",
+        ),
+        ("server.yaml", "host: x\nbind: localhost", "bind: expected an IPv4 address"),
         ("server.yaml", "host: x\nca_days: 99999999", "ca_days: Input should be less than or equal to 36500"),
         ("node.yaml", "node: 0\nca: x\noutput_dir: y\nsuperlink: h:1\nmodels: {'a,b': c}", "'a,b' has a ','"),
     ],
@@ -73,8 +81,8 @@ def test_mistakes_of_settings_are_told(machines: Path, name: str, text: str, tol
 
 
 def test_settings_of_the_other_kind_are_refused(machines: Path) -> None:
-    assert "are the settings of node 0" in vegas(machines, "deploy", "ca", "node.yaml", code=1).stderr
-    assert "are the settings of the server" in vegas(machines, "deploy", "key", "server.yaml", code=1).stderr
+    assert "has the settings of node 0" in vegas(machines, "deploy", "ca", "node.yaml", code=1).stderr
+    assert "has the settings of the server" in vegas(machines, "deploy", "key", "server.yaml", code=1).stderr
     assert "cannot be read (No such file" in vegas(machines, "deploy", "key", "gone.yaml", code=1).stderr
 
 
@@ -86,7 +94,7 @@ def test_keys_are_made_once_and_are_their_owners_alone(machines: Path) -> None:
     before = [path.read_bytes() for path in private]
     assert [path.stat().st_mode & 0o777 for path in private] == [0o600] * 3
     for verb, name in (("ca", "server.yaml"), ("certificate", "server.yaml"), ("key", "node.yaml")):
-        assert "is not written over" in vegas(machines, "deploy", verb, name, code=1).stderr
+        assert "is not overwritten" in vegas(machines, "deploy", verb, name, code=1).stderr
     assert [path.read_bytes() for path in private] == before
     key = load_ssh_private_key(private[2].read_bytes(), None)
     assert isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name == "secp384r1"
@@ -175,7 +183,10 @@ def test_a_connection_is_added_once_and_never_changed(machines: Path, monkeypatc
     assert "has another connection vegas" in vegas(machines, "deploy", "connect", "server.yaml", code=1).stderr
     for nonsense in (b"[", b"superlink = 3", b"\xff"):
         file.write_bytes(nonsense)
-        assert "is no TOML" in vegas(machines, "deploy", "connect", "server.yaml", code=1).stderr
+        assert (
+            "is not a Flower configuration in TOML"
+            in vegas(machines, "deploy", "connect", "server.yaml", code=1).stderr
+        )
 
 
 def test_folders_of_any_name_are_handed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,13 +216,10 @@ def test_a_superlink_of_one_address_is_looked_for_there(machines: Path) -> None:
 
 
 def test_what_is_missing_is_told_before_a_start(machines: Path) -> None:
-    assert (
-        "is missing; it is made by: vegas-fl deploy ca"
-        in vegas(machines, "deploy", "superlink", "server.yaml", code=1).stderr
-    )
+    assert "is missing; run vegas-fl deploy ca" in vegas(machines, "deploy", "superlink", "server.yaml", code=1).stderr
     assert "vegas-fl deploy key" in vegas(machines, "deploy", "supernode", "node.yaml", code=1).stderr
     vegas(machines, "deploy", "key", "node.yaml")
-    assert "a copy of the server's ca.crt" in vegas(machines, "deploy", "supernode", "node.yaml", code=1).stderr
+    assert "copy the server's ca.crt" in vegas(machines, "deploy", "supernode", "node.yaml", code=1).stderr
     assert "superlink did not run" in vegas(machines, "deploy", "stop", "server.yaml").stdout
 
 

@@ -31,7 +31,7 @@ def test_the_doctor_names_what_is_wrong(machines: Path) -> None:
     told = vegas(machines, "doctor", "server.yaml", code=1).stdout
     assert "warning certificate: " in told and "expires in 7 days" in told
     assert f"PROBLEM key: {machines}/server/server.key can be read by others; run chmod 600" in told
-    assert "PROBLEM certificate: it is not for new.example.org; make it anew with --renew" in told
+    assert "PROBLEM certificate: it is not for new.example.org; make it again with --renew" in told
     assert "ok      versions: Python" in told and "ok      pack: " in told
     change(
         machines / "node.yaml",
@@ -48,8 +48,8 @@ def test_the_doctor_names_what_is_wrong(machines: Path) -> None:
     [
         (None, "node_0 cannot be read as a private key (Is a directory)"),
         (b"nonsense", "node_0 cannot be read as a private key"),
-        (ed25519.Ed25519PrivateKey.generate(), "node_0 is no key on the curve P-384"),
-        (ec.generate_private_key(ec.SECP256R1()), "node_0 is no key on the curve P-384"),
+        (ed25519.Ed25519PrivateKey.generate(), "node_0 is not a P-384 key"),
+        (ec.generate_private_key(ec.SECP256R1()), "node_0 is not a P-384 key"),
         (ec.generate_private_key(ec.SECP384R1()), "node_0.pub is not the public key of node_0"),
     ],
 )
@@ -75,8 +75,8 @@ def test_a_key_that_would_be_refused_is_told(machines: Path, key: Any, told: str
 @pytest.mark.parametrize(
     ("name", "version", "told"),
     [
-        ("flwr", "1.40.0", "flwr 1.40.0, needed is flwr<1.42,>=1.41"),
-        ("torch", "1.0", "torch 1.0, needed is torch>=2.6"),
+        ("flwr", "1.40.0", "flwr 1.40.0, expected flwr<1.42,>=1.41"),
+        ("torch", "1.0", "torch 1.0, expected torch>=2.6"),
         ("diffusers", None, "diffusers is missing"),
     ],
 )

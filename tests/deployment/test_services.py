@@ -26,7 +26,7 @@ def test_a_service_ends_with_its_children_and_by_its_own_pid(tmp_path: Path) -> 
     service = Service(tmp_path, "thing")
     command = [sys.executable, "-c", CHILD + "print('here', flush=True); time.sleep(99)"]
     assert service.start(command, os.environ, lambda printed: "here" in printed, 20)
-    with pytest.raises(VegasError, match="thing runs already"):
+    with pytest.raises(VegasError, match="thing already runs"):
         service.start(command, os.environ, lambda printed: True, 20)
     process = service.process()
     assert process is not None
@@ -97,7 +97,7 @@ def test_a_compose_file_has_a_service_a_machine(machines: Path) -> None:
     assert "gpu" in str(node["deploy"])
     assert not any("server.key" in target or "ca.key" in target for target in mounted)
     told = vegas(machines, "deploy", "compose", "node.yaml", "node.yaml", code=1).stderr
-    assert "there is a supernode-0 already" in told
+    assert "supernode-0 appears twice" in told
 
 
 def test_units_and_compose_are_for_folders_of_any_name(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_units_and_compose_are_for_folders_of_any_name(tmp_path: Path) -> None:
 
 def test_a_user_is_a_name(machines: Path) -> None:
     done = vegas(machines, "deploy", "units", "node.yaml", "--user", "vegas\nExecStartPre=/bin/sh", code=1)
-    assert "is no name of a user" in done.stderr
+    assert "is not a valid user name" in done.stderr
 
 
 def verified(units: Path) -> None:

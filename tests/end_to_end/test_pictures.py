@@ -103,7 +103,7 @@ def test_recordings_are_drawn_and_named_by_their_content(base: list[str], tmp_pa
     line = json.loads((tmp_path / "out/node_0/manifest.jsonl").read_text().splitlines()[0])
     assert line["file"] == f"dog_{line['clip'][:12]}.png" and line["recipe"]["source"] == "recordings"
     done = vegas(tmp_path, "verify", str(tmp_path / "out"))
-    assert re.search(r"node_1: 4 pictures, 0 problems, 4 drawn again, 4 of them the same to the byte", done.stdout)
+    assert re.search(r"node_1: 4 pictures, 0 problems, 4 drawn again, 4 of them byte-identical", done.stdout)
     # where the recordings are not
     done = vegas(tmp_path, "verify", str(tmp_path / "out"), "data.clips_per_class=40")
     assert re.search(
@@ -120,7 +120,7 @@ def test_the_server_paints_every_class(base: list[str], tmp_path: Path) -> None:
     ]
     assert len(made) == 6 + 4 + 5
     assert (
-        "0 problems, 4 drawn again, 4 of them the same"
+        "0 problems, 4 drawn again, 4 of them byte-identical"
         in vegas(tmp_path, "verify", str(tmp_path / "out" / "server")).stdout
     )
     vegas(tmp_path, *base, "images.where=server", "images.server_samples=5", f"images_output_dir={tmp_path / 'alone'}")
@@ -151,7 +151,7 @@ def test_long_jobs_are_answered_in_parts(base: list[str], tmp_path: Path) -> Non
 def test_damage_is_found_told_and_mended(base: list[str], tmp_path: Path) -> None:
     vegas(tmp_path, *base)
     whole, node = hashes(tmp_path / "out"), tmp_path / "out" / "node_0"
-    assert "4 drawn again, 4 of them the same to the byte" in vegas(tmp_path, "verify", str(node)).stdout
+    assert "4 drawn again, 4 of them byte-identical" in vegas(tmp_path, "verify", str(node)).stdout
     (node / "dog_0001.png").write_bytes((node / "dog_0001.png").read_bytes()[:-40])
     (node / "dog_0002.png").unlink()
     (node / "dog_0003.png").write_bytes((node / "dog_0004.png").read_bytes())
@@ -182,7 +182,7 @@ def test_another_configuration_is_refused(base: list[str], tmp_path: Path, chang
     before = hashes(tmp_path / "out")
     assert re.search(both, vegas(tmp_path, *base, *change, code=1).stderr)
     assert hashes(tmp_path / "out") == before
-    assert "4 of them the same to the byte" in vegas(tmp_path, "verify", str(tmp_path / "out/node_0")).stdout
+    assert "4 of them byte-identical" in vegas(tmp_path, "verify", str(tmp_path / "out/node_0")).stdout
     vegas(tmp_path, *base, *change, "--overwrite")
     assert set(hashes(tmp_path / "out")) == set(before) and hashes(tmp_path / "out") != before
 

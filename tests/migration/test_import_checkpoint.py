@@ -85,7 +85,7 @@ def test_nodes_that_trained_one_class_are_its_owners(tmp_path: Path) -> None:
     assert "of nodes 0, 4" in done.stdout
     assert list(load_class_generator(find_generators(tmp_path / "out")["dog"]).samplers) == ["0", "4"]
     twice = vegas(tmp_path, "import-checkpoint", files[0], files[0], *SET, code=1)
-    assert "are both of class dog and node 0" in twice.stderr
+    assert "both have class dog and node 0" in twice.stderr
     other = saved(tmp_path, OldVAE(1).state_dict(), "vae_generator_node1_class_dog.pt")
     differ = vegas(tmp_path, "import-checkpoint", files[0], other, *SET, code=1)
     assert "but their layers differ" in differ.stderr
@@ -131,9 +131,9 @@ class Harmful:
         ({"epoch": 3}, "x_round_1_dog.pth", "holds no weights"),
         ({"encoder.0.weight": torch.ones(2, 2)}, "x_round_1_dog.pth", "has no decoder"),
         ({"model.0.weight": torch.ones(4, 2)}, "x_round_1_dog.pth", "a GAN's generator or an adapter"),
-        (Conditioned().state_dict(), "x_round_1_dog.pth", "takes 776 values, its latent has 8"),
+        (Conditioned().state_dict(), "x_round_1_dog.pth", "takes 776 values, its latent vector has 8"),
         (WithNorm().state_dict(), "x_round_1_dog.pth", "batch norms"),
-        (Convolutional().state_dict(), "x_round_1_dog.pth", "is no MLP: decoder.5.weight [1, 1, 3]"),
+        (Convolutional().state_dict(), "x_round_1_dog.pth", "is not an MLP: decoder.5.weight [1, 1, 3]"),
         ({"decoder.0.weight": torch.ones(2, 2)}, "x_round_1_dog.pth", "lacks decoder.0.bias"),
         (
             {
@@ -142,20 +142,20 @@ class Harmful:
                 for k in ("weight", "bias")
             },
             "x_round_1_dog.pth",
-            "decoder.1 takes 2 values, the layer before gives 3",
+            "decoder.1 takes 2 values, the layer before returns 3",
         ),
         (
             {"decoder.0.weight": torch.ones(7, 2), "decoder.0.bias": torch.ones(7)},
             "x_round_1_dog.pth",
-            "no multiple of",
+            "not a multiple of",
         ),
         (OldVAE().state_dict(), "final.pth", "add --label"),
-        ({"../../dog": OldVAE().state_dict()}, "all.pth", "'../../dog' cannot be a class's name"),
+        ({"../../dog": OldVAE().state_dict()}, "all.pth", "'../../dog' is not a valid name of a class"),
         ({"decoder.0.weight": torch.eye(2), "decoder.0.bias": torch.full((2,), torch.nan)}, "x_round_1_dog.pth", "NaN"),
         (
             {"decoder.0.weight": torch.eye(2).to_sparse()},
             "x_round_1_dog.pth",
-            "torch.sparse_coo; needed are plain floats",
+            "torch.sparse_coo; expected a dense tensor of floats",
         ),
         ({"decoder.0.weight": torch.eye(2).int()}, "x_round_1_dog.pth", "decoder.0.weight is torch.int32"),
     ],
@@ -169,13 +169,13 @@ def test_what_cannot_be_rebuilt_is_told(tmp_path: Path, content: object, name: s
 
 def test_what_weights_do_not_tell_is_asked_for(tmp_path: Path) -> None:
     done = vegas(tmp_path, "import-checkpoint", saved(tmp_path, OldVAE().state_dict()), *SET[:4], code=1)
-    assert "cannot be told from its weights" in done.stderr
+    assert "cannot be inferred from its weights" in done.stderr
 
 
 @pytest.mark.parametrize("content", [b"", b"hello world", b"PK not a file"])
 def test_a_file_of_something_else(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "half.pth").write_bytes(content)
-    with pytest.raises(VegasError, match=r"half\.pth (cannot be read .*is it a whole|holds more than weights)"):
+    with pytest.raises(VegasError, match=r"half\.pth (cannot be read .*expected a complete|holds more than weights)"):
         read(tmp_path / "half.pth")
 
 
@@ -184,5 +184,5 @@ def test_a_value_that_changed_on_the_way(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(VegasError, match=r"is damaged \(.*/data/\d+ is not what was written\)"):
+    with pytest.raises(VegasError, match=r"is damaged \(wrong checksum of .*/data/\d+\)"):
         read(path)

@@ -12,8 +12,8 @@ from tests.support.adapters import SHAPE, config
 from vegas_fl.algorithm.adapter import Adapter
 from vegas_fl.storage.adapters import adapter_header, load_newest, save_adapter
 from vegas_fl.storage.headers import Spaces
-from vegas_fl.storage.names import find_adapters, find_generators, set_aside
-from vegas_fl.storage.tensorfiles import Damaged, save
+from vegas_fl.storage.names import find_adapters
+from vegas_fl.storage.tensorfiles import Damaged
 
 
 @pytest.fixture
@@ -52,24 +52,3 @@ def test_it_is_an_error_if_all_are_damaged(rounds: Path) -> None:
         flip(rounds / f"r_round_{round_}_clip.safetensors")
     with pytest.raises(Damaged, match="round_2_clip.safetensors is damaged"):
         load_newest(find_adapters(rounds))
-
-
-def test_rounds_sort_as_numbers(tmp_path: Path) -> None:
-    for round_ in (1, 2, 9, 10):
-        save(tmp_path / f"vae_perclass_round_{round_}_dog.safetensors", {}, {})
-        for branch in ("clip", "t5"):
-            save(tmp_path / f"run-1_round_{round_}_{branch}.safetensors", {}, {})
-            save(tmp_path / f"run-1_node_0_round_{round_ + 1}_{branch}.safetensors", {}, {})
-    save(tmp_path / "run-1_round_11_clip.safetensors", {}, {})  # its other branch is missing
-    assert find_generators(tmp_path)["dog"].name == "vae_perclass_round_10_dog.safetensors"
-    assert list(find_adapters(tmp_path)) == [1, 2, 9, 10]
-    assert list(find_adapters(tmp_path, "0")) == [2, 3, 10, 11]
-    assert find_adapters(tmp_path, "1") == {}
-
-
-def test_earlier_training_is_set_aside_not_lost(tmp_path: Path) -> None:
-    (tmp_path / "a_round_1.safetensors").write_text("old")
-    (tmp_path / "b.txt").write_text("kept")
-    assert set_aside(tmp_path, "a_*") == ["a_round_1.safetensors"]
-    assert (tmp_path / "previous" / "a_round_1.safetensors").read_text() == "old"
-    assert (tmp_path / "b.txt").exists()

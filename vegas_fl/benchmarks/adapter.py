@@ -1,19 +1,18 @@
-"""What the adapter's order is worth: attention first and MLP after, against the replaced system's opposite.
+"""The order of the adapter's layers: attention before the MLP (ours) against the replaced system's opposite.
 
-The replaced system ran an MLP on all audio tokens, up to the width of the target, and pooled there by attention.
-Here both branches of it are built from PyTorch's own layers, so that cost and accuracy can be compared at equal
-widths.
+The replaced system ran an MLP on every audio token, up to the width of the target, and then pooled by attention. Its
+two branches are rebuilt here from PyTorch's own layers, so that cost and accuracy can be compared at equal widths.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,14 +20,13 @@ from torch import Tensor, nn
 from vegas_fl.algorithm import metrics
 from vegas_fl.algorithm.adapter import Adapter, AdapterShape, Conditioning
 from vegas_fl.algorithm.training import adapt, train_adapter
-from vegas_fl.benchmarks.memory import peak_bytes
-from vegas_fl.benchmarks.runs import embedded, spread
-from vegas_fl.config import AdapterConfig, compose
+from vegas_fl.benchmarks.runs import apart, embedded, markdown, mean_and_deviation, peak_bytes
+from vegas_fl.config import BRANCHES, AdapterConfig, compose
 from vegas_fl.core import seeds
 from vegas_fl.rendering.text_targets import text_targets
 
 FLUX = AdapterShape(audio_tokens=1214, audio_width=768, clip_width=768, t5_tokens=17, t5_width=4096)
-"""All tokens of AST; FLUX.1's text widths, of T5 the 17 tokens that the replaced system's adapter made."""
+"""All tokens of AST, FLUX.1's text widths, and the 17 T5 tokens that the replaced system's adapter produced."""
 REPLACED = {"clip": (1024, 2048), "t5": (1024, 2048, 2048)}
 """Hidden widths of the replaced system's MLPs at this shape."""
 
@@ -43,7 +41,7 @@ class MLPFirst(nn.Module):
     hidden : tuple of int
         Hidden widths of the MLP.
     heads : int
-        Of the attention.
+        Heads of the attention.
     """
 
     mean: Tensor
@@ -67,7 +65,7 @@ class MLPFirst(nn.Module):
 
 
 def mlp_first(shape: AdapterShape, config: AdapterConfig, targets: Conditioning | None = None) -> Adapter:
-    """An adapter whose branches are :class:`MLPFirst`: with the replaced system's widths at FLUX's shape, elsewhere
+    """An adapter whose branches are :class:`MLPFirst`: with the replaced system's widths at FLUX's shape, and otherwise
     with two hidden layers of the configured width."""
     hidden = REPLACED if shape == FLUX else dict.fromkeys(REPLACED, (config.hidden, config.hidden))
     adapter = Adapter(replace(shape, audio_tokens=1, audio_width=1), config)
@@ -83,8 +81,7 @@ def mlp_first(shape: AdapterShape, config: AdapterConfig, targets: Conditioning 
 ORDERS = {"attention first (ours)": Adapter, "MLP first (replaced system)": mlp_first}
 
 
-@dataclass(frozen=True)
-class Cost:
+class StepCost(NamedTuple):
     """Of one training step: seconds, peak memory above what is allocated before it (GB), parameters (millions)."""
 
     seconds: float
@@ -92,8 +89,8 @@ class Cost:
     parameters: float
 
 
-def cost(order: str, config: AdapterConfig, batch: int, steps: int, shape: AdapterShape = FLUX) -> Cost:
-    """Median cost of a training step of both branches at ``shape``, in a process of its own.
+def step_cost(order: str, config: AdapterConfig, batch: int, steps: int, shape: AdapterShape = FLUX) -> StepCost:
+    """Median cost of a training step of both branches at ``shape``; memory is that of the whole process.
 
     Parameters
     ----------
@@ -101,14 +98,9 @@ def cost(order: str, config: AdapterConfig, batch: int, steps: int, shape: Adapt
         One of ``ORDERS``.
     config : AdapterConfig
     batch, steps : int
-        Clips a step; steps timed, after one that warms up.
+        Clips per step; timed steps, after one that warms up.
     shape : AdapterShape
     """
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_cost, (order, config, batch, steps, shape))
-
-
-def _cost(order: str, config: AdapterConfig, batch: int, steps: int, shape: AdapterShape) -> Cost:
     torch.manual_seed(0)
     adapter = ORDERS[order](shape, config)
     audio = torch.randn(batch, shape.audio_tokens, shape.audio_width)
@@ -125,11 +117,11 @@ def _cost(order: str, config: AdapterConfig, batch: int, steps: int, shape: Adap
         optimizer.step()
         seconds.append(time.perf_counter() - start)
     parameters = sum(p.numel() for p in adapter.parameters()) / 1e6
-    return Cost(statistics.median(seconds[1:]), (peak_bytes() - before) / 1e9, parameters)
+    return StepCost(statistics.median(seconds[1:]), (peak_bytes() - before) / 1e9, parameters)
 
 
 def accuracy(order: str, root: Path, seeds_: Sequence[int], epochs: int = 50) -> list[dict[str, float]]:
-    """Accuracy of centralised training on ESC-10 (folds 1-3 → 4) by branch, one a seed, at tiny size.
+    """Accuracy of centralised training on ESC-10 (folds 1-3 → 4) by branch, once per seed, at tiny size.
 
     Parameters
     ----------
@@ -156,13 +148,11 @@ def accuracy(order: str, root: Path, seeds_: Sequence[int], epochs: int = 50) ->
 
 
 def table(root: Path | None, config: AdapterConfig, batch: int = 8, steps: int = 3, seeds_: int = 5) -> str:
-    """Cost at FLUX.1's shapes, and accuracy on ESC-10 (if its folder is given), as Markdown."""
-    lines = ["| order | parameters | training step | memory | CLIP branch | T5 branch |", "|---|---|---|---|---|---|"]
+    """Cost at FLUX.1's shapes, and accuracy on ESC-10 (if its folder is given), in Markdown."""
+    rows = []
     for order in ORDERS:
-        one = cost(order, config, batch, steps)
-        row = [order, f"{one.parameters:.1f} M", f"{one.seconds:.2f} s", f"{one.memory:.2f} GB"]
+        one = apart(step_cost, order, config, batch, steps)
         results = accuracy(order, root, range(seeds_)) if root else []
-        for branch in ("clip", "t5"):
-            row.append(spread([result[branch] for result in results]))
-        lines.append("| " + " | ".join(row) + " |")
-    return "\n".join(lines)
+        accuracies = [mean_and_deviation([result[branch] for result in results]) for branch in BRANCHES]
+        rows.append([order, f"{one.parameters:.1f} M", f"{one.seconds:.2f} s", f"{one.memory:.2f} GB", *accuracies])
+    return markdown(["order", "parameters", "training step", "memory", "CLIP branch", "T5 branch"], rows)

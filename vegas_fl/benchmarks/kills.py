@@ -1,9 +1,9 @@
 """Runs of a deployment in which a process is killed at a random moment: do they end with the same files?
 
 A SuperLink and two SuperNodes with TLS and node keys on this machine; a run of all stages (two classes, two rounds,
-eight pictures). In each attempt one process gets SIGKILL: the command that submitted the run, the SuperLink, its
-ServerApp, a SuperNode, or a node's ClientApp. What was started by ``vegas-fl deploy`` is started again, and the run's
-command is given again until it ends well.
+eight pictures). In each run one process gets SIGKILL: the command that submitted the run, the SuperLink, its ServerApp,
+a SuperNode, or a node's ClientApp. What ``vegas-fl deploy`` had started is started again, and the run's command is
+repeated until it succeeds.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ import hashlib
 import os
 import random
 import shutil
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +22,16 @@ from pathlib import Path
 import psutil
 import yaml
 
-VICTIMS = ("command", "SuperLink", "ServerApp", "SuperNode", "ClientApp")
+from vegas_fl.engines.flower import free_ports, tool
+
+PROCESSES = {
+    "SuperLink": "flower-superlink",
+    "ServerApp": "flwr-serverapp",
+    "SuperNode": "flower-supernode",
+    "ClientApp": "flwr-clientapp",
+}
+"""What may be killed beside the command, and the program that it runs."""
+VICTIMS = ("command", *PROCESSES)
 CLASSES = ("dog", "chainsaw")
 RUN = [
     *("run=kills", "rounds=2", "engine=flower", "engine.connection=kills", "data.clips_per_class=15"),
@@ -32,14 +39,14 @@ RUN = [
     *(f"nodes.{i}={{selected_classes: [{label}], samples_per_node: 4}}" for i, label in enumerate(CLASSES)),
 ]
 MOST_COMMANDS = 6
-"""Times the command is given before a run counts as lost."""
+"""Number of times the command is repeated before a run counts as failed."""
 LONGEST = 600.0
-"""Seconds a command may take."""
+"""Time limit of a command in seconds."""
 
 
 @dataclass(frozen=True)
-class Attempt:
-    """A run: who was killed when, how often its command was given, and whether its files are the undisturbed run's."""
+class KilledRun:
+    """What was killed when, how often the command was given, and whether the files are those of an undisturbed run."""
 
     victim: str
     moment: float
@@ -50,48 +57,42 @@ class Attempt:
 
 @dataclass
 class Deployment:
-    """A server and its nodes, all in sub folders of ``folder``."""
+    """A server and its nodes, in subfolders of ``folder``."""
 
     folder: Path
 
     def vegas(self, *words: str) -> None:
-        """A command of the kit."""
+        """Run ``vegas-fl deploy``."""
         done = subprocess.run(
-            [_tool("vegas-fl"), "deploy", *words], cwd=self.folder, env=self.environment, capture_output=True, text=True
+            [tool("vegas-fl"), "deploy", *words], cwd=self.folder, env=self.environment, capture_output=True, text=True
         )
         if done.returncode:
             raise RuntimeError(f"vegas-fl deploy {' '.join(words)}: {done.stderr}")
 
     @property
     def environment(self) -> dict[str, str]:
-        """With Flower's settings in the folder."""
+        """Environment variables that put Flower's settings into the folder."""
         return os.environ | {"FLWR_HOME": str(self.folder / "home"), "OMP_NUM_THREADS": "1"}
 
     def start(self, attempts: int = 1) -> None:
-        """Start what does not run; a SuperNode that was killed is let in again after about a minute."""
+        """Start what is not running; the SuperLink lets a killed SuperNode in again after about a minute."""
         for words in (("superlink", "server.yaml"), *(("supernode", f"node_{i}.yaml") for i in range(len(CLASSES)))):
             for left in reversed(range(attempts)):
                 try:
                     self.vegas(*words)
                     break
                 except RuntimeError as error:
-                    if "runs already" in str(error):
+                    if "already runs" in str(error):
                         break
                     if not left:
                         raise
                     time.sleep(10)
 
     def processes(self, victim: str) -> list[psutil.Process]:
-        """The processes of a kind."""
-        words = {
-            "SuperLink": "flower-superlink",
-            "ServerApp": "flwr-serverapp",
-            "SuperNode": "flower-supernode",
-            "ClientApp": "flwr-clientapp",
-        }
+        """The running processes of one kind."""
         roots = [p for p in psutil.process_iter(["cmdline", "cwd"]) if _below(p, self.folder)]
         family = {p for root in roots for p in (root, *_children(root))}
-        return sorted((p for p in family if words[victim] in _command(p)), key=lambda p: p.pid)
+        return sorted((p for p in family if PROCESSES[victim] in _command(p)), key=lambda p: p.pid)
 
 
 def _below(process: psutil.Process, folder: Path) -> bool:
@@ -115,19 +116,11 @@ def _command(process: psutil.Process) -> str:
         return ""
 
 
-def _tool(name: str) -> str:
-    return str(Path(sys.executable).with_name(name))
-
-
 @contextlib.contextmanager
 def deployment(folder: Path) -> Iterator[Deployment]:
-    """A deployment that is up, gone after the block."""
+    """A running deployment, stopped after the block."""
     made = Deployment(folder)
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(1 + len(CLASSES))]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        port, *ports = (one.getsockname()[1] for one in sockets)
+    port, *ports = free_ports(1 + len(CLASSES))
     settings = {"name": "kills", "host": "127.0.0.1", "bind": "127.0.0.1", "port": port, "folder": "server"}
     (folder / "server.yaml").write_text(yaml.safe_dump(settings))
     for node, own in enumerate(ports):
@@ -148,7 +141,7 @@ def deployment(folder: Path) -> Iterator[Deployment]:
 
 
 def attempt(made: Deployment, folder: Path, victim: str = "", moment: float = 0.0) -> tuple[dict[str, str], int, float]:
-    """A run whose ``victim`` is killed after ``moment`` seconds: its files' hashes, commands given, seconds."""
+    """A run whose ``victim`` is killed after ``moment`` seconds: hashes of its files, number of commands, seconds."""
     for node in range(len(CLASSES)):
         shutil.rmtree(made.folder / f"node_{node}" / "output", ignore_errors=True)
     folder.mkdir()
@@ -156,7 +149,7 @@ def attempt(made: Deployment, folder: Path, victim: str = "", moment: float = 0.
     for given in range(1, MOST_COMMANDS + 1):
         with open(folder / "log", "ab") as log:
             command = subprocess.Popen(
-                [_tool("vegas-fl"), *RUN], cwd=folder, env=made.environment, stdout=log, stderr=subprocess.STDOUT
+                [tool("vegas-fl"), *RUN], cwd=folder, env=made.environment, stdout=log, stderr=subprocess.STDOUT
             )
         if victim and given == 1:
             _kill(made, command, victim, start + moment)
@@ -170,7 +163,7 @@ def attempt(made: Deployment, folder: Path, victim: str = "", moment: float = 0.
 
 
 def _kill(made: Deployment, command: subprocess.Popen[bytes], victim: str, when: float) -> None:
-    """Kill a process of the kind at a moment, or as soon as there is one."""
+    """Kill a process of the kind at the given time, or as soon as one runs after it."""
     while command.poll() is None:
         there = [psutil.Process(command.pid)] if victim == "command" else made.processes(victim)
         if time.monotonic() >= when and there:
@@ -181,7 +174,7 @@ def _kill(made: Deployment, command: subprocess.Popen[bytes], victim: str, when:
 
 
 def hashes(made: Deployment, folder: Path) -> dict[str, str]:
-    """Checkpoints on the server and on the nodes, and pictures."""
+    """Hashes of the checkpoints on the server and on the nodes, and of the pictures."""
     found = {}
     for root in (folder, made.folder):
         for path in sorted([*root.glob("**/*.safetensors"), *root.glob("**/*_*[0-9].png")]):
@@ -191,8 +184,8 @@ def hashes(made: Deployment, folder: Path) -> dict[str, str]:
     return found
 
 
-def bench(folder: Path, count: int, seed: int = 0) -> Iterator[Attempt]:
-    """``count`` attempts beside an undisturbed run."""
+def bench(folder: Path, count: int, seed: int = 0) -> Iterator[KilledRun]:
+    """``count`` runs with a kill each, compared with an undisturbed one."""
     random.seed(seed)
     with deployment(folder) as made:
         wanted, _, seconds = attempt(made, folder / "undisturbed")
@@ -202,4 +195,4 @@ def bench(folder: Path, count: int, seed: int = 0) -> Iterator[Attempt]:
         for number in range(count):
             victim, moment = VICTIMS[number % len(VICTIMS)], random.uniform(0.0, seconds)
             found, commands, took = attempt(made, folder / f"attempt_{number}", victim, moment)
-            yield Attempt(victim, moment, commands, took, found == wanted)
+            yield KilledRun(victim, moment, commands, took, found == wanted)

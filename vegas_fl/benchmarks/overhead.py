@@ -1,7 +1,7 @@
-"""What a node costs a round beside its own work: messages, checks, checkpoints, averaging.
+"""The overhead per node and round: messages, checks, checkpoints, averaging.
 
-Nodes of one toy clip each train for a single step; how long a node works for that, it says itself, and that is taken
-off. The first round, in which nodes listen to their clips, does not count.
+Each node has one toy clip and trains for a single step. It reports how long that took, which is subtracted. The first
+round, in which nodes embed their clips, does not count.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from vegas_fl.data.datasets.synthesis import RECIPES
+from vegas_fl.benchmarks.runs import markdown, run_in, toy_nodes
 
 TRIVIAL = [
     *("run=overhead", "stages=[adapters]", "aggregation=fedavg", "adapter.local_epochs=1", "evaluation.split=none"),
@@ -25,20 +25,11 @@ SIZES = {
 
 
 def overhead(nodes: int, rounds: int, engine: str, size: str) -> tuple[float, float]:
-    """Milliseconds a node and round: beside its work, and of its work."""
-    from vegas_fl.config import compose
-    from vegas_fl.engines.run import run
-
-    classes = sorted(RECIPES)
-    entries = [
-        f"nodes.{i}={{selected_classes: [{classes[i % len(classes)]}], samples_per_node: 1}}" for i in range(nodes)
-    ]
+    """Milliseconds per node and round: the overhead, and the node's own work."""
     with tempfile.TemporaryDirectory() as folder:
-        paths = [f"paths.{key}={folder}/{key}" for key in ("checkpoints", "runs", "cache")]
-        run(compose([*TRIVIAL, *SIZES[size], *entries, *paths, f"rounds={rounds}", f"engine={engine}"]))
-        kept = Path(folder) / "runs" / "overhead"
-        steps = json.loads((kept / "state.json").read_text("utf8"))["steps"]
-        lines = [json.loads(line) for line in (kept / "metrics.jsonl").read_text("utf8").splitlines()]
+        settings = [f"rounds={rounds}", f"engine={engine}", f"paths.cache={folder}/cache"]
+        lines = run_in(Path(folder), [*TRIVIAL, *SIZES[size], *toy_nodes(nodes, samples=1), *settings])
+        steps = json.loads((Path(folder) / "runs/overhead/state.json").read_text("utf8"))["steps"]
     seconds = steps[-1]["seconds"] - steps[0]["seconds"]
     worked = sum(x["worked"] for x in lines if x["stage"] == "adapters" and x.get("round", 1) > 1)
     at_once = 1 if engine == "inprocess" else os.cpu_count() or 1
@@ -47,10 +38,10 @@ def overhead(nodes: int, rounds: int, engine: str, size: str) -> tuple[float, fl
 
 
 def table(nodes: int, rounds: int) -> str:
-    """A row an engine, as Markdown."""
-    rows = ["| engine | adapter | overhead a node and round | work of the node |", "|---|---|---|---|"]
+    """A Markdown row per engine and size of the adapter."""
+    rows = []
     for engine in ("inprocess", "flower"):
         for size in SIZES:
             beside, work = overhead(nodes, rounds, engine, size)
-            rows.append(f"| {engine} | {size} | {beside:.1f} ms | {work:.1f} ms |")
-    return "\n".join(rows)
+            rows.append([engine, size, f"{beside:.1f} ms", f"{work:.1f} ms"])
+    return markdown(["engine", "adapter", "overhead a node and round", "work of the node"], rows)

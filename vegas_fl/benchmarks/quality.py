@@ -1,8 +1,8 @@
-"""How good is an adapter that was learnt without sharing recordings? All methods on real ESC-10, over seeds.
+"""How accurate is an adapter trained without sharing recordings? All methods on real ESC-10, over several seeds.
 
-Every figure comes from a run of the product itself (``engine=inprocess``): the runs of a seed and a setting share
-their generators and local adapters by checkpoints. Each finished cell is a line of the CSV file; a repeated
-command goes on after the last. ``docs/quality.csv`` holds the figures of docs/measured.md.
+Every figure comes from a run of vegas-fl itself (``engine=inprocess``): the runs of one seed and setting share their
+generators and local adapters through checkpoints. Each finished cell is a line of the CSV file; the same command
+continues after the last one. ``docs/quality.csv`` holds the figures of docs/measured.md.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import io
 import logging
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from vegas_fl.benchmarks.runs import evaluated, spread
+from vegas_fl.benchmarks.runs import evaluated, markdown, mean_and_deviation
+from vegas_fl.config import BRANCHES
 from vegas_fl.core.files import write_atomically
 
 SETTINGS = {
@@ -32,14 +33,12 @@ MERGES = {
 }
 FEDAVG_ROUNDS = (1, 5, 20)
 CENTRALISED = "centralised"
-FIELDS = ("setting", "method", "seed", "clip", "t5")
 
 log = logging.getLogger("vegas_fl.server")
 
 
-@dataclass(frozen=True)
-class Cell:
-    """Accuracy of one method on the unseen clips of all classes, by branch."""
+class Cell(NamedTuple):
+    """Accuracy of one method on the unseen clips of all classes, by branch; its fields are the CSV file's columns."""
 
     setting: str
     method: str
@@ -49,18 +48,18 @@ class Cell:
 
 
 def bench(root: Path, seeds: Sequence[int], output: Path, settings: Sequence[str] = tuple(SETTINGS)) -> list[Cell]:
-    """Run what ``output`` (a CSV file) lacks; all cells.
+    """Run what ``output`` (a CSV file) lacks, and return all cells.
 
     Parameters
     ----------
     root : Path
         A data set in ESC-50's layout with ESC-10's classes.
     seeds : sequence of int
-        Seeds of the trainings; also of who owns what where nodes share classes.
+        Seeds of training, and of the split of classes that nodes share.
     output : Path
-        Gets a line a cell.
+        Receives one line per cell.
     settings : sequence of str
-        Any of ``SETTINGS``.
+        Keys of ``SETTINGS``.
     """
     cells = read(output)
     for seed in seeds:
@@ -102,41 +101,33 @@ def _methods(folder: Path, common: list[str]) -> Iterator[tuple[str, dict[str, f
 
 
 def _has(cells: Sequence[Cell], setting: str, method: str, seed: int) -> bool:
-    return any((cell.setting, cell.method, cell.seed) == (setting, method, seed) for cell in cells)
+    return any(cell[:3] == (setting, method, seed) for cell in cells)
 
 
 def read(path: Path) -> list[Cell]:
-    """The cells of a CSV file; none if there is no file."""
+    """The cells of a CSV file; an empty list if the file does not exist."""
     if not path.exists():
         return []
     with open(path, newline="", encoding="utf8") as file:
-        return [
-            Cell(row["setting"], row["method"], int(row["seed"]), float(row["clip"]), float(row["t5"]))
-            for row in csv.DictReader(file)
-        ]
+        rows = list(csv.reader(file))[1:]
+    return [Cell(setting, method, int(seed), float(clip), float(t5)) for setting, method, seed, clip, t5 in rows]
 
 
 def write(path: Path, cells: Sequence[Cell]) -> None:
     """Write the cells as CSV."""
     file = io.StringIO()
     rows = csv.writer(file, lineterminator="\n")
-    rows.writerow(FIELDS)
-    rows.writerows([c.setting, c.method, c.seed, f"{c.clip:.4f}", f"{c.t5:.4f}"] for c in cells)
+    rows.writerow(Cell._fields)
+    rows.writerows((*cell[:3], f"{cell.clip:.4f}", f"{cell.t5:.4f}") for cell in cells)
     write_atomically(path, file.getvalue().encode())
 
 
 def table(cells: Sequence[Cell]) -> str:
-    """Mean ± standard deviation over seeds as Markdown: a row a method, columns setting by branch."""
+    """Mean ± standard deviation over seeds in Markdown: a row per method, a column per setting and branch."""
     settings = [name for name in SETTINGS if any(c.setting == name for c in cells)]
-    methods = list(dict.fromkeys(c.method for c in cells))
-    lines = [
-        "| method | " + " | ".join(f"{name}: CLIP | T5" for name in settings) + " |",
-        "|---|" + "---|" * (2 * len(settings)),
-    ]
-    for method in methods:
-        row = []
-        for setting in settings:
-            chosen = [c for c in cells if c.method == method and c.setting in (setting, "")]
-            row += [spread([c.clip for c in chosen]), spread([c.t5 for c in chosen])]
-        lines.append(f"| {method} | " + " | ".join(row) + " |")
-    return "\n".join(lines)
+    rows = []
+    for method in dict.fromkeys(c.method for c in cells):
+        chosen = [[c for c in cells if c.method == method and c.setting in (name, "")] for name in settings]
+        columns = [[getattr(c, branch) for c in of] for of in chosen for branch in BRANCHES]
+        rows.append([method, *map(mean_and_deviation, columns)])
+    return markdown(["method", *(head for name in settings for head in (f"{name}: CLIP", "T5"))], rows)

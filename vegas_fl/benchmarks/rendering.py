@@ -1,10 +1,8 @@
-"""Pictures a second, against plain loops over ``FluxPipeline`` with the same embeddings, and peak memory."""
+"""Pictures per second, against plain loops over ``FluxPipeline`` with the same embeddings, and peak memory."""
 
 from __future__ import annotations
 
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,9 +13,9 @@ import torch
 from diffusers import FluxPipeline
 
 from vegas_fl.algorithm.adapter import Conditioning
+from vegas_fl.benchmarks.runs import apart, peak_bytes
 from vegas_fl.config import Config, RendererConfig
 from vegas_fl.core import devices, seeds
-from vegas_fl.core.errors import VegasError
 from vegas_fl.rendering import flux
 from vegas_fl.rendering.folder import Picture, plan
 from vegas_fl.rendering.jobs import Job
@@ -25,20 +23,11 @@ from vegas_fl.rendering.render import drawing_threads
 from vegas_fl.rendering.render import render as draw
 
 COUNTS = (50, 2000)
-"""Pictures whose peak memory is compared."""
-
-CHILD = (
-    "import sys, pathlib\n"
-    "from vegas_fl.benchmarks import memory, rendering\n"
-    "from vegas_fl.config import compose\n"
-    "config = compose(sys.argv[3:])\n"
-    "rendering.ours(config, int(sys.argv[1]), pathlib.Path(sys.argv[2]))\n"
-    "print(memory.peak_bytes())\n"
-)
+"""Numbers of pictures whose peak memory is compared."""
 
 
 def random_feed(config: RendererConfig, pictures: Sequence[Picture]) -> Conditioning:
-    """Embeddings of the right shape, by the pictures' seeds."""
+    """Random embeddings of the right shape, from the pictures' seeds."""
     clip, tokens, t5 = flux.text_shape(config)
     generators = [seeds.generator(picture.seed, "bench") for picture in pictures]
     return Conditioning(
@@ -48,7 +37,7 @@ def random_feed(config: RendererConfig, pictures: Sequence[Picture]) -> Conditio
 
 
 def ours(config: Config, count: int, folder: Path) -> None:
-    """Draw ``count`` pictures the way a node does."""
+    """Draw ``count`` pictures as a node does."""
     pictures = plan(config.seed, "0", ["dog", "drum"], count)
     recipes: dict[str, dict[str, Any]] = {"dog": {"node": "0"}, "drum": {"node": "0"}}
     job = Job("0", folder, pictures, lambda part: random_feed(config.renderer, part), recipes, files={})
@@ -78,7 +67,7 @@ def loop(config: Config, pipeline: Any, batch: int, count: int, folder: Path) ->
 
 
 def speed(config: Config, count: int, repeats: int) -> Iterator[str]:
-    """Pictures a second of each way, measured in turns: other work on the machine slows all of them. All of them
+    """Pictures per second of each way, measured in turns, so that other work on the machine slows all of them. All
     write their pictures; contact sheets and the judge are left out."""
     renderer = config.renderer
     batch = renderer.batch_size
@@ -110,15 +99,17 @@ def speed(config: Config, count: int, repeats: int) -> Iterator[str]:
         yield f"  {name:<26}{statistics.median(values):>8.2f}    vegas-fl is {ratio:.2f} times as fast"
 
 
-def peak_memory(overrides: Sequence[str]) -> Iterator[str]:
+def peak_memory(config: Config) -> Iterator[str]:
     """Peak resident memory of processes that draw few and many pictures."""
     peaks = []
     for count in COUNTS:
-        with tempfile.TemporaryDirectory() as scratch:
-            command = [sys.executable, "-c", CHILD, str(count), str(Path(scratch) / "pictures"), *overrides]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise VegasError(f"Drawing {count} pictures failed:\n{done.stderr[-2000:]}")
-        peaks.append(int(done.stdout.split()[-1]) / 1e9)
+        peaks.append(apart(_drawing_peak, config, count) / 1e9)
         yield f"peak memory of {count} pictures: {peaks[-1]:.3f} GB"
     yield f"  {100 * (peaks[1] / peaks[0] - 1):+.1f} %"
+
+
+def _drawing_peak(config: Config, count: int) -> int:
+    """Peak memory of this process after it drew ``count`` pictures."""
+    with tempfile.TemporaryDirectory() as scratch:
+        ours(config, count, Path(scratch) / "pictures")
+    return peak_bytes()

@@ -2,57 +2,31 @@
 
 from __future__ import annotations
 
-import json
-import multiprocessing
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
-from vegas_fl.benchmarks.memory import peak_bytes
-from vegas_fl.data.datasets.synthesis import RECIPES
+from vegas_fl.benchmarks.runs import apart, markdown, peak_bytes, run_in, toy_nodes
 
 QUICK = ["stages=[generators,adapters]", "generator.epochs=5", "adapter.local_epochs=1", "evaluation.split=none"]
 
 
-@dataclass(frozen=True)
-class Cost:
-    """Seconds of the server's distillation, and peak memory of the run (GB)."""
-
-    nodes: int
-    seconds: float
-    memory: float
-
-
-def cost(nodes: int) -> Cost:
-    """Train and distil ``nodes`` nodes of one toy class each, in a process of its own.
+def distillation(nodes: int) -> tuple[float, float]:
+    """Train and distil ``nodes`` nodes of one toy class each; seconds of the distillation, and the peak memory (GB).
 
     Training is short, because only the server is measured; the nodes run one after the other in the same process.
     """
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_cost, (nodes,))
-
-
-def _cost(nodes: int) -> Cost:
-    from vegas_fl.config import compose
-    from vegas_fl.engines.run import run
-
-    classes = sorted(RECIPES)
-    entries = [
-        f"nodes.{i}={{selected_classes: [{classes[i % len(classes)]}], samples_per_node: 20}}" for i in range(nodes)
-    ]
     with tempfile.TemporaryDirectory() as folder:
-        config = compose([*entries, *QUICK, "run=scale", f"paths.checkpoints={folder}", f"paths.runs={folder}"])
-        run(config)
-        lines = (Path(folder) / "scale" / "metrics.jsonl").read_text("utf8").splitlines()
-    (seconds,) = (line["seconds"] for line in map(json.loads, lines) if line["stage"] == "kd")
-    return Cost(nodes, seconds, peak_bytes() / 1e9)
+        lines = run_in(Path(folder), [*toy_nodes(nodes, samples=20), *QUICK, "run=scale"])
+    (seconds,) = (line["seconds"] for line in lines if line["stage"] == "kd")
+    return seconds, peak_bytes() / 1e9
 
 
 def table(counts: tuple[int, ...]) -> str:
-    """A row for each number of nodes, as Markdown."""
-    costs = [cost(count) for count in counts]
-    lines = ["| nodes | distillation on the server | peak memory | of the first |", "|---|---|---|---|"]
-    lines += [
-        f"| {c.nodes} | {c.seconds:.1f} s | {c.memory:.2f} GB | {c.memory / costs[0].memory:.2f} |" for c in costs
+    """A Markdown row per number of nodes."""
+    measured = {count: apart(distillation, count) for count in counts}
+    first = measured[counts[0]][1]
+    rows = [
+        [str(count), f"{seconds:.1f} s", f"{memory:.2f} GB", f"{memory / first:.2f}"]
+        for count, (seconds, memory) in measured.items()
     ]
-    return "\n".join(lines)
+    return markdown(["nodes", "distillation on the server", "peak memory", "of the first"], rows)

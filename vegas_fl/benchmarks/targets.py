@@ -1,8 +1,9 @@
-"""Do pictures vary with the sound, and at what price? Targets of classes against targets of clips, on real ESC-10.
+"""Do pictures vary with the sound, and at what price? Class targets against clip targets, on real ESC-10.
 
-Ten nodes of one class, knowledge distillation, the same generators and seeds; the figures are of the global adapter on
-the clips no node trained on. Each fold is the unseen one in turn, so that accuracies are of 320 clips a seed. Diversity
-alone might be noise, so it is also measured how far outputs follow the words for what was measured of a clip.
+Ten nodes of one class, knowledge distillation, the same generators and seeds; the figures are those of the global
+adapter on clips that no node trained on. Each fold is the unseen one in turn, so accuracies are over 320 clips per
+seed. Diversity by itself might be noise, so the table also has how closely outputs follow the words that describe a
+clip.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import torch
 from vegas_fl.algorithm.adapter import standardisation
 from vegas_fl.algorithm.targets import vary_within_classes
 from vegas_fl.algorithm.training import adapt
-from vegas_fl.benchmarks.runs import embedded, evaluated, held, spread
+from vegas_fl.benchmarks.runs import embedded, evaluated, held, markdown, mean_and_deviation
 from vegas_fl.config import Config, compose
 from vegas_fl.data import attributes
 from vegas_fl.rendering.text_targets import prompt_targets, text_targets
@@ -32,32 +33,32 @@ KINDS = ("class", "attributes")
 FOLDS = (1, 2, 3, 4)
 
 RATE = 16_000
-"""Hz at which attributes are measured, as nodes do."""
+"""Sample rate in Hz at which attributes are measured, as on the nodes."""
 
 
 def diversity(outputs: torch.Tensor, labels: torch.Tensor, targets: torch.Tensor) -> float:
-    """Root mean square distance of outputs ``[N, ...]`` from the mean of their class, in units of how far the class
-    targets ``[K, ...]`` lie apart."""
+    """Root mean square distance of outputs ``[N, ...]`` from the mean of their class, in units of the class targets'
+    ``[K, ...]`` own deviation."""
     return float(within(outputs, labels).square().mean().sqrt() / standardisation(targets)[1])
 
 
 def followed(outputs: torch.Tensor, labels: torch.Tensor, own: torch.Tensor) -> float:
-    """How much of the differences within a class that the targets of unseen clips ``own`` [N, ...] have is found in
-    ``outputs`` [N, ...]: 0 none, 1 all (the slope of the one on the other)."""
+    """How much of the variation of the clips' ``own`` targets ``[N, ...]`` within a class is found in ``outputs``
+    ``[N, ...]``: 0 none, 1 all (the slope of a regression of one on the other)."""
     shown, asked = within(outputs, labels), within(own, labels)
     return float((shown * asked).sum() / asked.square().sum())
 
 
 def within(rows: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """The differences of rows ``[N, ...]`` from the mean of their class."""
+    """Differences of the rows ``[N, ...]`` from the mean of their class."""
     means = {int(label): rows[labels == label].mean(0) for label in labels.unique()}
     return rows - torch.stack([means[int(label)] for label in labels])
 
 
 def bench(root: Path, seeds: Sequence[int], kinds: Sequence[str] = KINDS) -> str:
-    """A Markdown table of accuracy, diversity and what is followed, as means over folds.
+    """A Markdown table of accuracy, diversity and :func:`followed`, as means over folds.
 
-    Mean and deviation over seeds, and those of the differences from the first kind, seed by seed.
+    Values are mean and deviation over seeds, followed by those of the differences from the first kind, seed by seed.
     """
     figures: dict[str, list[list[float]]] = {kind: [] for kind in kinds}
     for seed in seeds:
@@ -68,21 +69,19 @@ def bench(root: Path, seeds: Sequence[int], kinds: Sequence[str] = KINDS) -> str
     first, *others = kinds
     rows = [(kind, figures[kind]) for kind in kinds]
     rows += [(f"{kind} - {first}", differences(figures[kind], figures[first])) for kind in others]
-    lines = [
-        "| targets | accuracy CLIP | T5 | diversity CLIP | T5 | followed CLIP | T5 |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    lines += [f"| {name} | " + " | ".join(map(spread, zip(*of, strict=True))) + " |" for name, of in rows]
-    return "\n".join(lines)
+    return markdown(
+        ["targets", "accuracy CLIP", "T5", "diversity CLIP", "T5", "followed CLIP", "T5"],
+        [[name, *map(mean_and_deviation, zip(*of, strict=True))] for name, of in rows],
+    )
 
 
 def differences(figures: list[list[float]], others: list[list[float]]) -> list[list[float]]:
-    """Figure by figure, one row a seed."""
+    """Figures minus others, a row per seed."""
     return [[a - b for a, b in zip(*rows, strict=True)] for rows in zip(figures, others, strict=True)]
 
 
 def _fold(root: Path, seed: int, fold: int, kinds: Sequence[str]) -> dict[str, list[float]]:
-    """Of each kind of target on the clips of one fold: accuracy, diversity and what is followed, each by branch."""
+    """Accuracy, diversity and :func:`followed` of each kind of target on the clips of one fold, each by branch."""
     train = [other for other in FOLDS if other != fold]
     common = ["experiment=esc10_10n", f"data.root={root}", f"seed={seed}", "series=generators"]
     common += [f"data.train_folds={train}", f"data.test_folds=[{fold}]"]
@@ -98,7 +97,7 @@ def _fold(root: Path, seed: int, fold: int, kinds: Sequence[str]) -> dict[str, l
 
 
 def _varied(folder: Path, config: Config) -> list[float]:
-    """Diversity of the run's global adapter and how far it follows the clips' own words, each by branch."""
+    """Diversity and :func:`followed` of the run's global adapter, each by branch."""
     rounds = find_adapters(folder / "checkpoints" / "adapters" / config.run)
     audio, labels = embedded(config, "test")
     cache = Path(config.paths.cache).expanduser()

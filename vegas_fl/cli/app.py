@@ -1,4 +1,4 @@
-"""The tools beside a run: `vegas-fl COMMAND …`, one file a command. A command is a word without "="; an override of
+"""The tools around a run: `vegas-fl COMMAND …`, one file per command. A command is a word without "="; an override of
 the configuration always has one."""
 
 from __future__ import annotations
@@ -16,4 +16,4 @@ app = typer.Typer(
 
 @app.callback()
 def tools() -> None:
-    """Tools beside a run. Without a command, `vegas-fl [KEY=VALUE …]` runs the configuration (vegas-fl --help)."""
+    """Tools around a run. Without a command, `vegas-fl [KEY=VALUE …]` runs the configuration (vegas-fl --help)."""

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from vegas_fl.cli.app import app
+from vegas_fl.config import compose
 from vegas_fl.core import logs
 
-bench = typer.Typer(help="Measure: the figures of docs/measured.md.", no_args_is_help=True)
+bench = typer.Typer(help="Repeat the measurements of docs/measured.md.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
+
+Root = Annotated[Path, typer.Argument(help="ESC-50, or a part of it with the classes of ESC-10.")]
 
 
 @bench.command()
 def quality(
-    root: Annotated[Path, typer.Argument(help="ESC-50, or a part of it with the classes of ESC-10.")],
-    seeds: Annotated[int, typer.Option(help="How many seeds.")] = 5,
-    output: Annotated[Path, typer.Option(help="CSV file; what it holds already is not run again.")] = Path(
+    root: Root,
+    seeds: Annotated[int, typer.Option(help="Number of seeds.")] = 5,
+    output: Annotated[Path, typer.Option(help="CSV file; results already in it are kept.")] = Path(
         "runs/bench-quality.csv"
     ),
 ) -> None:
-    """Every aggregation on real recordings, mean and deviation over seeds, as a table."""
+    """Accuracy of every aggregation on ESC-10, over seeds."""
     from vegas_fl.benchmarks import quality as benchmark
 
     logs.show(sys.stderr)
@@ -32,23 +36,24 @@ def quality(
 
 @bench.command()
 def adapter(
-    root: Annotated[
-        Path | None, typer.Argument(help="ESC-50 or ESC-10, for the accuracies; none: costs alone.")
-    ] = None,
-    batch: Annotated[int, typer.Option(help="Clips a training step.")] = 8,
+    root: Annotated[Path | None, typer.Argument(help="ESC-50 or ESC-10, to measure accuracy too.")] = None,
+    batch: Annotated[int, typer.Option(help="Clips per training step.")] = 8,
 ) -> None:
-    """The adapter's order against the replaced system's: a training step at FLUX.1's shapes, accuracy on ESC-10."""
+    """Cost and accuracy of the adapter's order of layers.
+
+    Compared are attention before the MLP, and the replaced system's MLP first: a training step at FLUX.1's shapes, and
+    accuracy on ESC-10.
+    """
     from vegas_fl.benchmarks import adapter as benchmark
-    from vegas_fl.config import compose
 
     print(benchmark.table(root, compose(["adapter=attention"]).adapter, batch))
 
 
 @bench.command()
 def scale(
-    nodes: Annotated[list[int], typer.Option(help="Numbers of nodes; repeatable.")] = [10, 100],  # noqa: B006
+    nodes: Annotated[list[int], typer.Option(help="Number of nodes; repeatable.")] = [10, 100],  # noqa: B006
 ) -> None:
-    """Time of a distillation and peak memory against the number of nodes."""
+    """Time and memory of the server by number of nodes."""
     from vegas_fl.benchmarks import scale as benchmark
 
     print(benchmark.table(tuple(nodes)))
@@ -56,16 +61,15 @@ def scale(
 
 @bench.command()
 def embedding(
-    clips: Annotated[int, typer.Option(help="How many toy clips.")] = 10_000,
-    processes: Annotated[int, typer.Option(help="How many processes embed the same clips at the same time.")] = 2,
-    kills: Annotated[int, typer.Option(help="How often a process is killed before one may end.")] = 5,
-    cache: Annotated[
-        Path | None, typer.Option(help="Folder of the caches, kept; default: one that is removed.")
-    ] = None,
+    clips: Annotated[int, typer.Option(help="Number of toy clips.")] = 10_000,
+    processes: Annotated[int, typer.Option(help="Processes that embed the same clips at once.")] = 2,
+    kills: Annotated[int, typer.Option(help="Processes killed before the last one may finish.")] = 5,
+    cache: Annotated[Path | None, typer.Option(help="Folder for the caches, kept; default: a temporary one.")] = None,
 ) -> None:
-    """Embed toy clips by several processes at once, again from the cache, by one process, and by one that is killed."""
-    import tempfile
+    """Time of embedding, and whether the cache survives.
 
+    Toy clips are embedded by several processes at once, from the cache, by one process, and by one that is killed.
+    """
     from vegas_fl.benchmarks import embedding as benchmark
 
     logs.show(sys.stderr)
@@ -74,11 +78,8 @@ def embedding(
 
 
 @bench.command()
-def targets(
-    root: Annotated[Path, typer.Argument(help="ESC-50, or a part of it with the classes of ESC-10.")],
-    seeds: Annotated[int, typer.Option(help="How many seeds.")] = 3,
-) -> None:
-    """Text targets of classes against targets of clips: accuracy, and how much outputs vary within a class."""
+def targets(root: Root, seeds: Annotated[int, typer.Option(help="Number of seeds.")] = 3) -> None:
+    """Accuracy and variety with class and clip targets."""
     from vegas_fl.benchmarks import targets as benchmark
 
     logs.show(sys.stderr)
@@ -88,39 +89,34 @@ def targets(
 @bench.command()
 def render(
     overrides: Annotated[list[str] | None, typer.Argument(help="KEY=VALUE …: renderer.*, device.")] = None,
-    pictures: Annotated[int, typer.Option(help="Pictures a measurement.")] = 60,
-    repeats: Annotated[int, typer.Option(help="Measurements of each way, in turns; the median counts.")] = 5,
-    memory: Annotated[bool, typer.Option(help="Measure the peak memory of 50 and of 2000 pictures too.")] = True,
+    pictures: Annotated[int, typer.Option(help="Pictures per measurement.")] = 60,
+    repeats: Annotated[int, typer.Option(help="Measurements of each way; the median counts.")] = 5,
+    memory: Annotated[bool, typer.Option(help="Also measure the peak memory of 50 and of 2000 pictures.")] = True,
 ) -> None:
-    """Pictures a second against plain loops over FluxPipeline, and peak memory."""
-    from vegas_fl.benchmarks import rendering as benchmark
-    from vegas_fl.config import compose
+    """Pictures per second, and peak memory.
 
-    settings = ["images.sheet_columns=0", *(overrides or [])]
-    for line in benchmark.speed(compose(settings), pictures, repeats):
+    Measured against plain loops over FluxPipeline.
+    """
+    from vegas_fl.benchmarks import rendering as benchmark
+
+    config = compose(["images.sheet_columns=0", *(overrides or [])])
+    for line in benchmark.speed(config, pictures, repeats):
         print(line)
     if memory:
-        for line in benchmark.peak_memory(settings):
+        for line in benchmark.peak_memory(config):
             print(line)
-
-
-@bench.command()
-def faults() -> None:
-    """How Flower's own FedAvg ends when one of three nodes fails."""
-    from vegas_fl.benchmarks import faults as benchmark
-
-    print(benchmark.table())
 
 
 @bench.command()
 def kills(
     count: Annotated[int, typer.Option(help="Runs, each with one kill.")] = 20,
-    seed: Annotated[int, typer.Option(help="Of the moments.")] = 0,
-    folder: Annotated[Path | None, typer.Option(help="Empty folder, kept; default: one that is removed.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the moments of the kills.")] = 0,
+    folder: Annotated[Path | None, typer.Option(help="Empty folder, kept; default: a temporary one.")] = None,
 ) -> None:
-    """Runs of a deployment on this machine, a process of which is killed: are their files an undisturbed run's?"""
-    import tempfile
+    """Kill a process in each run of a deployment.
 
+    The files of each run are compared with those of an undisturbed one.
+    """
     from vegas_fl.benchmarks import kills as benchmark
 
     with tempfile.TemporaryDirectory() as temporary:
@@ -137,10 +133,10 @@ def kills(
 
 @bench.command()
 def overhead(
-    nodes: Annotated[int, typer.Option(help="How many nodes.")] = 100,
+    nodes: Annotated[int, typer.Option(help="Number of nodes.")] = 100,
     rounds: Annotated[int, typer.Option(help="Rounds; the first does not count.")] = 4,
 ) -> None:
-    """What a node costs a round beside its training, in process and over Flower's simulation."""
+    """Overhead per node and round, with either engine."""
     from vegas_fl.benchmarks import overhead as benchmark
 
     print(benchmark.table(nodes, rounds))

@@ -1,59 +1,56 @@
-"""`vegas-fl data`: what the nodes of a configuration hold, and whether it is sound."""
+"""`vegas-fl data`: the recordings of a configuration, and what is wrong with them."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from vegas_fl.cli.app import app
-
-if TYPE_CHECKING:
-    from vegas_fl.config import Config
+from vegas_fl.config import compose, sound
 
 data = typer.Typer(help="Look at the recordings of a configuration.", no_args_is_help=True)
 app.add_typer(data, name="data")
 
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, as of a run: experiment=… data.root=…")
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides as for a run: experiment=… data.root=…")
 ]
 PictureFile = Annotated[
-    Path | None, typer.Option("--picture", help="PNG of clips by class and node, and of their lengths.")
+    Path | None, typer.Option("--picture", help="PNG to write: clips by class and node, and their lengths.")
 ]
 
 
 @data.command()
 def stats(overrides: Overrides = None, picture: PictureFile = None) -> None:
-    """Clips of each class on each node, how long they are and their rates, from the files' headers."""
-    for problem in _told(overrides, picture, listen=False):
+    """Count clips, lengths and rates by class and node.
+
+    Only the headers of the files are read.
+    """
+    for problem in _problems(overrides, picture, listen=False):
         print(f"- {problem}")
 
 
 @data.command()
 def check(overrides: Overrides = None, picture: PictureFile = None) -> None:
-    """Read every recording: what cannot be used, copies across nodes and parts, clips of one source on both sides of a
-    test. Ends with 1 if there is any."""
-    problems = _told(overrides, picture, listen=True)
+    """Read every recording, and list what is wrong.
+
+    Damaged and silent files, copies across nodes and parts, and clips of one source on both sides of a test; exits with
+    1 if there are any.
+    """
+    problems = _problems(overrides, picture, listen=True)
     print("\n".join(f"- {problem}" for problem in problems) or "no problem found")
     if problems:
         sys.exit(1)
 
 
-def _composed(overrides: list[str] | None) -> Config:
-    """The configuration, its data settings checked."""
-    from vegas_fl.config import compose, sound
+def _problems(overrides: list[str] | None, picture: Path | None, *, listen: bool) -> list[str]:
+    """Print the table and the files that are not read, write the picture; return the problems."""
+    from vegas_fl.data import survey
     from vegas_fl.runs import preflight
 
-    return sound(lambda: compose(overrides or ()), preflight.check_recordings)
-
-
-def _told(overrides: list[str] | None, picture: Path | None, *, listen: bool) -> list[str]:
-    """Show the table, the picture, and what is not read; return what is wrong."""
-    from vegas_fl.data import survey
-
-    config = _composed(overrides)
+    config = sound(lambda: compose(overrides or ()), preflight.check_recordings)
     findings = survey.survey(config, listen=listen, progress=True)
     print(survey.table(survey.rows(findings)))
     if picture:

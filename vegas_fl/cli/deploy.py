@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
@@ -10,17 +11,22 @@ import typer
 
 from vegas_fl.cli.app import app
 from vegas_fl.core.errors import VegasError
+from vegas_fl.core.files import write_atomically
+from vegas_fl.deployment import certificates, flower
+from vegas_fl.deployment import units as templates
+from vegas_fl.deployment.processes import become
+from vegas_fl.deployment.settings import read_node, read_server, read_settings
 
 deploy = typer.Typer(
-    help="Keys, certificates and processes of a federation on several machines (docs/deployment.md).",
-    no_args_is_help=True,
+    help="Set up a federation on several machines.\n\nStep by step in docs/deployment.md.", no_args_is_help=True
 )
 app.add_typer(deploy, name="deploy")
 
 Server = Annotated[Path, typer.Argument(metavar="SERVER.yaml", help="Settings of the server, as deploy/server.yaml.")]
 OneNode = Annotated[Path, typer.Argument(metavar="NODE.yaml", help="Settings of a node, as deploy/node.yaml.")]
 Machine = Annotated[Path, typer.Argument(metavar="SETTINGS.yaml", help="Settings of the server or of a node.")]
-Foreground = Annotated[bool, typer.Option("--foreground", help="Stay, for systemd and containers.")]
+Machines = Annotated[list[Path], typer.Argument(metavar="SETTINGS.yaml...", help="Settings of the server or of nodes.")]
+Foreground = Annotated[bool, typer.Option("--foreground", help="Run in the foreground, for systemd and containers.")]
 
 READY = 60.0
 """Seconds to wait for a process to be ready."""
@@ -28,10 +34,10 @@ READY = 60.0
 
 @deploy.command()
 def ca(server: Server) -> None:
-    """On the server: make a certificate authority. Nodes and users get a copy of ca.crt; ca.key stays."""
-    from vegas_fl.deployment import certificates
-    from vegas_fl.deployment.settings import read_server
+    """On the server: make a certificate authority.
 
+    Nodes and users get a copy of ca.crt; ca.key stays on the server.
+    """
     settings = read_server(server)
     made = certificates.make_ca(settings.folder, settings.name, settings.ca_days)
     print(f"{made}: copy it to every node and user; ca.key stays here")
@@ -39,12 +45,12 @@ def ca(server: Server) -> None:
 
 @deploy.command()
 def certificate(
-    server: Server, renew: Annotated[bool, typer.Option("--renew", help="Replace the one that is there.")] = False
+    server: Server, renew: Annotated[bool, typer.Option("--renew", help="Replace an existing certificate.")] = False
 ) -> None:
-    """On the server: make its key and its certificate for host and names of the settings. Neither leaves it."""
-    from vegas_fl.deployment import certificates
-    from vegas_fl.deployment.settings import read_server
+    """On the server: make its key and certificate.
 
+    The certificate is for host and names of the settings. Both files stay on the server.
+    """
     settings = read_server(server)
     made = certificates.make_server_certificate(settings.folder, settings.certified, settings.certificate_days, renew)
     seen = certificates.look_at(made)
@@ -53,12 +59,12 @@ def certificate(
 
 @deploy.command()
 def key(node: OneNode) -> None:
-    """On a node: make its key. The public one goes to the server, to be registered; the private one stays."""
-    from vegas_fl.deployment import certificates
-    from vegas_fl.deployment.settings import read_node
+    """On a node: make its key.
 
+    The public key is registered at the server; the private one stays on the node.
+    """
     public = certificates.make_node_key(read_node(node).key)
-    print(f"{public}: bring it to the server, `vegas-fl deploy register` lets the node take part")
+    print(f"{public}: copy it to the server and register it there with `vegas-fl deploy register`")
 
 
 @deploy.command()
@@ -66,21 +72,14 @@ def register(
     server: Server,
     keys: Annotated[list[Path], typer.Argument(metavar="KEY.pub...", help="Public keys of nodes.")],
 ) -> None:
-    """On the server, while the SuperLink runs: let nodes take part."""
-    from vegas_fl.deployment import flower
-    from vegas_fl.deployment.settings import read_server
-
-    for told in flower.register(read_server(server), keys):
-        print(told)
+    """On the server: let nodes take part (SuperLink running)."""
+    for sentence in flower.register(read_server(server), keys):
+        print(sentence)
 
 
 @deploy.command()
 def superlink(server: Server, foreground: Foreground = False) -> None:
     """On the server: start the SuperLink."""
-    from vegas_fl.deployment import flower
-    from vegas_fl.deployment.processes import Service, become
-    from vegas_fl.deployment.settings import read_server
-
     settings = read_server(server)
     command, environment = flower.command(settings), flower.environment(settings)
     if foreground:
@@ -92,60 +91,48 @@ def superlink(server: Server, foreground: Foreground = False) -> None:
         except VegasError:
             return False
 
-    service = Service(settings.folder, settings.process)
-    host = settings.local.partition(":")[0]
-    if not service.start(command, environment, healthy, READY, (host, settings.port)):
+    service = settings.service
+    if not service.start(command, environment, healthy, READY):
         service.stop()
         raise VegasError(f"the SuperLink was not ready within {READY:g} s and was stopped; see {service.log}")
-    print(f"SuperLink {settings.name} runs at {settings.address}; log {service.log}")
+    print(f"{settings.title} runs at {settings.address}; log {service.log}")
 
 
 @deploy.command()
 def supernode(node: OneNode, foreground: Foreground = False) -> None:
     """On a node: start its SuperNode."""
-    from vegas_fl.deployment import certificates, flower
-    from vegas_fl.deployment.processes import Service, become
-    from vegas_fl.deployment.settings import read_node
-
     settings = read_node(node)
     command, environment = flower.command(settings), flower.environment(settings)
     if odd := certificates.odd_node_key(settings.key):
         raise VegasError(odd)
     if foreground:
         become(settings.folder, command, environment)
-    # A SuperLink that is not there yet is waited for; one that others vouch for would be tried for ever.
+    # The SuperNode waits for a SuperLink that does not answer yet; with one of another CA it would wait forever.
     try:
         flower.health(settings.superlink, settings.ca)
     except VegasError as error:
         if "CERTIFICATE" in str(error).upper():
             raise
         print(f"{error}; the SuperNode waits for it", file=sys.stderr)
-    service = Service(settings.folder, settings.process)
+    service = settings.service
     try:
-        known = service.start(
-            command, environment, lambda printed: "SuperNode ID:" in printed, READY, ("127.0.0.1", settings.own_port)
-        )
+        connected = service.start(command, environment, lambda printed: "SuperNode ID:" in printed, READY)
     except VegasError as error:
         if "Failed to activate" not in str(error):
             raise
         raise VegasError(
-            f"the SuperLink at {settings.superlink} refused node {settings.node}: it does not know {settings.key}.pub "
-            "(there: vegas-fl deploy register), or takes the node for connected still (one that was killed is let in "
+            f"the SuperLink at {settings.superlink} refused node {settings.node}: {settings.key}.pub is not registered "
+            "(on the server: vegas-fl deploy register), or the node is still connected (one that was killed is let in "
             f"again after about a minute), or the clocks differ (vegas-fl doctor {node}); log {service.log}"
         ) from error
-    state = "runs" if known else "was started, but is not connected yet"
-    print(f"SuperNode {settings.node} {state}: {settings.superlink}; log {service.log}")
+    state = "runs" if connected else "was started, but is not connected yet"
+    print(f"{settings.title} {state}: {settings.superlink}; log {service.log}")
 
 
 @deploy.command()
-def stop(machines: Annotated[list[Path], typer.Argument(metavar="SETTINGS.yaml...")]) -> None:
-    """Stop what was started here with these settings, and all it has started."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    from vegas_fl.deployment.processes import Service
-    from vegas_fl.deployment.settings import read_settings
-
-    services = [Service(settings.folder, settings.process) for settings in map(read_settings, machines)]
+def stop(machines: Machines) -> None:
+    """Stop the processes that were started here."""
+    services = [settings.service for settings in map(read_settings, machines)]
     refused: list[str] = []
     with ThreadPoolExecutor(len(services)) as pool:
         for service, stopping in [(service, pool.submit(service.stop)) for service in services]:
@@ -159,35 +146,31 @@ def stop(machines: Annotated[list[Path], typer.Argument(metavar="SETTINGS.yaml..
 
 @deploy.command()
 def connect(server: Server) -> None:
-    """On the machine that submits runs: let `engine.connection=NAME` and `flwr run . NAME` find the SuperLink."""
-    from vegas_fl.deployment import flower
-    from vegas_fl.deployment.settings import read_server
+    """Where runs are submitted: add the SuperLink to Flower.
 
+    Then `engine.connection=NAME` and `flwr run . NAME` find it.
+    """
     settings = read_server(server)
     if not settings.ca.is_file():
         raise VegasError(f"{settings.ca} is missing; copy the server's ca.crt there")
     file = flower.connect(settings.name, settings.address, settings.ca)
-    print(f"{file} knows {settings.name}: vegas-fl engine=flower engine.connection={settings.name} …")
+    print(f"{file} has {settings.name}: vegas-fl engine=flower engine.connection={settings.name} …")
 
 
 @deploy.command()
 def units(
     machine: Machine,
-    user: Annotated[str | None, typer.Option(help="Whom it runs as; default: root.")] = None,
+    user: Annotated[str | None, typer.Option(help="User that the process runs as; default: root.")] = None,
     output: Annotated[Path | None, typer.Option(help="Folder to write it to, as /etc/systemd/system.")] = None,
 ) -> None:
-    """A systemd unit for this machine."""
-    from vegas_fl.core.files import write_atomically
-    from vegas_fl.deployment import units as templates
-    from vegas_fl.deployment.settings import read_settings
-
+    """Write a systemd unit for this machine."""
     settings = read_settings(machine)
     text = templates.unit(settings, user)
-    for folder in templates.written(settings):  # systemd opens none that is not there
+    for folder in settings.written:  # systemd needs them to exist
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise VegasError(f"{folder} cannot be made ({error.strerror}); choose another") from error
+            raise VegasError(f"{folder} cannot be made ({error.strerror}); choose another folder") from error
     if output is None:
         print(text, end="")
         return
@@ -196,24 +179,25 @@ def units(
 
 
 @deploy.command()
-def compose(machines: Annotated[list[Path], typer.Argument(metavar="SETTINGS.yaml...")]) -> None:
-    """A compose file for these machines, with the image of deploy/Dockerfile."""
-    from vegas_fl.deployment import units as templates
-    from vegas_fl.deployment.settings import read_settings
+def compose(machines: Machines) -> None:
+    """Print a compose file for these machines.
 
+    It uses the image of deploy/Dockerfile.
+    """
     print(templates.compose([read_settings(file) for file in machines]), end="")
 
 
 @app.command()
 def doctor(machine: Machine) -> None:
-    """Check this machine's part of a deployment: versions, keys, clock, ports, folders, models, device. Ends with 1 if
-    there is a problem."""
-    from vegas_fl.deployment import doctor as checks
-    from vegas_fl.deployment.settings import read_settings
+    """Check this machine's part of a deployment.
+
+    Versions, keys, clock, ports, folders, models and device are checked; exits with 1 if there is a problem.
+    """
+    from vegas_fl.deployment.doctor import examine
 
     marks = {"ok": "ok     ", "warning": "warning", "problem": "PROBLEM"}
     bad = False
-    for finding in checks.examine(read_settings(machine)):
+    for finding in examine(read_settings(machine)):
         print(f"{marks[finding.verdict]} {finding.subject}: {finding.seen}")
         bad = bad or finding.verdict == "problem"
     if bad:

@@ -12,9 +12,12 @@ from vegas_fl.cli.app import app
 
 @app.command()
 def gallery(
-    folder: Annotated[Path, typer.Argument(help="An images_output_dir, or the folder of a node.")],
+    folder: Annotated[Path, typer.Argument(help="An images_output_dir, or the folder of one node in it.")],
 ) -> None:
-    """Write gallery.html: thumbnails by node and class, with a click where each picture comes from."""
+    """Write a page with all pictures of a run.
+
+    gallery.html has thumbnails by node and class, and the origin of each picture on a click.
+    """
     from vegas_fl.rendering.gallery import write_gallery
 
     page, count = write_gallery(folder)

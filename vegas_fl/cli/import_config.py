@@ -9,6 +9,9 @@ from typing import Annotated
 import typer
 
 from vegas_fl.cli.app import app
+from vegas_fl.config import ConfigError, compose
+from vegas_fl.core.errors import VegasError
+from vegas_fl.core.files import write_atomically
 
 
 class Size(enum.StrEnum):
@@ -23,21 +26,21 @@ class TextFlags(enum.StrEnum):
 
 @app.command("import-config")
 def import_config(
-    file: Annotated[Path, typer.Argument(help="The JSON file; comments are allowed.")],
-    output: Annotated[Path | None, typer.Option(help="Default: experiment/NAME.yaml, NAME the file's.")] = None,
+    file: Annotated[Path, typer.Argument(help="JSON file; comments are allowed.")],
+    output: Annotated[Path | None, typer.Option(help="File to write; default: experiment/NAME.yaml.")] = None,
     size: Annotated[
-        Size, typer.Option(help="The models it used (AST, FLUX.1-schnell), or the tiny pack's.")
+        Size, typer.Option(help="Models: those it used (AST, FLUX.1-schnell), or the tiny pack.")
     ] = Size.flux,
     text_flags: Annotated[
         TextFlags,
-        typer.Option(help="What generate_from_…_text_embeddings means: as its guide says, or as its code does."),
+        typer.Option(help="Meaning of generate_from_…_text_embeddings: that of its guide, or of its code."),
     ] = TextFlags.guide,
     overwrite: Annotated[bool, typer.Option(help="Replace the output file.")] = False,
 ) -> None:
-    """Turn a JSON configuration of the replaced system into an experiment, and say what became of every key."""
-    from vegas_fl.config import ConfigError, compose
-    from vegas_fl.core.errors import VegasError
-    from vegas_fl.core.files import write_atomically
+    """Import a JSON configuration of the replaced system.
+
+    It becomes an experiment; what became of each key is printed.
+    """
     from vegas_fl.migration import commented_json, experiment, settings
 
     old = commented_json.read(file)
@@ -45,11 +48,9 @@ def import_config(
     imported = f"{name}_imported" if experiment.built_in(name) else name
     output = output or Path("experiment") / f"{imported}.yaml"
     if experiment.built_in(output.stem):
-        raise VegasError(
-            f"the project has an experiment {output.stem} of its own, which would win; choose another name"
-        )
+        raise VegasError(f"vegas-fl has its own experiment {output.stem}, which takes precedence; choose another name")
     if output.exists() and not overwrite:
-        raise VegasError(f"{output} exists; choose another --output, or replace it by --overwrite")
+        raise VegasError(f"{output} exists; choose another --output, or replace it with --overwrite")
     new = settings.translate(
         old,
         experiment.run_name(file.stem),
@@ -59,14 +60,9 @@ def import_config(
     )
     made = experiment.text(new, file.name)
     write_atomically(output, made.encode())
-    for title, told in (
-        ("taken over", new.taken),
-        ("notes", new.notes),
-        ("not supported", new.unsupported),
-        ("looks wrong there", new.suspicious),
-    ):
-        if told:
-            print(f"{title}:\n" + "\n".join(f"- {sentence}" for sentence in told))
+    for title, sentences in {"taken over": new.taken, **new.remarks}.items():
+        if sentences:
+            print(f"{title}:\n" + "\n".join(f"- {sentence}" for sentence in sentences))
     try:
         experiment.tried(made)
     except ConfigError as error:
@@ -75,4 +71,4 @@ def import_config(
         ) from error
     folder = output.parent.parent if output.parent.name == "experiment" else None
     where = f"--config-dir {folder} " if folder is not None else ""
-    print(f"{output} was written; run it by: vegas-fl {where}experiment={output.stem} data.root=FOLDER")
+    print(f"{output} was written; run it with: vegas-fl {where}experiment={output.stem} data.root=FOLDER")

@@ -1,4 +1,4 @@
-"""The command ``vegas-fl``: Hydra composes the configuration, an engine runs it; or a tool beside a run."""
+"""The command ``vegas-fl``: Hydra composes the configuration and an engine runs it, or one of the tools runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vegas_fl.core.errors import VegasError
 from vegas_fl.engines.run import run
 
 SWITCHES = {"--verbose": "hydra.verbose=true", "--overwrite": "images.overwrite=true"}
-"""Words of the command line that stand for an override."""
+"""Switches of the command line that stand for an override."""
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
     try:
         _dispatch()
     except KeyboardInterrupt:
-        print("\nInterrupted; what was written stays, and the same command does what is missing.", file=sys.stderr)
+        print("\nInterrupted. Files already written stay; run the same command to continue.", file=sys.stderr)
         sys.exit(130)
 
 
@@ -43,7 +43,7 @@ def _dispatch() -> None:
 def _main(composed: DictConfig) -> None:
     job = HydraConfig.get()
     if job.mode is RunMode.MULTIRUN:
-        # Each job a run of its own, so that jobs do not write to the same folders.
+        # Each job is a run of its own, so that jobs do not write to the same folders.
         run_, series = composed.run, composed.series
         composed.run = f"{run_}-{job.job.num}"
         if "generators" in composed.stages:
@@ -59,12 +59,12 @@ def _main(composed: DictConfig) -> None:
 
 
 def is_command(arguments: list[str]) -> bool:
-    """Whether a command line asks for a tool: its first word is neither a switch nor an override."""
+    """Whether a command line names a tool: its first word is neither a switch nor an override."""
     return bool(arguments) and arguments[0][:1].isalpha() and "=" not in arguments[0]
 
 
 def run_tool(arguments: list[str]) -> None:
-    """Run a tool; a mistake ends it with a sentence and code 1, one of the configuration with 2."""
+    """Run a tool; an error ends it with a sentence and exit code 1, a mistake in the configuration with 2."""
     from vegas_fl.cli import (  # noqa: F401
         bench,
         compare,
@@ -88,12 +88,12 @@ def run_tool(arguments: list[str]) -> None:
 
 
 def checked(composed: DictConfig) -> Config:
-    """The configuration, after everything that can be checked before the run was; all mistakes come together.
+    """The configuration, after every check that is possible before the run.
 
     Raises
     ------
     ConfigError
-        There is a mistake.
+        Listing every mistake.
     """
 
     def check(config: Config) -> list[str]:

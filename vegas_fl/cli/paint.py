@@ -1,4 +1,4 @@
-"""`vegas-fl paint`: recordings to pictures, with the adapters of a run."""
+"""`vegas-fl paint`: draw recordings with the adapters of a run."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Annotated
 import typer
 
 from vegas_fl.cli.app import app
+from vegas_fl.config import compose, restored
+from vegas_fl.core import logs
+from vegas_fl.core.errors import VegasError
 
 
 @app.command()
@@ -17,15 +20,15 @@ def paint(
         list[str],
         typer.Argument(
             metavar="SOUND… [adapters=RUN] [KEY=VALUE…]",
-            help="Recordings (wav, flac, ogg, mp3); the run whose global adapter paints (default: demo); overrides.",
+            help="Recordings (wav, flac, ogg, mp3); the run whose global adapter is used (default: demo); overrides.",
         ),
     ],
-    output: Annotated[Path, typer.Option(help="Folder of the pictures.")] = Path("painted"),
+    output: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("painted"),
 ) -> None:
-    """Paint recordings with trained adapters, and name the classes they are nearest to."""
-    from vegas_fl.config import compose, restored
-    from vegas_fl.core import logs
-    from vegas_fl.core.errors import VegasError
+    """Paint recordings with trained adapters.
+
+    The nearest classes of each recording are printed too.
+    """
     from vegas_fl.rendering import paint as painting
 
     logs.show(sys.stderr)

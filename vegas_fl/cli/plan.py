@@ -1,4 +1,4 @@
-"""`vegas-fl plan`, also `--dry-run`: what a run would draw, where, how long it takes and the disk it needs."""
+"""`vegas-fl plan`, also `--dry-run`: the pictures that a run would draw, with time and disk space."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vegas_fl.cli.app import app
+from vegas_fl.config import Config, ConfigError, FlowerConfig, compose, sound
+from vegas_fl.core import logs
 
 if TYPE_CHECKING:
-    from vegas_fl.config import Config
     from vegas_fl.rendering.plan import Row
 
 
 @app.command()
 def plan(
-    overrides: Annotated[list[str] | None, typer.Argument(help="KEY=VALUE … as of the run itself.")] = None,
-    timing: Annotated[bool, typer.Option(help="Load FLUX and time a batch.")] = True,
+    overrides: Annotated[list[str] | None, typer.Argument(help="KEY=VALUE … as for the run itself.")] = None,
+    timing: Annotated[bool, typer.Option(help="Load FLUX and time one batch.")] = True,
 ) -> None:
-    """Tell what a run would do and draw, and which data and checkpoints it would still need, without writing
-    anything; refuse what cannot be run, and what the disk has no room for."""
-    from vegas_fl.config import compose, sound
-    from vegas_fl.core import logs
+    """Show what a run would do, and what it takes.
+
+    Nothing is written. Pictures, missing data and checkpoints, time and disk space are listed; a run that cannot work,
+    or that the disk has no room for, is refused.
+    """
     from vegas_fl.core.devices import resolve_device
     from vegas_fl.rendering import plan as planning
     from vegas_fl.runs import preflight
@@ -40,12 +42,12 @@ def plan(
         print(f"stages={list(config.stages)}: this run draws no pictures")
         return
     if config.images.source == "recordings":
-        print("images.source=recordings: at most so many; as many as the node's validation and test clips")
+        print("images.source=recordings: at most this many, limited by the node's validation and test clips")
     planned = planning.rows(config)
     for row in planned:
         shares = ", ".join(f"{count} of {label}" for label, count in row.classes.items())
         name = row.node if row.node == "server" else f"node {row.node}"
-        print(f"{name}: {row.pictures} pictures ({shares}) in {row.folder}, {row.there} are there")
+        print(f"{name}: {row.pictures} pictures ({shares}) in {row.folder}, {row.there} already there")
     missing = sum(row.missing for row in planned)
     print(f"to be drawn: {missing}")
     if config.images.output == "embeddings":
@@ -66,8 +68,13 @@ def plan(
 
 
 def _disk(planned: list[Row], missing: int, bytes_each: float) -> None:
-    """Tell the disk space that is needed, and refuse what is not there."""
-    from vegas_fl.config import ConfigError
+    """Print the disk space that is needed.
+
+    Raises
+    ------
+    ConfigError
+        There is not enough of it.
+    """
     from vegas_fl.rendering.plan import shortage
 
     print(f"disk: about {missing * bytes_each / 1e6:.1f} MB ({bytes_each / 1e3:.0f} kB a picture)")
@@ -77,13 +84,11 @@ def _disk(planned: list[Row], missing: int, bytes_each: float) -> None:
 
 def _elsewhere(config: Config) -> bool:
     """Whether the nodes are other machines."""
-    from vegas_fl.config import FlowerConfig
-
     return isinstance(config.engine, FlowerConfig) and config.engine.connection is not None
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the unit they are read in."""
+    """Seconds as text, in a unit that suits their size."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

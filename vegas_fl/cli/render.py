@@ -1,4 +1,4 @@
-"""`vegas-fl render`: embeddings that a node wrote, drawn here."""
+"""`vegas-fl render`: draw embeddings that were written elsewhere."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ from typing import Annotated
 import typer
 
 from vegas_fl.cli.app import app
+from vegas_fl.config import restored
+from vegas_fl.core import logs
 from vegas_fl.core.errors import VegasError
 
 
 @app.command()
 def render(
-    embeddings: Annotated[
-        Path, typer.Argument(help="Folder, or folder of folders, that images.output=embeddings wrote.")
-    ],
+    embeddings: Annotated[Path, typer.Argument(help="Folder, or folder of folders, of images.output=embeddings.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="KEY=VALUE … over what the embeddings say: renderer.*, device, images.*.")
+        list[str] | None, typer.Argument(help="KEY=VALUE … over the stored settings: renderer.*, device, images.*.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="Where the pictures go; default: beside their embeddings.")
+        Path | None, typer.Option(help="Folder for the pictures; default: beside the embeddings.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Draw all anew, whatever is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Draw all pictures again.")] = False,
 ) -> None:
-    """Draw the pictures of embeddings that were written elsewhere (images.output=embeddings)."""
-    from vegas_fl.config import restored
-    from vegas_fl.core import logs
+    """Draw pictures from the embeddings of a run.
+
+    They are what images.output=embeddings wrote, here or on another machine.
+    """
     from vegas_fl.core.devices import resolve_device
     from vegas_fl.rendering import embeddings_file
     from vegas_fl.rendering.jobs import Job
@@ -35,7 +36,9 @@ def render(
 
     logs.show(sys.stderr)
     if strange := [word for word in overrides or [] if "=" not in word]:
-        raise VegasError(f"{strange[0]} is no KEY=VALUE; to draw several folders at once, give the folder they are in")
+        raise VegasError(
+            f"expected KEY=VALUE, got {strange[0]!r}; to draw several folders at once, name the folder above them"
+        )
     found = embeddings_file.find_prompts(embeddings)
     top = embeddings if embeddings.is_dir() else embeddings.parent
     for folder, prompts in found.items():

@@ -1,4 +1,4 @@
-"""`vegas-fl report RUN`: a run's page, made again from its folder."""
+"""`vegas-fl report RUN`: write a run's page again from its folder."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from vegas_fl.cli.app import app
 
 @app.command()
 def report(
-    run: Annotated[str, typer.Argument(help="Name of the run, or its folder.")],
-    runs: Annotated[Path, typer.Option(help="Folder of the runs, as paths.runs.")] = Path("runs"),
+    run: Annotated[str, typer.Argument(help="Name or folder of the run.")],
+    runs: Annotated[Path, typer.Option(help="Folder of the runs (paths.runs).")] = Path("runs"),
 ) -> None:
-    """Make a run's report.html again, from what is in its folder."""
+    """Write the page of a run again, from its folder."""
     from vegas_fl.runs.report import page, table
     from vegas_fl.runs.report.read import find, read
 

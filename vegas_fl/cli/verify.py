@@ -1,4 +1,4 @@
-"""`vegas-fl verify`: whether folders of pictures are whole, and what they say they are."""
+"""`vegas-fl verify`: whether folders of pictures are complete and what they claim to be."""
 
 from __future__ import annotations
 
@@ -8,25 +8,28 @@ from typing import Annotated
 import typer
 
 from vegas_fl.cli.app import app
+from vegas_fl.core.errors import VegasError
 
 
 @app.command()
 def verify(
-    folder: Annotated[Path, typer.Argument(help="An images_output_dir, or the folder of a node.")],
+    folder: Annotated[Path, typer.Argument(help="An images_output_dir, or the folder of one node in it.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(help="KEY=VALUE … over the stored configuration: where checkpoints or models lie now, device."),
+        typer.Argument(help="KEY=VALUE … over the stored settings: places of checkpoints and models, device."),
     ] = None,
-    sample: Annotated[int, typer.Option(help="Pictures of each folder that are drawn again; 0: none.")] = 4,
+    sample: Annotated[int, typer.Option(help="Pictures per folder to draw again; 0: none.")] = 4,
 ) -> None:
-    """Check names, counts, hashes and provenance of pictures, and draw a sample of them again."""
-    from vegas_fl.core.errors import VegasError
+    """Check pictures, and draw a sample of them again.
+
+    Names, counts, hashes and the origin stored in each picture are checked.
+    """
     from vegas_fl.rendering import verify as checks
 
     reports = [checks.verify(path, sample, overrides or []) for path in checks.find_folders(folder)]
     for report in reports:
         again = report.identical + report.close
-        drawn = f"{again} drawn again, {report.identical} of them the same to the byte" if again else "none drawn again"
+        drawn = f"{again} drawn again, {report.identical} of them byte-identical" if again else "none drawn again"
         if report.note:
             drawn += f" ({report.note})"
         print(f"{report.folder}: {report.pictures} pictures, {len(report.problems)} problems, {drawn}")
@@ -34,6 +37,6 @@ def verify(
         shown = "\n".join(f"- {problem}" for problem in problems[:20])
         rest = f"\n- and {len(problems) - 20} more" if len(problems) > 20 else ""
         raise VegasError(
-            f"{len(problems)} problems; the command that drew the pictures, run again, makes what is missing or "
+            f"{len(problems)} problems; run the command that drew the pictures again to replace what is missing or "
             f"damaged.\n{shown}{rest}"
         )

@@ -1,7 +1,7 @@
-"""A certificate authority of one's own, the server's certificate, and the nodes' keys.
+"""A private certificate authority, the server's certificate, and the nodes' keys.
 
-All keys are elliptic (P-384, which Flower's node authentication wants), private ones are readable by their owner
-alone, and none is ever written over.
+All keys are P-384 keys, as Flower's node authentication requires. Private ones are readable only by their owner, and
+none is ever overwritten.
 """
 
 from __future__ import annotations
@@ -23,103 +23,90 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from vegas_fl.core.errors import VegasError
 
 ALWAYS = ("localhost", "127.0.0.1")
-"""Names in every server certificate: the SuperLink's own processes call it so."""
+"""Names in every server certificate, by which the SuperLink's own processes reach it."""
 
 CLOCKS_DIFFER = datetime.timedelta(hours=1)
-"""Certificates begin so much earlier, for machines whose clocks are behind."""
+"""Certificates are valid from this long before now, for machines whose clocks are behind."""
+
+USAGES = (
+    *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
+    *("key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
+)
 
 
 def make_ca(folder: Path, name: str, days: int) -> Path:
-    """A certificate authority: ``ca.key`` and ``ca.crt``, the path of the latter.
+    """Make a certificate authority, ``ca.key`` and ``ca.crt``; the path of the latter.
 
     Raises
     ------
     VegasError
-        There is one already.
+        It already exists.
     """
-    certificate = folder / "ca.crt"
-    _refuse(folder / "ca.key", certificate)
-    key = ec.generate_private_key(ec.SECP384R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{name} certificate authority")])
-    usage = {**_usage(key_cert_sign=True), "crl_sign": True}
-    made = (
-        _begun(subject, subject, key.public_key(), days)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(x509.KeyUsage(**usage), critical=True)
-        .sign(key, hashes.SHA384())
-    )
-    _write({folder / "ca.key": _pem(key), certificate: made.public_bytes(serialization.Encoding.PEM)})
-    return certificate
+    key, file = ec.generate_private_key(ec.SECP384R1()), folder / "ca.crt"
+    subject = _name(f"{name} certificate authority")
+    builder = _certificate(subject, key.public_key(), subject, days, "key_cert_sign", "crl_sign")
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    _write({folder / "ca.key": _pem(key), file: _signed(builder, key)})
+    return file
 
 
 def make_server_certificate(folder: Path, names: Sequence[str], days: int, renew: bool = False) -> Path:
-    """The server's key and certificate (``server.key``, ``server.crt``), signed by the folder's CA.
+    """Make the server's key and certificate (``server.key``, ``server.crt``), signed by the folder's CA.
 
     Parameters
     ----------
     folder : Path
     names : sequence of str
-        Host names and IP addresses it is reached by; those of the machine itself are added.
+        Host names and IP addresses by which it is reached; those of the machine itself are added.
     days : int
     renew : bool
-        Replace a certificate that is there.
+        Replace an existing certificate.
 
     Raises
     ------
     VegasError
-        There is one already, or no CA.
+        It already exists, or the CA does not.
     """
     key_file, file = folder / "server.key", folder / "server.crt"
     if not renew:
-        _refuse(key_file, file, remedy="; a new certificate of the same CA comes with --renew")
+        _refuse(key_file, file, remedy="; for a new certificate of the same CA, use --renew")
     authority, authority_key = read_certificate(folder / "ca.crt"), _read_key(folder / "ca.key")
     key = ec.generate_private_key(ec.SECP384R1())
     all_names = list(dict.fromkeys([*names, *ALWAYS]))
-    usages = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
     identity = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
-    made = (
-        _begun(
-            x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, all_names[0][:64])]),
-            authority.subject,
-            key.public_key(),
-            days,
-        )
+    builder = (
+        _certificate(_name(all_names[0][:64]), key.public_key(), authority.subject, days, "digital_signature")
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(x509.KeyUsage(**_usage(digital_signature=True)), critical=True)
-        .add_extension(usages, critical=False)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(identity, critical=False)
         .add_extension(x509.SubjectAlternativeName([_general_name(name) for name in all_names]), critical=False)
-        .sign(authority_key, hashes.SHA384())
     )
     new = {path: path.with_suffix(f"{path.suffix}.new") for path in (key_file, file)}
-    for path in new.values():  # of an attempt that was interrupted
+    for path in new.values():  # left by an interrupted command
         path.unlink(missing_ok=True)
-    _write({new[key_file]: _pem(key), new[file]: made.public_bytes(serialization.Encoding.PEM)})
-    for path, written in new.items():  # both are on disk: the old pair goes only now
+    _write({new[key_file]: _pem(key), new[file]: _signed(builder, authority_key)})
+    for path, written in new.items():  # only now, with both on disk, is the old pair replaced
         os.replace(written, path)
     return file
 
 
 def make_node_key(path: Path) -> Path:
-    """A node's private key at ``path`` and the public one in ``<path>.pub``, whose path is returned.
+    """Make a node's private key at ``path`` and the public one at ``<path>.pub``; the path of the latter.
 
     Raises
     ------
     VegasError
-        There is one already.
+        It already exists.
     """
-    public = path.with_name(f"{path.name}.pub")
-    _refuse(path, public)
-    key = ec.generate_private_key(ec.SECP384R1())
-    form = (serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption())
+    public, key = path.with_name(f"{path.name}.pub"), ec.generate_private_key(ec.SECP384R1())
     ssh = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-    _write({path: key.private_bytes(*form), public: ssh + b"\n"})
+    _write({path: _pem(key, serialization.PrivateFormat.OpenSSH), public: ssh + b"\n"})
     return public
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What the checks want to know of a certificate."""
+    """Names, remaining days and fingerprint of a certificate."""
 
     names: tuple[str, ...]
     days_left: float
@@ -127,7 +114,7 @@ class Certificate:
 
 
 def look_at(path: Path) -> Certificate:
-    """Names, days until it expires, and fingerprint of a certificate."""
+    """Read what the checks need from a certificate."""
     certificate = read_certificate(path)
     try:
         alternatives = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -142,26 +129,26 @@ def mismatch(folder: Path) -> str | None:
     """Why the server's certificate, its key and the CA do not belong together; None if they do."""
     certificate, authority = read_certificate(folder / "server.crt"), read_certificate(folder / "ca.crt")
     if _read_key(folder / "server.key").public_key() != certificate.public_key():
-        return "server.key is not the key of server.crt; make both anew with --renew"
+        return "server.key is not the key of server.crt; make both again with --renew"
     try:
         certificate.verify_directly_issued_by(authority)
     except (ValueError, TypeError, InvalidSignature):
-        return "server.crt was not signed by ca.crt; make it anew with --renew"
+        return "server.crt was not signed by ca.crt; make it again with --renew"
     return None
 
 
 def odd_node_key(path: Path) -> str | None:
     """Why a node's key, or the public one beside it, would be refused; None if neither would.
 
-    A public key that is not there is no mistake: it is needed on the server alone.
+    A missing public key is fine: only the server needs it.
     """
-    remedy = "take both away and make them anew with vegas-fl deploy key"
+    remedy = "remove both and make them again with vegas-fl deploy key"
     try:
         key = serialization.load_ssh_private_key(path.read_bytes(), None)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         return f"{path} cannot be read as a private key ({_reason(error)}); {remedy}"
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP384R1):
-        return f"{path} is no key on the curve P-384, which is needed; {remedy}"
+        return f"{path} is not a P-384 key; {remedy}"
     public = path.with_name(f"{path.name}.pub")
     try:
         other = serialization.load_ssh_public_key(public.read_bytes()) != key.public_key()
@@ -178,7 +165,7 @@ def read_certificate(path: Path) -> x509.Certificate:
     Raises
     ------
     VegasError
-        It is not there, or is none.
+        The file does not exist, or is not a certificate.
     """
     try:
         return x509.load_pem_x509_certificate(path.read_bytes())
@@ -187,13 +174,14 @@ def read_certificate(path: Path) -> x509.Certificate:
 
 
 def readable_by_others(path: Path) -> bool:
-    """Whether others than its owner may read a file."""
+    """Whether other users than its owner may read a file."""
     return bool(stat.S_IMODE(path.stat().st_mode) & 0o077)
 
 
 def _write(files: Mapping[Path, bytes]) -> None:
-    """Write files that belong together, all or none, and never over others. Private keys, the first, are their owner's
-    alone."""
+    """Write files that belong together, all or none, never over existing ones. The first, a private key, is readable
+    only by its owner."""
+    _refuse(*files)
     written: list[Path] = []
     for path, data in files.items():
         mode = 0o644 if written else 0o600
@@ -203,30 +191,27 @@ def _write(files: Mapping[Path, bytes]) -> None:
                 written.append(path)
                 file.write(data)
         except OSError as error:
-            for made in written:  # half a pair helps nobody, and would be in the way of a whole one
+            for made in written:  # half a pair would only be in the way of the next attempt
                 made.unlink(missing_ok=True)
-            if isinstance(error, FileExistsError) and os.path.lexists(path):
-                raise VegasError(f"{path} is there already and is not written over; take it away first") from error
             raise VegasError(
                 f"{path} cannot be written ({error.strerror}); free the disk or choose another folder"
             ) from error
 
 
-def _refuse(*paths: Path, remedy: str = "") -> None:
+def _refuse(*paths: Path, remedy: str = "; remove it first to make a new one") -> None:
     for path in paths:
         if os.path.lexists(path):
-            raise VegasError(f"{path} is there already and is not written over{remedy}")
+            raise VegasError(f"{path} already exists and is not overwritten{remedy}")
 
 
-def _usage(**wanted: bool) -> dict[str, bool]:
-    keys = (
-        *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
-        *("key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
-    )
-    return {key: wanted.get(key, False) for key in keys}
+def _name(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
-def _begun(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int) -> x509.CertificateBuilder:
+def _certificate(
+    subject: x509.Name, key: ec.EllipticCurvePublicKey, issuer: x509.Name, days: int, *usages: str
+) -> x509.CertificateBuilder:
+    """What the certificates of the CA and of the server have in common."""
     now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()
@@ -237,7 +222,12 @@ def _begun(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey
         .not_valid_before(now - CLOCKS_DIFFER)
         .not_valid_after(now + datetime.timedelta(days=days))
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+        .add_extension(x509.KeyUsage(**{usage: usage in usages for usage in USAGES}), critical=True)
     )
+
+
+def _signed(builder: x509.CertificateBuilder, key: ec.EllipticCurvePrivateKey) -> bytes:
+    return builder.sign(key, hashes.SHA384()).public_bytes(serialization.Encoding.PEM)
 
 
 def _general_name(name: str) -> x509.GeneralName:
@@ -247,9 +237,10 @@ def _general_name(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
-def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return key.private_bytes(*form)
+def _pem(
+    key: ec.EllipticCurvePrivateKey, form: serialization.PrivateFormat = serialization.PrivateFormat.PKCS8
+) -> bytes:
+    return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
 
 
 def _read_key(path: Path) -> ec.EllipticCurvePrivateKey:
@@ -258,7 +249,7 @@ def _read_key(path: Path) -> ec.EllipticCurvePrivateKey:
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise VegasError(f"{path} cannot be read as a private key ({_reason(error)}){_hint(path)}") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise VegasError(f"{path} is no elliptic key; make one with vegas-fl deploy{_hint(path)}")
+        raise VegasError(f"{path} is not an elliptic-curve key{_hint(path)}")
     return key
 
 
@@ -268,4 +259,4 @@ def _reason(error: Exception) -> str:
 
 def _hint(path: Path) -> str:
     made_by = {"ca": "vegas-fl deploy ca", "server": "vegas-fl deploy certificate"}.get(path.stem)
-    return f"; `{made_by}` makes it on the server, nodes and users copy ca.crt" if made_by else ""
+    return f"; make it on the server with `{made_by}`, and copy ca.crt to nodes and users" if made_by else ""

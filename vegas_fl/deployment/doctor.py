@@ -1,4 +1,4 @@
-"""Whether a machine is ready for its part: looked at without changing anything."""
+"""Whether a machine is ready for its part in a deployment; nothing is changed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import platform
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -18,21 +19,21 @@ import psutil
 from vegas_fl.core.errors import VegasError, some
 from vegas_fl.core.files import nearest_existing
 from vegas_fl.deployment import certificates, flower
-from vegas_fl.deployment.processes import Service, listener, taken, told
+from vegas_fl.deployment.processes import Service, described, listener, taken
 from vegas_fl.deployment.settings import NodeSettings, ServerSettings
 
 EXPIRES_SOON = 30.0
-"""Days."""
+"""Days before the end of a certificate from which on it is a warning."""
 CLOCK = 5.0
-"""Seconds that clocks may differ: Flower's allowance for the signatures of nodes."""
+"""Seconds by which clocks may differ: Flower's tolerance for the signatures of nodes."""
 DISK, LEAST_DISK = 2e9, 1e8
-"""Bytes that shall be free (checkpoints, pictures, Flower's database), and with less than which no run ends well."""
+"""Bytes that should be free (checkpoints, pictures, Flower's database), and those without which no run can finish."""
 
 Verdict = Literal["ok", "warning", "problem"]
 
 
 class Finding(NamedTuple):
-    """What was looked at, what was seen, and whether that is good."""
+    """What was checked, the verdict, and what was seen."""
 
     subject: str
     verdict: Verdict
@@ -45,13 +46,12 @@ def examine(settings: ServerSettings | NodeSettings) -> Iterator[Finding]:
     yield from _attempt("pack", _pack)
     if isinstance(settings, ServerSettings):
         yield from _server_keys(settings)
-        host = settings.local.partition(":")[0]
-        yield from _port((host, settings.port), Service(settings.folder, settings.process))
-        yield from _superlink(settings, (host, settings.port))
+        yield from _port(settings.service)
+        yield from _superlink(settings)
         folders = [("folder", settings.folder)]
     else:
         yield from _node_keys(settings)
-        yield from _port(("127.0.0.1", settings.own_port), Service(settings.folder, settings.process))
+        yield from _port(settings.service)
         yield from _reached(settings.superlink, settings.ca)
         yield from _data(settings)
         yield from _models(settings)
@@ -63,7 +63,7 @@ def examine(settings: ServerSettings | NodeSettings) -> Iterator[Finding]:
 
 
 def _attempt(subject: str, look: Callable[[], str]) -> Iterator[Finding]:
-    """What ``look`` sees; what it raises is a problem."""
+    """The result of ``look``; an error is a problem."""
     try:
         yield Finding(subject, "ok", look())
     except (VegasError, OSError) as error:
@@ -88,10 +88,10 @@ def _versions() -> Iterator[Finding]:
         except importlib.metadata.PackageNotFoundError:
             found[one.name] = "is missing"
         if found[one.name] == "is missing" or not one.specifier.contains(found[one.name], prereleases=True):
-            odd.append(f"{one.name} {found[one.name]}, needed is {one.name}{one.specifier}")
+            odd.append(f"{one.name} {found[one.name]}, expected {one.name}{one.specifier}")
     shown = ", ".join(f"{name} {found[name]}" for name in ("flwr", "torch", "diffusers", "transformers"))
     seen = f"Python {platform.python_version()}, vegas-fl {own}, {shown}"
-    remedy = f"; {'; '.join(odd)}: run pip install on the checkout, on all machines the same" if odd else ""
+    remedy = f"; {'; '.join(odd)}: run pip install on the checkout, the same on all machines" if odd else ""
     yield Finding("versions", "problem" if odd else "ok", seen + remedy)
 
 
@@ -110,13 +110,13 @@ def _server_keys(settings: ServerSettings) -> Iterator[Finding]:
     try:
         problem = certificates.mismatch(settings.folder)
         names = certificates.look_at(settings.folder / "server.crt").names
-    except VegasError:  # told by the expiry
+    except VegasError:  # reported with the expiry
         return
     if problem:
         yield Finding("certificate", "problem", problem)
     missing = [name for name in settings.certified if name not in names]
     if missing:
-        yield Finding("certificate", "problem", f"it is not for {', '.join(missing)}; make it anew with --renew")
+        yield Finding("certificate", "problem", f"it is not for {', '.join(missing)}; make it again with --renew")
     else:
         yield Finding("certificate", "ok", f"for {', '.join(names)}")
 
@@ -124,7 +124,7 @@ def _server_keys(settings: ServerSettings) -> Iterator[Finding]:
 def _node_keys(settings: NodeSettings) -> Iterator[Finding]:
     yield from _expiry("CA", settings.ca)
     if not os.path.lexists(settings.key):
-        yield Finding("key", "problem", f"{settings.key} is missing; vegas-fl deploy key makes it")
+        yield Finding("key", "problem", f"{settings.key} is missing; run vegas-fl deploy key")
     elif odd := certificates.odd_node_key(settings.key):
         yield Finding("key", "problem", odd)
     else:
@@ -146,32 +146,35 @@ def _private(key: Path) -> Iterator[Finding]:
     if certificates.readable_by_others(key):
         yield Finding("key", "problem", f"{key} can be read by others; run chmod 600 {key}")
     else:
-        yield Finding("key", "ok", f"{key}, its owner's alone")
+        yield Finding("key", "ok", f"{key}, readable only by its owner")
 
 
-def _port(address: tuple[str, int], service: Service) -> Iterator[Finding]:
-    port, process = address[1], service.process()
+def _port(service: Service) -> Iterator[Finding]:
+    address, process = service.address, service.process()
+    assert address is not None
+    port = address[1]
     if process is not None:
         verdict: Verdict = "ok" if taken(address) else "problem"
         yield Finding("process", verdict, f"{service.name} runs (PID {process.pid}), log {service.log}")
     elif not taken(address):
         yield Finding("port", "ok", f"port {port} is free; {service.name} does not run")
     elif _started_otherwise(holder := listener(port), service):
-        yield Finding("process", "ok", f"{service.name} runs, not started by vegas-fl deploy: {told(holder)}")
+        yield Finding("process", "ok", f"{service.name} runs, not started by vegas-fl deploy: {described(holder)}")
     else:
-        yield Finding("port", "problem", f"port {port} is taken by {told(holder)}; end that, or set another port")
+        yield Finding(
+            "port", "problem", f"port {port} is taken by {described(holder)}; end that process, or set another port"
+        )
 
 
 def _started_otherwise(holder: psutil.Process | None, service: Service) -> bool:
-    """Whether a process is the service after all, started by systemd or a container."""
+    """Whether a process is the service, started by systemd or a container."""
     with contextlib.suppress(psutil.Error):
         return holder is not None and any(word.startswith(f"{service.folder}{os.sep}") for word in holder.cmdline())
     return False
 
 
-def _superlink(settings: ServerSettings, address: tuple[str, int]) -> Iterator[Finding]:
-    service = Service(settings.folder, settings.process)
-    if service.process() is None and not _started_otherwise(listener(address[1]), service):
+def _superlink(settings: ServerSettings) -> Iterator[Finding]:
+    if settings.service.process() is None and not _started_otherwise(listener(settings.port), settings.service):
         return
     yield from _reached(settings.address, settings.ca)
     try:
@@ -179,37 +182,36 @@ def _superlink(settings: ServerSettings, address: tuple[str, int]) -> Iterator[F
     except VegasError as error:
         yield Finding("nodes", "problem", str(error))
         return
-    counts: dict[str, int] = {}
-    for node in nodes:
-        counts[node.get("status", "unknown")] = counts.get(node.get("status", "unknown"), 0) + 1
+    counts = Counter(node.get("status", "unknown") for node in nodes)
     seen = ", ".join(f"{count} {status}" for status, count in counts.items())
-    yield Finding("nodes", "ok" if nodes else "warning", seen or "none is registered; vegas-fl deploy register")
+    yield Finding("nodes", "ok" if nodes else "warning", seen or "no node is registered; run vegas-fl deploy register")
 
 
 def _reached(address: str, ca: Path) -> Iterator[Finding]:
-    """Whether the SuperLink answers over TLS, and has the same time."""
+    """Whether the SuperLink answers over TLS, and its clock agrees."""
     before = time.time()
     try:
         headers = flower.health(address, ca)
     except VegasError as error:
         yield Finding("superlink", "problem", str(error))
         return
-    yield Finding("superlink", "ok", f"{address} answers, its certificate is the CA's")
+    yield Finding("superlink", "ok", f"{address} answers, its certificate is signed by the CA")
     if date := headers.get("date"):
         # The header has whole seconds.
         theirs, middle = parsedate_to_datetime(date).timestamp() + 0.5, (before + time.time()) / 2
         differ = abs(theirs - middle)
-        remedy = (
-            "" if differ < CLOCK else f"; Flower refuses nodes whose clock differs by more than {CLOCK:g} s: set it"
-        )
-        verdict: Verdict = "ok" if differ < CLOCK else "problem"
-        yield Finding("clock", verdict, f"differs from the SuperLink's by {max(0.0, differ - 0.5):.0f} s{remedy}")
+        seen = f"differs from the SuperLink's by {max(0.0, differ - 0.5):.0f} s"
+        if differ < CLOCK:
+            yield Finding("clock", "ok", seen)
+        else:
+            remedy = f"Flower refuses nodes whose clock differs by more than {CLOCK:g} s: set it"
+            yield Finding("clock", "problem", f"{seen}; {remedy}")
 
 
 def _data(settings: NodeSettings) -> Iterator[Finding]:
     root = settings.data_root
     if root is None:
-        yield Finding("data_root", "warning", "not set: the node has no recordings but synthetic ones (data=toy)")
+        yield Finding("data_root", "warning", "not set: the node has only synthetic recordings (data=toy)")
         return
     try:
         entries = sorted((entry for entry in os.scandir(root) if entry.name[0] != "."), key=lambda entry: entry.name)
@@ -252,6 +254,6 @@ def _folder(key: str, folder: Path) -> Iterator[Finding]:
         yield Finding(key, "problem", f"{folder} cannot be written: {reason}")
         return
     free = shutil.disk_usage(place).free
-    remedy = "" if free > DISK else f"; {DISK / 1e9:g} GB should be: free some"
+    remedy = "" if free > DISK else f"; free at least {DISK / 1e9:g} GB"
     verdict: Verdict = "ok" if free > DISK else "warning" if free > LEAST_DISK else "problem"
     yield Finding(key, verdict, f"{folder}, {free / 1e9:.2g} GB free{remedy}")

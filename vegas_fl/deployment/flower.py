@@ -1,4 +1,4 @@
-"""The Flower side of a deployment: the commands that run, their environment, and connections in config.toml."""
+"""The Flower side of a deployment: commands, their environment, and connections in config.toml."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import http.client
 import os
 import ssl
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -17,17 +18,17 @@ from vegas_fl.engines import flower
 from vegas_fl.engines.flower import quoted
 
 POLL = "0.25"
-"""Seconds between two looks of Flower for work; its own choice is 1."""
+"""Seconds between two polls of Flower's processes for work; its default is 1."""
 
 
 def environment(settings: ServerSettings | NodeSettings) -> dict[str, str]:
-    """Of a process of the deployment: Flower's home is in the machine's own folder."""
+    """Environment of the machine's process, with Flower's home in the machine's own folder."""
     own = {"FLWR_HOME": str(settings.folder / "flower"), "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": POLL}
     return flower.flower_environment() | own
 
 
 def command(settings: ServerSettings | NodeSettings) -> list[str]:
-    """What runs on the machine. Writes the files it is started with.
+    """The command that runs on the machine; the files that it reads are written.
 
     Raises
     ------
@@ -36,15 +37,15 @@ def command(settings: ServerSettings | NodeSettings) -> list[str]:
     """
     if isinstance(settings, ServerSettings):
         files = {name: settings.folder / name for name in ("ca.crt", "server.crt", "server.key")}
-        _needed(files.values(), "vegas-fl deploy ca, then vegas-fl deploy certificate")
+        _needed(files.values(), "run vegas-fl deploy ca, then vegas-fl deploy certificate")
         return [
             *(flower.tool("flower-superlink"), "--host", settings.bind, "--port", str(settings.port)),
             *("--ssl-ca-certfile", str(files["ca.crt"]), "--ssl-certfile", str(files["server.crt"])),
             *("--ssl-keyfile", str(files["server.key"]), "--enable-supernode-auth"),
             *("--database", str(settings.folder / "state.db"), "--disable-runtime-dependency-installation"),
         ]
-    _needed([settings.key], "vegas-fl deploy key")
-    _needed([settings.ca], "a copy of the server's ca.crt (key ca of the node's settings)")
+    _needed([settings.key], "run vegas-fl deploy key")
+    _needed([settings.ca], "copy the server's ca.crt there (key ca of the node's settings)")
     node_config = settings.folder / "node-config.toml"
     lines = [f"{key} = {quoted(value)}\n" for key, value in settings.node_config.items()]
     write_atomically(node_config, "".join(lines).encode())
@@ -55,14 +56,14 @@ def command(settings: ServerSettings | NodeSettings) -> list[str]:
     ]
 
 
-def _needed(files: object, remedy: str) -> None:
-    for file in files:  # type: ignore[attr-defined]
+def _needed(files: Iterable[Path], remedy: str) -> None:
+    for file in files:
         if not file.is_file():
-            raise VegasError(f"{file} is missing; it is made by: {remedy}")
+            raise VegasError(f"{file} is missing; {remedy}")
 
 
 def connect(name: str, address: str, ca: Path, home: Path | None = None) -> Path:
-    """Write a connection into Flower's config.toml, unless it is there; the file's path.
+    """Add a connection to Flower's config.toml, unless it has it; the path of the file.
 
     Parameters
     ----------
@@ -74,7 +75,7 @@ def connect(name: str, address: str, ca: Path, home: Path | None = None) -> Path
     Raises
     ------
     VegasError
-        There is a connection of this name to something else.
+        A connection of this name leads elsewhere.
     """
     file = (home or Path(os.environ.get("FLWR_HOME") or Path.home() / ".flwr")) / "config.toml"
     wanted = _leads_to(address, ca)
@@ -82,15 +83,15 @@ def connect(name: str, address: str, ca: Path, home: Path | None = None) -> Path
         text = file.read_text("utf8") if file.is_file() else f"[superlink]\ndefault = {quoted(name)}\n"
         there = tomllib.loads(text).get("superlink", {}).get(name)
     except OSError as error:
-        raise VegasError(f"{file} cannot be read ({error.strerror}); see to its permissions") from error
+        raise VegasError(f"{file} cannot be read ({error.strerror}); check its permissions") from error
     except (ValueError, AttributeError) as error:  # tomllib's errors are ValueErrors
-        raise VegasError(f"{file} is no TOML as Flower writes it ({error}); repair it") from error
+        raise VegasError(f"{file} is not a Flower configuration in TOML ({error}); correct it") from error
     if there is None:
         write_atomically(file, f"{text.rstrip()}\n\n{_connection(name, wanted)}".lstrip().encode())
     elif there != wanted:
         raise VegasError(
-            f"{file} has another connection {name} ({there}); change it there to {wanted}, or give the deployment "
-            "another name"
+            f"{file} has another connection {name} ({there}); change it to {wanted}, or give the deployment another "
+            "name"
         )
     return file
 
@@ -110,41 +111,41 @@ def register(settings: ServerSettings, keys: list[Path]) -> list[str]:
     Raises
     ------
     VegasError
-        The SuperLink does not answer, or a file is no public key.
+        The SuperLink does not answer, or a file is not a public key.
     """
-    told = []
+    sentences = []
     for key in keys:
         try:
             answer = _flwr(settings, ["supernode", "register", str(key), settings.name])
-            told.append(f"{key}: registered as {answer['node-id']}")
+            sentences.append(f"{key}: registered as {answer['node-id']}")
         except VegasError as error:
             if "already in use" not in str(error):
                 raise
-            told.append(f"{key}: was registered before")
-    return told
+            sentences.append(f"{key}: already registered")
+    return sentences
 
 
 def registered(settings: ServerSettings) -> list[dict[str, str]]:
-    """The nodes the SuperLink knows."""
+    """The nodes registered at the SuperLink."""
     nodes: list[dict[str, str]] = _flwr(settings, ["supernode", "list", settings.name])["nodes"]
     return nodes
 
 
 def _flwr(settings: ServerSettings, arguments: list[str]) -> dict:
     own = environment(settings)
-    # From the machine itself: the name the others use may not lead here. The file is ours, and as the settings are now.
+    # On the machine itself the name that others use may lead elsewhere, so this file has the local address.
     home = Path(own["FLWR_HOME"])
     write_atomically(home / "config.toml", _connection(settings.name, _leads_to(settings.local, settings.ca)).encode())
     return flower.flwr([*arguments, "--format", "json"], own)
 
 
 def health(address: str, ca: Path) -> http.client.HTTPMessage:
-    """The headers a SuperLink answers with, over TLS checked by ``ca``.
+    """The headers of a SuperLink's answer over TLS, verified with ``ca``.
 
     Raises
     ------
     VegasError
-        It does not answer, or is not the one that ``ca`` vouches for.
+        It does not answer, or ``ca`` did not sign its certificate.
     """
     try:
         context = ssl.create_default_context(cafile=str(ca))

@@ -1,4 +1,4 @@
-"""Starting and stopping what runs for longer than a command: by a file that says which process it is."""
+"""Start and stop processes that outlive the command: a file records which process it is."""
 
 from __future__ import annotations
 
@@ -18,30 +18,40 @@ from vegas_fl.core.errors import VegasError
 from vegas_fl.core.files import write_atomically
 
 GRACE = 20.0
-"""Seconds a process has to end by itself."""
+"""Seconds that a process has to end by itself."""
 SAME = 2.0
-"""Seconds that two readings of the time a process began may differ."""
+"""Seconds by which two readings of a process's start time may differ."""
 
 
 @dataclass(frozen=True)
 class Service:
-    """A process of a deployment, and its files ``<name>.pid`` and ``<name>.log``."""
+    """A process of a deployment, and its files ``<name>.pid`` and ``<name>.log``.
+
+    Attributes
+    ----------
+    folder : Path
+        Of the files, and the process's working directory.
+    name : str
+    address : (str, int), optional
+        Host and port on which it listens.
+    """
 
     folder: Path
     name: str
+    address: tuple[str, int] | None = None
 
     @property
     def log(self) -> Path:
-        """What it prints."""
+        """File that receives its output."""
         return self.folder / f"{self.name}.log"
 
     @property
     def pid_file(self) -> Path:
-        """Which process it is: PID and when that began, as PIDs are used again."""
+        """File with its PID and start time, as PIDs are reused."""
         return self.folder / f"{self.name}.pid"
 
     def process(self) -> psutil.Process | None:
-        """The running process; None if there is none, or its PID is another process's by now."""
+        """The running process; None if it does not run, or its PID now belongs to another process."""
         try:
             kept = json.loads(self.pid_file.read_text("utf8"))
             process = psutil.Process(kept["pid"])
@@ -51,38 +61,32 @@ class Service:
             return None
 
     def start(
-        self,
-        command: Sequence[str],
-        environment: Mapping[str, str],
-        ready: Callable[[str], bool],
-        seconds: float,
-        address: tuple[str, int] | None = None,
+        self, command: Sequence[str], environment: Mapping[str, str], ready: Callable[[str], bool], seconds: float
     ) -> bool:
-        """Start it in the background, in its folder; return whether it was ready in time.
+        """Start it in the background; return whether it was ready in time.
 
         Parameters
         ----------
         command : sequence of str
         environment : mapping
         ready : callable
-            What it has printed so far → whether it is ready.
+            Its output so far → whether it is ready.
         seconds : float
             Time to wait for that.
-        address : (str, int), optional
-            Host and port it will listen at.
 
         Raises
         ------
         VegasError
-            It runs already, its port is taken, its folder cannot be written, or it has ended by itself: the last it
-            printed is told.
+            It already runs, its port is taken, its folder cannot be written, or it ended by itself: the message has the
+            last lines of its output.
         """
         if running := self.process():
-            raise VegasError(f"{self.name} runs already (PID {running.pid}); stop it first")
-        if address is not None and taken(address):
+            raise VegasError(f"{self.name} already runs (PID {running.pid}); stop it first")
+        if self.address is not None and taken(self.address):
+            port = self.address[1]
             raise VegasError(
-                f"{self.name} cannot listen at port {address[1]}: it is taken by {told(listener(address[1]))}; "
-                "end that, or set another port"
+                f"{self.name} cannot listen on port {port}: it is taken by {described(listener(port))}; end that "
+                "process, or set another port"
             )
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -99,29 +103,39 @@ class Service:
                 )
         except OSError as error:
             raise VegasError(f"{self.name} cannot be started ({error})") from error
+        self._record(child)
+        return self._wait(child, before, ready, seconds)
+
+    def _record(self, child: subprocess.Popen[bytes]) -> None:
+        """Write the PID file; without it the process could not be stopped later, so it is ended."""
         try:
             kept = {"pid": child.pid, "created": psutil.Process(child.pid).create_time()}
             write_atomically(self.pid_file, json.dumps(kept).encode())
         except psutil.Error:  # it has ended
             pass
-        except VegasError:  # nobody could stop it later
+        except VegasError:
             child.terminate()
             child.wait()
             raise
+
+    def _wait(self, child: subprocess.Popen[bytes], before: int, ready: Callable[[str], bool], seconds: float) -> bool:
+        """Whether it was ready in time, from its log after ``before`` bytes."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             printed = self.log.read_bytes()[before:].decode("utf8", "replace")
             if child.poll() is not None:
                 self.pid_file.unlink(missing_ok=True)
                 last = "\n".join(printed.strip().splitlines()[-15:])
-                raise VegasError(f"{self.name} ended at once (exit code {child.returncode}); the last it said:\n{last}")
+                raise VegasError(
+                    f"{self.name} ended immediately (exit code {child.returncode}); its last output:\n{last}"
+                )
             if ready(printed):
                 return True
             time.sleep(0.2)
         return False
 
     def stop(self) -> bool:
-        """End it and what it has started; return whether it ran."""
+        """End it and the processes that it started; return whether it ran."""
         process = self.process()
         if process is not None:
             family = [process]
@@ -130,8 +144,8 @@ class Service:
             try:
                 _end([process])
             except psutil.AccessDenied as error:
-                whose = f"{process.username()}'s" if process.is_running() else "another user's"
-                raise VegasError(f"{self.name} (PID {process.pid}) is {whose}; stop it as that user") from error
+                owner = process.username() if process.is_running() else "another user"
+                raise VegasError(f"{self.name} (PID {process.pid}) belongs to {owner}; stop it as that user") from error
             _end(family)
         with contextlib.suppress(OSError):
             self.pid_file.unlink()
@@ -139,14 +153,14 @@ class Service:
 
 
 def taken(address: tuple[str, int]) -> bool:
-    """Whether something listens at a host and port of this machine."""
+    """Whether a process listens on a host and port of this machine."""
     with socket.socket() as one:
         one.settimeout(2)
         return one.connect_ex(address) == 0
 
 
 def listener(port: int) -> psutil.Process | None:
-    """The process that listens at a port; None if there is none, or the system does not say which."""
+    """The process that listens on a port; None if it does not exist, or the system does not report it."""
     with contextlib.suppress(psutil.Error):
         for one in psutil.net_connections("tcp"):
             if one.status == psutil.CONN_LISTEN and one.laddr.port == port and one.pid:
@@ -154,16 +168,16 @@ def listener(port: int) -> psutil.Process | None:
     return None
 
 
-def told(process: psutil.Process | None) -> str:
+def described(process: psutil.Process | None) -> str:
     """A process in words."""
     with contextlib.suppress(psutil.Error):
         if process is not None:
             return f"{process.name()} (PID {process.pid})"
-    return "something that was not started here"
+    return "a process that was not started here"
 
 
 def _end(processes: Sequence[psutil.Process]) -> None:
-    """SIGTERM, and SIGKILL to what is left after a while."""
+    """SIGTERM, and SIGKILL after a while for those still running."""
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
@@ -175,7 +189,7 @@ def _end(processes: Sequence[psutil.Process]) -> None:
 
 
 def become(folder: Path, command: Sequence[str], environment: Mapping[str, str]) -> None:
-    """Go on as ``command``, in the foreground: for systemd and containers, which keep a process by themselves."""
+    """Replace this process by ``command``: for systemd and containers, which keep track of processes themselves."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         os.chdir(folder)

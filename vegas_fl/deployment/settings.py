@@ -1,37 +1,105 @@
-"""What a machine of a deployment is told: ``server.yaml`` of the one with the SuperLink, ``node.yaml`` of each with a
-SuperNode. Keys are explained in ``deploy/server.yaml`` and ``deploy/node.yaml``."""
+"""Settings of the machines of a deployment: ``server.yaml`` for the one with the SuperLink, ``node.yaml`` for each with
+a SuperNode. ``deploy/server.yaml`` and ``deploy/node.yaml`` explain the keys."""
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import yaml
-from pydantic import Field, NonNegativeInt, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
 from vegas_fl.config.sections import Name, Section
 from vegas_fl.core.errors import VegasError
-
-Port = Annotated[int, Field(ge=1, le=65535)]
-Days = Annotated[int, Field(ge=1, le=36500)]
+from vegas_fl.deployment.processes import Service
 
 HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 OWN_PORTS = 9100
-"""A SuperNode's own port, unless it is set, is this and the node's number."""
+"""A SuperNode's own port, unless it is set, is this plus the node's number."""
 
 
-class ServerSettings(Section):
+def _host(value: str) -> str:
+    if not HOST.fullmatch(value):
+        raise ValueError("expected a name (ASCII or xn--…) or an IPv4 address, without https:// and port")
+    return value
+
+
+def _name_or_address(value: str) -> str:
+    if not HOST.fullmatch(value.removeprefix("*.")):
+        with contextlib.suppress(ValueError):
+            return str(ipaddress.ip_address(value))
+        raise ValueError("expected a name (ASCII or xn--…) or an IP address")
+    return value
+
+
+def _listening(value: str) -> str:
+    with contextlib.suppress(ValueError):
+        return str(ipaddress.IPv4Address(value))
+    raise ValueError("expected an IPv4 address of this machine, or 0.0.0.0 for all of them")
+
+
+def _host_and_port(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if not HOST.fullmatch(host) or not re.fullmatch(r"\d{1,5}", port, re.ASCII) or not 1 <= int(port) <= 65535:
+        raise ValueError("expected HOST:PORT, without https://")
+    return value
+
+
+def _device(value: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
+        raise ValueError("expected auto, cpu, cuda, cuda:N or mps")
+    return value
+
+
+def _anchored(value: Any, info: ValidationInfo) -> Any:
+    """A path relative to the folder of the settings file."""
+    try:
+        return info.context / Path(value).expanduser() if isinstance(value, str) else value
+    except RuntimeError as error:  # "~somebody"
+        raise ValueError(f"{error}; write the folder out") from None
+
+
+def _models(value: dict[str, str | None], info: ValidationInfo) -> dict[str, str | None]:
+    anchored = {name: place if place is None else str(_anchored(place, info)) for name, place in value.items()}
+    if odd := [text for pair in anchored.items() for text in pair if text and re.search(r"[,=]", text)]:
+        raise ValueError(f"{odd[0]!r} has a ',' or '='")
+    return anchored
+
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Days = Annotated[int, Field(ge=1, le=36500)]
+Folder = Annotated[Path, BeforeValidator(_anchored)]
+
+
+class MachineSettings(Section):
+    """What the settings of the server and of a node have in common."""
+
+    verb: ClassVar[str]
+    """Command of ``vegas-fl deploy`` that starts the machine's process."""
+    file: Path
+    folder: Folder
+
+
+class ServerSettings(MachineSettings):
     """``server.yaml``."""
 
-    file: Path
+    verb = "superlink"
     name: Name = "vegas"
-    host: str
-    names: tuple[str, ...] = ()
-    bind: str = "0.0.0.0"
+    host: Annotated[str, AfterValidator(_host)]
+    names: Annotated[tuple[Annotated[str, AfterValidator(_name_or_address)], ...], Field(strict=False)] = ()
+    bind: Annotated[str, AfterValidator(_listening)] = "0.0.0.0"
     port: Port = 9092
-    folder: Path = Path("server")
     certificate_days: Days = 365
     ca_days: Days = 3650
 
@@ -41,15 +109,19 @@ class ServerSettings(Section):
         return f"{self.host}:{self.port}"
 
     @property
-    def local(self) -> str:
+    def local_host(self) -> str:
         """Where this machine reaches it."""
-        everywhere = ipaddress.IPv4Address(self.bind).is_unspecified
-        return f"{'127.0.0.1' if everywhere else self.bind}:{self.port}"
+        return "127.0.0.1" if ipaddress.IPv4Address(self.bind).is_unspecified else self.bind
+
+    @property
+    def local(self) -> str:
+        """:attr:`local_host` and the port."""
+        return f"{self.local_host}:{self.port}"
 
     @property
     def certified(self) -> tuple[str, ...]:
-        """What its certificate is for."""
-        return tuple(dict.fromkeys((self.host, *self.names, self.local.partition(":")[0])))
+        """Names and addresses that its certificate has to have."""
+        return tuple(dict.fromkeys((self.host, *self.names, self.local_host)))
 
     @property
     def ca(self) -> Path:
@@ -57,51 +129,34 @@ class ServerSettings(Section):
         return self.folder / "ca.crt"
 
     @property
-    def process(self) -> str:
-        """Name of its process."""
-        return "superlink"
+    def title(self) -> str:
+        """Its name in messages."""
+        return f"SuperLink {self.name}"
 
-    @field_validator("host")
-    @classmethod
-    def _plain_host(cls, value: str) -> str:
-        if not HOST.fullmatch(value):
-            raise ValueError("needed is a name (in ASCII, else as xn--…) or an IPv4 address, without https:// and port")
-        return value
+    @property
+    def service(self) -> Service:
+        """Its process."""
+        return Service(self.folder, "superlink", (self.local_host, self.port))
 
-    @field_validator("bind")
-    @classmethod
-    def _an_address(cls, value: str) -> str:
-        try:
-            return str(ipaddress.IPv4Address(value))
-        except ValueError:
-            raise ValueError("needed is an IPv4 address of this machine, or 0.0.0.0 for all of them") from None
-
-    @field_validator("names")
-    @classmethod
-    def _names_or_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for name in value:
-            if not HOST.fullmatch(name.removeprefix("*.")):
-                try:
-                    ipaddress.ip_address(name)
-                except ValueError:
-                    raise ValueError(f"{name!r} is neither a name (in ASCII, else as xn--…) nor an address") from None
-        return value
+    @property
+    def written(self) -> list[Path]:
+        """The folders that it writes to."""
+        return [self.folder]
 
 
-class NodeSettings(Section):
+class NodeSettings(MachineSettings):
     """``node.yaml``."""
 
-    file: Path
+    verb = "supernode"
     node: NonNegativeInt
-    superlink: str
-    ca: Path
-    folder: Path
-    output_dir: Path
-    data_root: Path | None = None
-    generators_dir: Path | None = None
-    cache_dir: Path | None = None
-    models: dict[str, str | None] = Field(default_factory=dict)
-    device: str = "auto"
+    superlink: Annotated[str, AfterValidator(_host_and_port)]
+    ca: Folder
+    output_dir: Folder
+    data_root: Folder | None = None
+    generators_dir: Folder | None = None
+    cache_dir: Folder | None = None
+    models: Annotated[dict[str, str | None], AfterValidator(_models)] = Field(default_factory=dict)
+    device: Annotated[str, AfterValidator(_device)] = "auto"
     port: Port | None = None
 
     @property
@@ -115,9 +170,20 @@ class NodeSettings(Section):
         return self.port or OWN_PORTS + self.node
 
     @property
-    def process(self) -> str:
-        """Name of its process."""
-        return f"supernode_{self.node}"
+    def title(self) -> str:
+        """Its name in messages."""
+        return f"SuperNode {self.node}"
+
+    @property
+    def service(self) -> Service:
+        """Its process."""
+        return Service(self.folder, f"supernode_{self.node}", ("127.0.0.1", self.own_port))
+
+    @property
+    def written(self) -> list[Path]:
+        """The folders that it writes to."""
+        own = (self.folder, self.output_dir, self.generators_dir, self.cache_dir)
+        return list(dict.fromkeys(folder for folder in own if folder))
 
     @property
     def node_config(self) -> dict[str, str | int]:
@@ -136,114 +202,73 @@ class NodeSettings(Section):
             **({"models": models} if models else {}),
         }
 
-    @field_validator("superlink")
-    @classmethod
-    def _host_and_port(cls, value: str) -> str:
-        host, _, port = value.rpartition(":")
-        if not HOST.fullmatch(host) or not re.fullmatch(r"\d{1,5}", port, re.ASCII) or not 1 <= int(port) <= 65535:
-            raise ValueError("needed is HOST:PORT, without https://")
-        return value
-
-    @field_validator("device")
-    @classmethod
-    def _known_device(cls, value: str) -> str:
-        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
-            raise ValueError("needed is auto, cpu, cuda, cuda:N or mps")
-        return value
-
     @model_validator(mode="after")
     def _has_a_port(self) -> NodeSettings:
         if self.own_port > 65535:
-            raise ValueError(f"port: has to be set, as {OWN_PORTS} + node is none")
+            raise ValueError(f"port: required, as {OWN_PORTS} + node is not a port")
         return self
-
-    @field_validator("models")
-    @classmethod
-    def _plain_names(cls, value: dict[str, str | None]) -> dict[str, str | None]:
-        if odd := [text for pair in value.items() for text in pair if text and re.search(r"[,=]", text)]:
-            raise ValueError(f"{odd[0]!r} has a ',' or '='")
-        return value
-
-
-FOLDERS = ("folder", "ca", "output_dir", "data_root", "generators_dir", "cache_dir")
 
 
 def read_settings(file: Path) -> ServerSettings | NodeSettings:
-    """Read a machine's settings; folders in them are relative to the file.
+    """Read the settings of a machine; folders in them are relative to the file.
 
     Raises
     ------
     VegasError
-        The file cannot be read, or has mistakes: all are told.
+        The file cannot be read, or has mistakes: all are listed.
     """
     try:
         values: Any = yaml.safe_load(file.read_text("utf8"))
     except OSError as error:
         raise VegasError(
-            f"{file} cannot be read ({error.strerror}); start from deploy/server.yaml or node.yaml"
+            f"{file} cannot be read ({error.strerror}); start from deploy/server.yaml or deploy/node.yaml"
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         where = f"line {mark.line + 1}: {problem}" if mark else str(error).splitlines()[0]
-        raise VegasError(f"{file} is no YAML ({where}); repair it") from error
+        raise VegasError(f"{file} is not valid YAML ({where}); correct it") from error
     if not isinstance(values, dict):
-        raise VegasError(f"{file} holds no keys; start from deploy/server.yaml or deploy/node.yaml")
+        raise VegasError(f"{file} has no keys; start from deploy/server.yaml or deploy/node.yaml")
     values = {str(key): value for key, value in values.items()}
-    place = file.absolute().parent
-    try:
-        for key in FOLDERS:
-            if isinstance(values.get(key), str):
-                values[key] = place / Path(values[key]).expanduser()
-        if isinstance(models := values.get("models"), dict):
-            values["models"] = {
-                k: str(place / Path(v).expanduser()) if isinstance(v, str) else v for k, v in models.items()
-            }
-    except RuntimeError as error:  # "~somebody"
-        raise VegasError(f"{file} names the home of a user who is not there ({error}); write the folder out") from error
-    ours = any(key in values for key in ("node", "superlink", "output_dir"))
-    kind: type[ServerSettings | NodeSettings] = NodeSettings if ours else ServerSettings
-    values.setdefault("folder", place / (f"node_{values.get('node')}" if ours else "server"))
-    if isinstance(names := values.get("names"), list):
-        values["names"] = tuple(names)
+    a_node = any(key in values for key in ("node", "superlink", "output_dir"))
+    kind: type[ServerSettings | NodeSettings] = NodeSettings if a_node else ServerSettings
+    values.setdefault("folder", f"node_{values.get('node')}" if a_node else "server")
     if "file" in values:
-        raise VegasError(f"{file} has mistakes:\n- file: there is no such key; take it away")
+        raise VegasError(f"{file} has mistakes:\n- file: unknown key; remove it")
     try:
-        return kind(**values, file=file.absolute())
+        return kind.model_validate(values | {"file": file.absolute()}, context=file.absolute().parent)
     except ValidationError as error:
-        raise VegasError(
-            f"{file} has mistakes:\n" + "\n".join(f"- {told}" for told in _sentences(kind, error))
-        ) from error
+        sentences = "\n".join(f"- {sentence}" for sentence in _sentences(kind, error))
+        raise VegasError(f"{file} has mistakes:\n{sentences}") from error
 
 
 def read_server(file: Path) -> ServerSettings:
-    """Settings of the server's machine."""
+    """Read the settings of the server's machine."""
     settings = read_settings(file)
     if isinstance(settings, NodeSettings):
         raise VegasError(
-            f"{file} are the settings of node {settings.node}; needed are the server's (deploy/server.yaml)"
+            f"{file} has the settings of node {settings.node}, expected those of the server (deploy/server.yaml)"
         )
     return settings
 
 
 def read_node(file: Path) -> NodeSettings:
-    """Settings of a node's machine."""
+    """Read the settings of a node's machine."""
     settings = read_settings(file)
     if isinstance(settings, ServerSettings):
-        raise VegasError(f"{file} are the settings of the server; needed are a node's (deploy/node.yaml)")
+        raise VegasError(f"{file} has the settings of the server, expected those of a node (deploy/node.yaml)")
     return settings
 
 
 def _sentences(kind: type[Section], error: ValidationError) -> list[str]:
     known = ", ".join(key for key in kind.model_fields if key != "file")
-    told = []
+    sentences = []
     for one in error.errors():
-        key = ".".join(str(part) for part in one["loc"])
+        key, message = ".".join(str(part) for part in one["loc"]), one["msg"].removeprefix("Value error, ")
         if one["type"] == "extra_forbidden":
-            told.append(f"{key}: there is no such key; there are {known}")
+            sentences.append(f"{key}: unknown key, expected one of {known}")
         elif one["type"] == "missing":
-            told.append(f"{key}: required, but not set")
-        elif not key:
-            told.append(one["msg"].removeprefix("Value error, "))
+            sentences.append(f"{key}: required, but not set")
         else:
-            told.append(f"{key}: {one['msg'].removeprefix('Value error, ')}; got {one['input']!r}")
-    return told
+            sentences.append(f"{key}: {message}; got {one['input']!r}" if key else message)
+    return sentences

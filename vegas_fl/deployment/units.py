@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -14,7 +15,7 @@ from vegas_fl.deployment.settings import NodeSettings, ServerSettings
 UNIT = """\
 # Made by `vegas-fl deploy units {file}`.
 [Unit]
-Description=vegas-fl: {what}
+Description=vegas-fl: {title}
 Wants=network-online.target
 After=network-online.target time-sync.target
 
@@ -24,7 +25,7 @@ ExecStart={command}
 Restart=on-failure
 RestartSec=10
 TimeoutStopSec=60
-# The app that a run brings is code: what it may touch is set here, and not by the app.
+# The app that a run brings is code: what it may touch is set here, not by the app.
 NoNewPrivileges=yes
 PrivateTmp=yes
 ProtectSystem=strict
@@ -39,47 +40,37 @@ IMAGE = "vegas-fl"
 
 
 def unit_name(settings: ServerSettings | NodeSettings) -> str:
-    """Name of a machine's unit."""
-    if isinstance(settings, ServerSettings):
-        return f"vegas-superlink-{settings.name}.service"
-    return f"vegas-supernode-{settings.node}.service"
+    """File name of a machine's unit."""
+    name = settings.name if isinstance(settings, ServerSettings) else settings.node
+    return f"vegas-{settings.verb}-{name}.service"
 
 
 def unit(settings: ServerSettings | NodeSettings, user: str | None) -> str:
-    """A systemd unit that runs a machine's part, started with the machine and again after a failure.
+    """A systemd unit that starts a machine's process with the machine, and again after a failure.
 
-    It can write to the folders of its settings alone, which have to be there.
+    The process can write only to the folders of its settings, which have to exist.
 
     Raises
     ------
     VegasError
-        ``user`` is no user's name.
+        ``user`` is not a valid name.
     """
     if user is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*\$?|[0-9]+", user):
-        raise VegasError(f"--user {user!r} is no name of a user")
-    verb = "superlink" if isinstance(settings, ServerSettings) else "supernode"
-    what = f"SuperLink {settings.name}" if isinstance(settings, ServerSettings) else f"SuperNode {settings.node}"
+        raise VegasError(f"--user {user!r} is not a valid user name")
     binary = Path(sys.executable).parent / "vegas-fl"
+    command = f"{_word(binary, command=True)} deploy {settings.verb} {_word(settings.file, command=True)} --foreground"
     return UNIT.format(
         file=settings.file,
-        what=what,
-        command=f"{_word(binary, command=True)} deploy {verb} {_word(settings.file, command=True)} --foreground",
+        title=settings.title,
+        command=command,
         user=f"User={user}\n" if user else "",
         hub=_word(f"HF_HOME={settings.folder / 'huggingface'}"),
-        paths="".join(f"ReadWritePaths={_word(folder)}\n" for folder in written(settings)),
+        paths="".join(f"ReadWritePaths={_word(folder)}\n" for folder in settings.written),
     )
 
 
-def written(settings: ServerSettings | NodeSettings) -> list[Path]:
-    """The folders a machine's part writes to."""
-    if isinstance(settings, ServerSettings):
-        return [settings.folder]
-    own = (settings.folder, settings.output_dir, settings.generators_dir, settings.cache_dir)
-    return list(dict.fromkeys(folder for folder in own if folder))
-
-
 def _word(value: Path | str, command: bool = False) -> str:
-    """A word of a unit, whatever signs are in it; in the line of a ``command``, "$" is one of them."""
+    """A word of a unit, with special characters escaped; "$" is special only in the line of a ``command``."""
     text = str(value)
     if not text.isprintable():
         raise VegasError(f"{text!r} cannot be written into a unit; give the folder a plain name")
@@ -89,20 +80,11 @@ def _word(value: Path | str, command: bool = False) -> str:
     return text if re.fullmatch(r"[\w/.:@+=,-]+", text) else f'"{text}"'
 
 
-def _mount(path: Path, read_only: bool = False) -> dict[str, str | bool]:
-    """A folder or file at the same place in a container; of signs, the short form reads ":" and all read "$"."""
-    return {"type": "bind", "source": _plain(path), "target": _plain(path), "read_only": read_only}
-
-
-def _plain(value: Path) -> str:
-    return str(value).replace("$", "$$")
-
-
 def compose(machines: list[ServerSettings | NodeSettings]) -> str:
-    """A compose file with a service a machine, for the image of deploy/Dockerfile.
+    """A compose file with a service per machine, for the image of deploy/Dockerfile.
 
-    Folders keep their paths, so that the settings are read as they are. The certificate has to name the service,
-    ``superlink``, as its host.
+    Folders keep their paths, so the settings need no change. The certificate has to name the service, ``superlink``,
+    as its host.
 
     Raises
     ------
@@ -111,29 +93,43 @@ def compose(machines: list[ServerSettings | NodeSettings]) -> str:
     """
     services: dict[str, dict] = {}
     for settings in machines:
-        server = isinstance(settings, ServerSettings)
-        name = "superlink" if server else f"supernode-{settings.node}"  # type: ignore[union-attr]
+        name = "superlink" if isinstance(settings, ServerSettings) else f"supernode-{settings.node}"
         if name in services:
-            raise VegasError(f"{settings.file}: there is a {name} already; give each machine its own number")
-        volumes = [*(_mount(folder) for folder in written(settings)), _mount(settings.file, read_only=True)]
-        if isinstance(settings, NodeSettings):
-            read = [settings.ca, settings.data_root, *(Path(place) for place in settings.models.values() if place)]
-            volumes += [_mount(path, read_only=True) for path in read if path]
-        services[name] = {
-            "image": IMAGE,
-            "command": ["deploy", "superlink" if server else "supernode", _plain(settings.file), "--foreground"],
-            "volumes": volumes,
-            "restart": "on-failure",
-            "stop_grace_period": "60s",
-            "security_opt": ["no-new-privileges:true"],
-        }
-        if isinstance(settings, ServerSettings):
-            services[name]["ports"] = [f"{settings.port}:{settings.port}"]
-        elif any(isinstance(machine, ServerSettings) for machine in machines):
+            raise VegasError(f"{settings.file}: {name} appears twice; give each machine its own number")
+        services[name] = _service(settings)
+        if isinstance(settings, NodeSettings) and any(isinstance(machine, ServerSettings) for machine in machines):
             services[name]["depends_on"] = ["superlink"]
-        if isinstance(settings, NodeSettings) and settings.device.startswith("cuda"):
-            devices = [{"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}]
-            services[name]["deploy"] = {"resources": {"reservations": {"devices": devices}}}
     files = " ".join(str(machine.file) for machine in machines)
     head = f"# Made by `vegas-fl deploy compose {files if files.isprintable() else '…'}`.\n"
     return head + yaml.safe_dump({"services": services}, sort_keys=False, allow_unicode=True)
+
+
+def _service(settings: ServerSettings | NodeSettings) -> dict[str, Any]:
+    """A machine's service in the compose file."""
+    volumes = [*(_mount(folder) for folder in settings.written), _mount(settings.file, read_only=True)]
+    service: dict[str, Any] = {
+        "image": IMAGE,
+        "command": ["deploy", settings.verb, _plain(settings.file), "--foreground"],
+        "volumes": volumes,
+        "restart": "on-failure",
+        "stop_grace_period": "60s",
+        "security_opt": ["no-new-privileges:true"],
+    }
+    if isinstance(settings, ServerSettings):
+        return service | {"ports": [f"{settings.port}:{settings.port}"]}
+    read = [settings.ca, settings.data_root, *(Path(place) for place in settings.models.values() if place)]
+    volumes += [_mount(path, read_only=True) for path in read if path]
+    if settings.device.startswith("cuda"):
+        devices = [{"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}]
+        service["deploy"] = {"resources": {"reservations": {"devices": devices}}}
+    return service
+
+
+def _mount(path: Path, read_only: bool = False) -> dict[str, str | bool]:
+    """A folder or file at the same place in a container; the long form, as the short one splits paths at ":"."""
+    return {"type": "bind", "source": _plain(path), "target": _plain(path), "read_only": read_only}
+
+
+def _plain(value: Path) -> str:
+    """A path with "$" escaped."""
+    return str(value).replace("$", "$$")

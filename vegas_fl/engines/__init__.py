@@ -1,5 +1,5 @@
-"""Ways to run the one ServerApp and ClientApp of the project."""
+"""Two ways to run the project's ServerApp and ClientApp."""
 
 SERVER_APP = "strategies.server_app:app"
 CLIENT_APP = "clients.client_app:app"
-"""Import strings, the same as in pyproject.toml: nothing here imports what it runs."""
+"""Import strings, as in pyproject.toml: an engine does not import what it runs."""

@@ -1,4 +1,4 @@
-"""``engine=flower``: ``flwr run`` on a SuperLink, followed to its end, with an exit that tells the truth."""
+"""``engine=flower``: ``flwr run`` on a SuperLink, followed to its end; a failed run raises."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from vegas_fl.core.errors import VegasError
 from vegas_fl.core.files import write_atomically
 
 PRIVATE = "private"
-"""Name of the connection to the SuperLink of a run of its own."""
+"""Name of the connection to a SuperLink that is started for one run."""
 START_TIMEOUT = 60.0
-"""Seconds a SuperLink has to start."""
+"""Seconds that a SuperLink has to start."""
 COMPLETED, ENDED = "finished:completed", "finished"
-"""What the state of a run that completed is, and what that of any run that is over begins with."""
+"""State of a completed run, and the beginning of the state of any run that ended."""
 
 
 def run(config: Config) -> None:
     """Submit ``config``, follow its log, and wait for its end.
 
-    On a SuperLink of one's own choice the run goes on when this process is killed; the same command then follows it.
+    With ``engine.connection`` the run continues when this process is killed; the same command then follows it.
 
     Raises
     ------
     VegasError
-        What stopped the run.
+        The run stopped; the message has the reason.
     """
     settings = config.engine
     assert isinstance(settings, FlowerConfig)
@@ -61,7 +61,7 @@ def run(config: Config) -> None:
 
 
 def submit(resolved: str, connection: str, environment: dict[str, str], folder: Path, more: Sequence[str] = ()) -> str:
-    """Hand the project and the resolved configuration to a SuperLink; the run's id."""
+    """Submit the project and the resolved configuration to a SuperLink; return the run's id."""
     run_config = folder / "run.toml"
     run_config.write_text(f"resolved = {quoted(resolved)}\n", encoding="utf8")
     arguments = ["run", str(project_folder()), connection, "--run-config", str(run_config), *more, "--format", "json"]
@@ -69,12 +69,12 @@ def submit(resolved: str, connection: str, environment: dict[str, str], folder: 
 
 
 def quoted(value: str | int) -> str:
-    """A value in TOML: JSON's, but letters beyond U+FFFF, of which JSON makes two halves that TOML refuses, stay."""
+    """A value in TOML: as in JSON, but characters beyond U+FFFF are not escaped, as TOML refuses JSON's surrogates."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _simulation(config: Config) -> list[str]:
-    """The sizes of a simulation."""
+    """Options for the size of a simulation."""
     assert isinstance(config.engine, FlowerConfig)
     cpus = config.engine.cpus_per_node
     return [
@@ -85,18 +85,17 @@ def _simulation(config: Config) -> list[str]:
 
 
 def _note(config: Config) -> Path:
-    """Kept while a run is at a SuperLink of one's own choice, until a command has seen its end."""
+    """File that records a run submitted to ``engine.connection``, until a command has seen its end."""
     return Path(config.paths.runs) / config.run / "flower.json"
 
 
 def _submitted_before(config: Config, resolved: str, environment: dict[str, str]) -> str | None:
-    """The id under which an earlier command submitted this run, if that goes on, or came to a good end that no
-    command has seen.
+    """The run's id if an earlier command submitted it, and it still runs or completed without a command to see it.
 
     Raises
     ------
     VegasError
-        It goes on with other settings.
+        It still runs, with other settings.
     """
     assert isinstance(config.engine, FlowerConfig)
     try:
@@ -106,37 +105,43 @@ def _submitted_before(config: Config, resolved: str, environment: dict[str, str]
     except (OSError, ValueError, KeyError, TypeError, VegasError):
         return None
     if note["config"] == resolved and (state == COMPLETED or not state.startswith(ENDED)):
-        print(f"run {config.run} was submitted to {connection} before: following it", flush=True)
+        print(f"run {config.run} was already submitted to {connection}: following it", flush=True)
         return run_id
     if state.startswith(ENDED):
         return None
     raise VegasError(
-        f"run {config.run} is still going on at {connection}, with other settings; stop it (flwr stop {run_id} "
+        f"run {config.run} still runs at {connection}, with other settings; stop it (flwr stop {run_id} "
         f"{connection}), or give this one another name (run=…)"
     )
 
 
 def project_folder() -> Path:
-    """The folder with pyproject.toml, which `flwr run` packs."""
+    """The folder with pyproject.toml, which ``flwr run`` packs.
+
+    Raises
+    ------
+    VegasError
+        It is not found.
+    """
     for folder in (Path.cwd(), Path(__file__).resolve().parents[2]):
         with contextlib.suppress(OSError, KeyError, tomllib.TOMLDecodeError):
             if tomllib.loads((folder / "pyproject.toml").read_text("utf8"))["project"]["name"] == "vegas-fl":
                 return folder
     raise VegasError(
-        "engine=flower packs the project from its source folder, and none was found here; start it from a checkout "
-        "of vegas-fl, or use engine=inprocess"
+        "engine=flower packs the project from its source folder, which was not found; start the run in a checkout of "
+        "vegas-fl, or use engine=inprocess"
     )
 
 
 def flower_environment() -> dict[str, str]:
-    """Flower without telemetry, update checks, and installs of its own."""
+    """Environment variables for Flower without telemetry, update checks and runtime installs."""
     return os.environ | {
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
         "RAY_DEDUP_LOGS": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
-        # Nodes share the cores: threads that wait must not spin.
+        # Nodes share the cores, so waiting threads must not spin.
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
     }
@@ -144,8 +149,8 @@ def flower_environment() -> dict[str, str]:
 
 @contextlib.contextmanager
 def private_superlink(folder: Path, environment: dict[str, str]) -> Iterator[None]:
-    """A SuperLink that simulates nodes, on free ports, for the length of the block."""
-    port, control = _free_ports(2)
+    """A SuperLink that simulates nodes on free ports, for the duration of the block."""
+    port, control = free_ports(2)
     (folder / "config.toml").write_text(
         f'[superlink]\ndefault = "{PRIVATE}"\n\n[superlink.{PRIVATE}]\naddress = "127.0.0.1:{port}"\ninsecure = true\n',
         encoding="utf8",
@@ -186,29 +191,29 @@ def _healthy(port: int) -> bool:
 
 
 def wait_for(run_id: str, connection: str, environment: dict[str, str], patience: float = 0.0) -> None:
-    """Return when the run completed; the log's end alone does not tell.
+    """Return when the run completed; the end of its log does not show that.
 
     Raises
     ------
     VegasError
-        It ended otherwise, or its SuperLink did not answer for ``patience`` seconds.
+        It did not complete, or its SuperLink did not answer for ``patience`` seconds.
     """
-    heard = time.monotonic()
+    answered = time.monotonic()
     while True:
         try:
             state, details = status(run_id, connection, environment)
-            heard = time.monotonic()
+            answered = time.monotonic()
         except VegasError as error:
-            if time.monotonic() - heard > patience:
+            if time.monotonic() - answered > patience:
                 raise VegasError(
                     f"{error}\nThe SuperLink of run {run_id} ({connection}) does not answer. When it does again, "
-                    "start the same command: it goes on from what is done."
+                    "run the same command to continue."
                 ) from error
             state, details = "", ""
         if state == COMPLETED:
             return
         if state.startswith(ENDED):
-            raise VegasError(details or f"The run ended as {state}; the same command goes on from what is done.")
+            raise VegasError(details or f"The run ended as {state}; run the same command to continue.")
         time.sleep(0.5)
 
 
@@ -219,7 +224,13 @@ def status(run_id: str, connection: str, environment: dict[str, str]) -> tuple[s
 
 
 def flwr(arguments: list[str], environment: dict[str, str]) -> dict:
-    """Output of a flwr command with ``--format json``."""
+    """The output of a flwr command with ``--format json``.
+
+    Raises
+    ------
+    VegasError
+        The command failed.
+    """
     done = subprocess.run([tool("flwr"), *arguments], env=environment, capture_output=True, text=True, check=False)
     try:
         answer: dict = json.loads(done.stdout[done.stdout.index("{") :])
@@ -232,11 +243,12 @@ def flwr(arguments: list[str], environment: dict[str, str]) -> dict:
 
 
 def tool(name: str) -> str:
-    """A command installed beside this Python."""
+    """Path of a command that is installed beside this Python."""
     return str(Path(sys.executable).parent / name)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine that are free now."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:

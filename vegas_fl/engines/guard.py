@@ -1,7 +1,7 @@
-"""``python guard.py COMMAND…``: runs a command, and ends it and all it started when this process's input is closed.
+"""``python guard.py COMMAND…``: run a command, and end it and its children when the standard input is closed.
 
-The input is a pipe that another process holds: however that one ends, SIGKILL included, the pipe is closed and nothing
-is left behind. The same when the command itself is killed.
+The input is a pipe from the process that started this one. However that process ends, SIGKILL included, the pipe is
+closed and no process is left behind; likewise when the command itself is killed.
 """
 
 import contextlib
@@ -13,13 +13,13 @@ import sys
 import psutil
 
 PATIENCE = 20.0
-"""Seconds the processes have to end by themselves."""
+"""Seconds that the processes have to end by themselves."""
 LOOK = 1.0
-"""Seconds between two looks for what the command started."""
+"""Seconds between two searches for processes that the command started."""
 
 
 def main() -> int:
-    """Run the command; its exit code is this one's."""
+    """Run the command and return its exit code."""
     command = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: command.terminate())

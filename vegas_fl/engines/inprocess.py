@@ -1,4 +1,4 @@
-"""``engine=inprocess``: server and nodes in this process, real messages, models loaded once."""
+"""``engine=inprocess``: server and nodes in this process, with real messages and models loaded only once."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from vegas_fl.engines import CLIENT_APP, SERVER_APP
 
 RUN_ID = 1
 SERVER_ID = 1
-"""Flower's id of a SuperLink; nodes follow it."""
+"""Flower's id of the SuperLink; the nodes' ids follow it."""
 
 
 class InProcessGrid(Grid):
-    """A Grid whose nodes are calls of a ClientApp, one after the other.
+    """A Grid that answers messages by calling a ClientApp, one node after the other.
 
     Parameters
     ----------
@@ -50,12 +50,12 @@ class InProcessGrid(Grid):
         TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = RUN_ID, SERVER_ID, 1
 
     def set_run(self, run: Run) -> None:
-        """Flower's hook; the run is always the same here."""
+        """Set the run (called by Flower)."""
         self._run = run
 
     @property
     def run(self) -> Run:
-        """The run."""
+        """The run, of which there is only one."""
         return self._run
 
     def create_message(
@@ -66,21 +66,21 @@ class InProcessGrid(Grid):
         group_id: str,
         ttl: float | None = None,
     ) -> Message:
-        """A message to a node."""
+        """Make a message to a node."""
         return Message(content, dst_node_id=dst_node_id, message_type=message_type, group_id=group_id, ttl=ttl)
 
     def get_node_ids(self) -> Iterable[int]:
-        """All nodes, in the order of their partition-ids."""
+        """Ids of all nodes, in the order of their partition-ids."""
         return list(self._contexts)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Let each node answer; an exception becomes Flower's error reply, as in a deployment."""
+        """Call each node; an exception becomes Flower's error reply, as in a deployment."""
         ids = []
         for message in messages:
             message.metadata.__dict__["_message_id"] = uuid.uuid4().hex
             try:
                 reply = self._client_app(message, self._contexts[message.metadata.dst_node_id])
-            except Exception as error:  # a ClientApp may raise anything; the server decides what follows
+            except Exception as error:  # a ClientApp may raise anything; the server decides what to do
                 logging.getLogger("vegas_fl.node").debug("a node failed", exc_info=True)
                 reason = f"{type(error).__name__}: {error}"
                 reply = Message(Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=reason), reply_to=message)
@@ -89,21 +89,21 @@ class InProcessGrid(Grid):
         return ids
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """The answers, each once."""
+        """Return the replies, each once."""
         return [self._replies.pop(id_) for id_ in message_ids if id_ in self._replies]
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        """Push, then pull; nothing can be late here."""
+        """Push, then pull; replies are never late here."""
         return self.pull_messages(self.push_messages(messages))
 
 
 def run(config: Config) -> None:
-    """Run ``config`` to its end.
+    """Run ``config``.
 
     Raises
     ------
     VegasError
-        What stopped the run.
+        The run stopped; the message has the reason.
     """
     logging.getLogger("flwr").setLevel(logging.WARNING)
     grid = InProcessGrid(_app(CLIENT_APP), len(config.nodes))
@@ -118,6 +118,6 @@ def run(config: Config) -> None:
 
 
 def _app(name: str) -> Any:
-    """What an import string names."""
+    """The object that an import string names."""
     module, _, attribute = name.partition(":")
     return getattr(importlib.import_module(module), attribute)

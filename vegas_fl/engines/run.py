@@ -1,4 +1,4 @@
-"""Run a configuration with the engine it chooses."""
+"""Run a configuration with its engine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ from vegas_fl.config import Config, FlowerConfig
 
 
 def run(config: Config) -> None:
-    """Run with the chosen engine."""
+    """Run ``config`` with the engine that it names.
+
+    Raises
+    ------
+    VegasError
+        The run stopped; the message has the reason.
+    """
     if isinstance(config.engine, FlowerConfig):
         from vegas_fl.engines import flower
 

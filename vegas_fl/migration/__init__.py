@@ -1,1 +1,1 @@
-"""What users of the replaced system bring along: its JSON configurations and its generators' checkpoints."""
+"""Import from the replaced system: its JSON configurations and its generators' checkpoints."""

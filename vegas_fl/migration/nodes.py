@@ -1,4 +1,4 @@
-"""The entries of ``nodes`` of a JSON configuration: data sets, classes, samples, and how they overlap."""
+"""The entries of ``nodes`` of a JSON configuration: data sets, classes, samples, and overlaps."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from vegas_fl.migration.keys import PLAIN
-from vegas_fl.migration.outcome import Import
+from vegas_fl.migration.keys import NODE_KEYS
+from vegas_fl.migration.outcome import Import, once
 
 DATASETS = {"vegas": "vegas", "esc50": "esc50", "vggsound": "vggsound"}
-"""Its names of data sets, in lower case without punctuation, and ours."""
+"""The replaced system's names of data sets, in lower case without punctuation, and ours."""
 
 DEFAULT_SAMPLES = 200
 
@@ -28,21 +28,21 @@ def nodes_of(
     new.taken.append(f"dataset → data={most}; add data.root=FOLDER")
     if not nodes:
         new.suspicious.append(
-            'there are no nodes; add them: nodes: {"0": {selected_classes: [dog], samples_per_node: 200}}'
+            'no nodes found; add them: nodes: {"0": {selected_classes: [dog], samples_per_node: 200}}'
         )
-    # Its nodes' own settings of the split become the data group's, if all agree.
+    # The nodes' own settings of the split become those of the data group, if all agree.
     for key in ("node_split_seed", "train_ratio", "val_ratio", "test_ratio"):
         said = {entry[key] for entry in nodes.values() if key in entry}
         if len(said) == 1:
-            new.put(PLAIN[key][0], PLAIN[key][1](said.pop()), f"nodes.*.{key}")
+            new.put(NODE_KEYS[key].to, said.pop(), f"nodes.*.{key}")
         elif said:
             new.suspicious.append(
-                f"nodes.*.{key} differ ({', '.join(map(str, sorted(said)))}): one is needed; set {PLAIN[key][0]}"
+                f"nodes.*.{key} differ ({', '.join(map(str, sorted(said)))}): set {NODE_KEYS[key].to} to one value"
             )
     entries: dict[str, Any] = {}
     for position, (node, entry) in enumerate(nodes.items()):
         if node != str(position):
-            new.suspicious.append(f"node {node!r} is number {position}: nodes are numbered 0, 1, … here")
+            new.suspicious.append(f"node {node!r} becomes node {position}: nodes are numbered 0, 1, … here")
         selected = _selected(node, entry, flat, classes.get(named[node], []), new)
         made: dict[str, Any] = {"selected_classes": selected}
         made["samples_per_node"] = _samples(node, entry, flat, len(selected), new)
@@ -61,9 +61,8 @@ def _dataset(name: Any, new: Import) -> str:
         return "vegas"
     plain = re.sub(r"[^a-z0-9]", "", str(name).lower())
     if plain not in DATASETS:
-        told = f"data set {name!r} is none of VEGAS, ESC50, VGGSound: taken for a folder per class (data=folder)"
-        if told not in new.suspicious:
-            new.suspicious.append(told)
+        expected = "expected VEGAS, ESC50 or VGGSound"
+        once(new.suspicious, f"unknown data set {name!r}, {expected}: taken as a folder per class (data=folder)")
     return DATASETS.get(plain, "folder")
 
 
@@ -72,7 +71,7 @@ def _selected(node: str, entry: Mapping[str, Any], flat: Mapping[str, Any], know
     excluded = entry.get("excluded_classes") or flat.get("excluded_classes") or []
     if not selected:
         chosen = [name for name in known if name not in excluded]
-        new.notes.append(f"nodes.{node} names no classes: all {len(chosen)} that are left are written out")
+        new.notes.append(f"nodes.{node} selects no classes: all {len(chosen)} remaining ones are written out")
         return chosen or ["???"]
     selected = [str(name) for name in ([selected] if isinstance(selected, str) else selected)]
     for name in selected:
@@ -80,7 +79,7 @@ def _selected(node: str, entry: Mapping[str, Any], flat: Mapping[str, Any], know
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {close[0]}? " if close else ""
             new.suspicious.append(
-                f"nodes.{node}.selected_classes: there is no {name!r}; {hint}(there, it meant all classes)"
+                f"nodes.{node}.selected_classes: unknown class {name!r}; {hint}(the replaced system took all classes)"
             )
     return [name for name in selected if name not in excluded]
 
@@ -90,21 +89,21 @@ def _samples(node: str, entry: Mapping[str, Any], flat: Mapping[str, Any], class
         if "samples_per_node" in source:
             if classes > 1:
                 new.notes.append(
-                    f"{prefix}samples_per_node={source['samples_per_node']}: of its {classes} classes together; if it "
-                    f"was meant for each of them, make it {int(source['samples_per_node']) * classes}"
+                    f"{prefix}samples_per_node={source['samples_per_node']}: over all {classes} classes together; if "
+                    f"it was meant per class, set it to {source['samples_per_node'] * classes}"
                 )
             return int(source["samples_per_node"])
         if "num_samples_per_class" in source:
             new.taken.append(f"{prefix}num_samples_per_class for {classes} classes → nodes.{node}.samples_per_node")
             return int(source["num_samples_per_class"]) * classes
-    new.notes.append(f"nodes.{node}.samples_per_node is not said: {DEFAULT_SAMPLES}")
+    new.notes.append(f"nodes.{node}.samples_per_node is not set: {DEFAULT_SAMPLES}")
     return DEFAULT_SAMPLES
 
 
 def _overlaps(
     nodes: Mapping[str, Mapping[str, Any]], entries: Mapping[str, Any], named: Mapping[str, str], new: Import
 ) -> None:
-    """Classes that several nodes hold, without its saying how they share them; or shares that nobody holds."""
+    """Report classes of several nodes that do not say how they share them, and shares that no node holds."""
     for (node, old), made in zip(nodes.items(), entries.values(), strict=True):
         for label in made["selected_classes"]:
             owners = [
@@ -112,35 +111,32 @@ def _overlaps(
                 for other, theirs in zip(nodes, entries.values(), strict=True)
                 if label in theirs["selected_classes"] and named[other] == named[node]
             ]
-            told = int(old.get("num_nodes", len(owners)))
-            if told != len(owners):
+            stated = old.get("num_nodes", len(owners))
+            if stated != len(owners):
                 new.suspicious.append(
-                    f"nodes.{node}.num_nodes is {told}, but {len(owners)} nodes hold {label}: they share all of it here"
+                    f"nodes.{node}.num_nodes is {stated}, but the number of nodes with {label} is {len(owners)}: "
+                    "they share all its clips here"
                 )
             if (
                 len(owners) > 1
                 and owners[0] == node
                 and not any("num_nodes" in nodes[o] or "node_split_id" in nodes[o] for o in owners)
             ):
-                new.suspicious.append(
-                    f"nodes {', '.join(owners)} all hold all of {label} there: here they share its clips"
-                )
+                new.suspicious.append(f"nodes {', '.join(owners)} all had all clips of {label}: here they share them")
             splits = [nodes[o].get("node_split_id") for o in owners if "node_split_id" in nodes[o]]
             if owners[0] == node and len(set(splits)) < len(splits):
                 new.suspicious.append(
-                    f"nodes {', '.join(owners)} have the same share of {label} (node_split_id): overlapping"
+                    f"nodes {', '.join(owners)} overlap: they have the same share of {label} (node_split_id)"
                 )
 
 
 def folds(entry: Mapping[str, Any], new: Import) -> dict[str, list[int]]:
-    """Folds to train and to test on, counted from 1 as ESC-50 does."""
+    """Folds for training and for testing, counted from 1 as in ESC-50."""
     keys = ("train_folds", "test_folds") if entry.get("use_folds", True) else ()
     if entry.get("use_folds") and not any(key in entry for key in keys):
-        told = "use_folds, but neither train_folds nor test_folds: split by ratios here; set them in data"
-        new.suspicious += [told] if told not in new.suspicious else []
-    found = {key: [int(fold) for fold in entry[key]] for key in keys if key in entry}
+        once(new.suspicious, "use_folds without train_folds or test_folds: split by ratios here; set them in data")
+    found = {key: entry[key] for key in keys if key in entry}
     if any(0 in chosen for chosen in found.values()):
-        told = "folds were counted from 0 there: each is one more here"
-        new.notes += [told] if told not in new.notes else []
+        once(new.notes, "folds were counted from 0: each is one more here")
         return {key: [fold + 1 for fold in chosen] for key, chosen in found.items()}
     return found
