@@ -22,7 +22,7 @@ from vegas_fl.rendering.folder import Picture, PictureFolder
 from vegas_fl.rendering.jobs import Job
 from vegas_fl.rendering.painter import Painter, painter
 from vegas_fl.rendering.runfile import write_runfile
-from vegas_fl.rendering.sheets import contact_sheet
+from vegas_fl.rendering.sheets import contact_sheet, sheet_path
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -109,11 +109,6 @@ def render(
 def drawing_threads(renderer: RendererConfig) -> int:
     """CPU threads that draw."""
     return renderer.threads or devices.cores()
-
-
-def sheet_path(folder: Path) -> Path:
-    """Where a node's contact sheet lies: beside its folder, so that the folder holds its pictures alone."""
-    return folder.with_name(f"{folder.name}_sheet.png")
 
 
 class Writer:
