@@ -18,7 +18,7 @@ from vegas_fl.rendering.folder import plan, plan_clips
 from vegas_fl.rendering.jobs import AdapterFeed, Job, job_path, recipes, recorded, sampled
 from vegas_fl.rendering.judge import judge_job
 from vegas_fl.rendering.recordings import unseen
-from vegas_fl.rendering.render import Drawn, render
+from vegas_fl.rendering.render import RenderResult, render
 from vegas_fl.storage import tensorfiles
 from vegas_fl.storage.checkpoints import adapter_from, sampler_from
 from vegas_fl.storage.tensorfiles import State
@@ -117,7 +117,7 @@ def _recalled(path: Path) -> dict[str, State]:
     return states
 
 
-def _answer(job: Job, drawn: Drawn) -> dict[str, Any]:
+def _answer(job: Job, drawn: RenderResult) -> dict[str, Any]:
     return {
         "pictures": len(job.pictures),
         "rendered": drawn.new,

@@ -34,7 +34,7 @@ from vegas_fl.rendering.jobs import (
     saved_rounds,
 )
 from vegas_fl.rendering.judge import fid, judge_job, reference_features
-from vegas_fl.rendering.render import Drawn
+from vegas_fl.rendering.render import RenderResult
 from vegas_fl.rendering.render import render as draw
 from vegas_fl.runs.record import Record
 from vegas_fl.storage.checkpoints import (
@@ -207,7 +207,7 @@ def server_job(config: Config, subfolder: str, targets: Conditioning | None) -> 
     return Job(SERVER, job_path(config, SERVER, subfolder), pictures, feed, made_from, drawn_from)
 
 
-def _values(job: Job, drawn: Drawn, rendered: int) -> dict[str, Any]:
+def _values(job: Job, drawn: RenderResult, rendered: int) -> dict[str, Any]:
     counts = {"pictures": len(job.pictures), "rendered": rendered, "missing": drawn.missing}
     return {**counts, "folder": str(job.path), "judged": None, "notes": []}
 

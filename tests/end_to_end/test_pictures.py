@@ -197,7 +197,7 @@ def test_a_full_disk_is_a_sentence_and_loses_nothing(base: list[str], tmp_path: 
         many = [*base, f"images_output_dir={mounted / 'out'}", "images.sheet_columns=0"]
         # refused after the first batch, because the rest would not fit
         told = vegas(tmp_path, *many, "nodes.0.samples_per_node=300", code=1).stderr
-        assert re.search(r"pictures more need about \d+ MB, 0 MB are free", told)
+        assert re.search(r"pictures need about \d+ MB more, but 0 MB are free", told)
         kept = hashes(mounted / "out" / "node_0")
         assert len(kept) >= 4
         # something else fills the disk meanwhile
@@ -208,7 +208,7 @@ def test_a_full_disk_is_a_sentence_and_loses_nothing(base: list[str], tmp_path: 
         except OSError:
             pass
         told = vegas(tmp_path, *many, "nodes.0.samples_per_node=8", code=1).stderr
-        assert re.search(r"cannot be written \(No space left on device\)|pictures more need", told)
+        assert re.search(r"cannot be written \(No space left on device\)|the pictures need", told)
         assert kept.items() <= hashes(mounted / "out" / "node_0").items()
         (mounted / "other").unlink()
         (mounted / "rest").unlink()
@@ -235,7 +235,7 @@ def test_plan_tells_and_writes_nothing(base: list[str], tmp_path: Path) -> None:
     assert "disk: about 0.0 MB (4 kB a picture)" in written and "estimated time" not in written
     assert "did you mean seed" in vegas(tmp_path, "plan", "sede=1", code=2).stderr
     huge = vegas(tmp_path, "plan", *base, "nodes.0.samples_per_node=2000000000", code=2)
-    assert re.search(r"the pictures need about \d+ MB, \d+ MB are free", huge.stderr)
+    assert re.search(r"the pictures need about \d+ MB more, but \d+ MB are free", huge.stderr)
     assert "draws no pictures" in vegas(tmp_path, "plan", "stages=[generators]").stdout
 
 

@@ -11,7 +11,7 @@ from vegas_fl.cli.app import app
 
 if TYPE_CHECKING:
     from vegas_fl.config import Config
-    from vegas_fl.rendering.plan import Row
+    from vegas_fl.rendering.plan import PlannedFolder
 
 
 @app.command()
@@ -41,7 +41,7 @@ def plan(
         return
     if config.images.source == "recordings":
         print("images.source=recordings: at most so many; as many as the node's validation and test clips")
-    planned = planning.rows(config)
+    planned = planning.planned_folders(config)
     for row in planned:
         shares = ", ".join(f"{count} of {label}" for label, count in row.classes.items())
         name = row.node if row.node == "server" else f"node {row.node}"
@@ -65,13 +65,13 @@ def plan(
     _disk(planned, missing, timed.bytes_each)
 
 
-def _disk(planned: list[Row], missing: int, bytes_each: float) -> None:
+def _disk(planned: list[PlannedFolder], missing: int, bytes_each: float) -> None:
     """Tell the disk space that is needed, and refuse what is not there."""
     from vegas_fl.config import ConfigError
-    from vegas_fl.rendering.plan import shortage
+    from vegas_fl.rendering.render import shortage
 
     print(f"disk: about {missing * bytes_each / 1e6:.1f} MB ({bytes_each / 1e3:.0f} kB a picture)")
-    if short := shortage(planned, bytes_each):
+    if short := shortage((row.folder, row.missing * bytes_each) for row in planned):
         raise ConfigError(short)
 
 
