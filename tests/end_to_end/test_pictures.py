@@ -160,8 +160,8 @@ def test_damage_is_found_told_and_mended(base: list[str], tmp_path: Path) -> Non
     with open(node / "manifest.jsonl", "a") as file:
         file.write('{"file": "dog_0005.png"}\n["dog_0006.png"]\n{"file": "dog_00')  # of no use, and cut short
     told = vegas(tmp_path, "verify", str(tmp_path / "out"), code=1).stderr
-    assert re.search(r"dog_0001.png: changed or cut short", told) and re.search(r"dog_0002.png: missing", told)
-    assert re.search(r"dog_0003.png: changed", told) and re.search(r"cat_0001.png: no picture of this run", told)
+    assert re.search(r"dog_0001.png: changed or truncated", told) and re.search(r"dog_0002.png: missing", told)
+    assert re.search(r"dog_0003.png: changed", told) and re.search(r"cat_0001.png: not a picture of this run", told)
     (node / "cat_0001.png").unlink()
     vegas(tmp_path, *base)
     assert hashes(tmp_path / "out") == whole

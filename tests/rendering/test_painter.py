@@ -161,7 +161,7 @@ def test_auto_elsewhere() -> None:
     assert memory.choose(renderer(), "cpu", {"vae": 1}, None).mode == "full"
     assert memory.choose(renderer(low_memory=False), "cuda", {"vae": 10}, 1).mode == "full"
     assert memory.choose(renderer(memory="sequential"), "cuda", {"vae": 10}, 1).mode == "sequential"
-    with pytest.raises(VegasError, match="memory=sequential needs a GPU, the device is cpu"):
+    with pytest.raises(VegasError, match="memory=sequential needs a GPU, but the device is cpu"):
         memory.choose(renderer(memory="sequential"), "cpu", {"vae": 1}, None)
 
 

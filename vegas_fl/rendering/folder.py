@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Recipe = dict[str, Any]
+Manifest = dict[str, dict[str, Any]]
+"""File name → line of ``manifest.jsonl``."""
 
 MANIFEST = "manifest.jsonl"
 NEEDED = {"file", "class", "seed", "sha256", "recipe"}
@@ -101,11 +103,11 @@ def versions() -> dict[str, str]:
     return found
 
 
-def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
-    """File name → its last manifest line, without lines that were cut short or lack an entry: their pictures are
-    drawn again."""
+def read_manifest(folder: Path) -> Manifest:
+    """The last line of each file, without lines that were cut short or lack an entry: their pictures are drawn
+    again."""
     path = folder / MANIFEST
-    lines = {}
+    lines: Manifest = {}
     for text in path.read_text(encoding="utf8", errors="replace").splitlines() if path.exists() else ():
         with contextlib.suppress(json.JSONDecodeError):
             line = json.loads(text)
