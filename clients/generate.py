@@ -19,7 +19,7 @@ from vegas_fl.rendering.folder import plan, plan_clips
 from vegas_fl.rendering.jobs import AdapterFeed, Job, job_path, recipes, recorded, sampled
 from vegas_fl.rendering.judge import judge_job
 from vegas_fl.rendering.recordings import unseen
-from vegas_fl.rendering.render import Drawn, render
+from vegas_fl.rendering.render import RenderResult, render
 from vegas_fl.storage import tensorfiles
 from vegas_fl.storage.adapters import adapter_from
 from vegas_fl.storage.generators import sampler_from
@@ -118,7 +118,7 @@ def _recalled(path: Path) -> dict[str, State]:
     return states
 
 
-def _answer(job: Job, drawn: Drawn) -> Pictures:
+def _answer(job: Job, drawn: RenderResult) -> Pictures:
     """How far a job is."""
     return Pictures(
         pictures=len(job.pictures),

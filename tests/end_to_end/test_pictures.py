@@ -160,8 +160,8 @@ def test_damage_is_found_told_and_mended(base: list[str], tmp_path: Path) -> Non
     with open(node / "manifest.jsonl", "a") as file:
         file.write('{"file": "dog_0005.png"}\n["dog_0006.png"]\n{"file": "dog_00')  # of no use, and cut short
     told = vegas(tmp_path, "verify", str(tmp_path / "out"), code=1).stderr
-    assert re.search(r"dog_0001.png: changed or cut short", told) and re.search(r"dog_0002.png: missing", told)
-    assert re.search(r"dog_0003.png: changed", told) and re.search(r"cat_0001.png: no picture of this run", told)
+    assert re.search(r"dog_0001.png: changed or truncated", told) and re.search(r"dog_0002.png: missing", told)
+    assert re.search(r"dog_0003.png: changed", told) and re.search(r"cat_0001.png: not a picture of this run", told)
     (node / "cat_0001.png").unlink()
     vegas(tmp_path, *base)
     assert hashes(tmp_path / "out") == whole
@@ -197,7 +197,7 @@ def test_a_full_disk_is_a_sentence_and_loses_nothing(base: list[str], tmp_path: 
         many = [*base, f"images_output_dir={mounted / 'out'}", "images.sheet_columns=0"]
         # refused after the first batch, because the rest would not fit
         told = vegas(tmp_path, *many, "nodes.0.samples_per_node=300", code=1).stderr
-        assert re.search(r"pictures more need about \d+ MB, 0 MB are free", told)
+        assert re.search(r"pictures need about \d+ MB more, but 0 MB are free", told)
         kept = hashes(mounted / "out" / "node_0")
         assert len(kept) >= 4
         # something else fills the disk meanwhile
@@ -208,7 +208,7 @@ def test_a_full_disk_is_a_sentence_and_loses_nothing(base: list[str], tmp_path: 
         except OSError:
             pass
         told = vegas(tmp_path, *many, "nodes.0.samples_per_node=8", code=1).stderr
-        assert re.search(r"cannot be written \(No space left on device\)|pictures more need", told)
+        assert re.search(r"cannot be written \(No space left on device\)|the pictures need", told)
         assert kept.items() <= hashes(mounted / "out" / "node_0").items()
         (mounted / "other").unlink()
         (mounted / "rest").unlink()
@@ -235,7 +235,7 @@ def test_plan_tells_and_writes_nothing(base: list[str], tmp_path: Path) -> None:
     assert "disk: about 0.0 MB (4 kB a picture)" in written and "estimated time" not in written
     assert "did you mean seed" in vegas(tmp_path, "plan", "sede=1", code=2).stderr
     huge = vegas(tmp_path, "plan", *base, "nodes.0.samples_per_node=2000000000", code=2)
-    assert re.search(r"the pictures need about \d+ MB, \d+ MB are free", huge.stderr)
+    assert re.search(r"the pictures need about \d+ MB more, but \d+ MB are free", huge.stderr)
     assert "draws no pictures" in vegas(tmp_path, "plan", "stages=[generators]").stdout
 
 

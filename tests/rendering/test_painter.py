@@ -99,7 +99,7 @@ def test_out_of_memory_halves_the_batch(failing: Any, caplog: pytest.LogCaptureF
     assert np.abs(drawn - plain).max() <= 2
     assert (painter.batch, painter.mode) == (2, "full")
     assert sorted(set(seen)) == [2, 4, 8]
-    assert "out of memory with 8 pictures at once: going on with 4" in caplog.text
+    assert "out of memory with 8 pictures at once: continuing with 4" in caplog.text
 
 
 def test_out_of_memory_with_one_picture_steps_the_mode_down(
@@ -111,7 +111,7 @@ def test_out_of_memory_with_one_picture_steps_the_mode_down(
         drawn = pixels(painter, 3)
     assert np.abs(drawn - plain[:3]).max() <= 2
     assert (painter.batch, painter.mode) == (1, "group_offload")
-    assert "renderer.memory=full: going on with model_offload" in caplog.text
+    assert "renderer.memory=full: continuing with model_offload" in caplog.text
 
 
 def test_out_of_memory_in_every_mode_is_a_sentence(failing: Any) -> None:
@@ -161,7 +161,7 @@ def test_auto_elsewhere() -> None:
     assert memory.choose(renderer(), "cpu", {"vae": 1}, None).mode == "full"
     assert memory.choose(renderer(low_memory=False), "cuda", {"vae": 10}, 1).mode == "full"
     assert memory.choose(renderer(memory="sequential"), "cuda", {"vae": 10}, 1).mode == "sequential"
-    with pytest.raises(VegasError, match="memory=sequential needs a GPU, the device is cpu"):
+    with pytest.raises(VegasError, match="memory=sequential needs a GPU, but the device is cpu"):
         memory.choose(renderer(memory="sequential"), "cpu", {"vae": 1}, None)
 
 

@@ -136,7 +136,7 @@ def test_the_page_in_a_browser(ran: tuple[Path, str], tmp_path: Path, width: int
         assert tab.value("document.querySelector('#results .strong').cells[0].innerText") == "kd"
         bytes_ = tab.value("[...document.querySelector('#traffic tbody').lastElementChild.cells].map(c => c.innerText)")
         down = sum(line["down"] for line in metrics(folder / "runs/small", "traffic"))
-        assert bytes_[0] == "together" and bytes_[4] == f"{down / 1e6:.1f} MB"
+        assert bytes_[0] == "total" and bytes_[4] == f"{down / 1e6:.1f} MB"
         assert len(tab.value("[...document.querySelectorAll('#checkpoints tbody tr')].map(r => 1)")) == 16
 
 
@@ -163,6 +163,6 @@ def test_runs_side_by_side(ran: tuple[Path, str], tmp_path: Path) -> None:
 def test_a_run_that_is_not_there(ran: tuple[Path, str]) -> None:
     folder, _ = ran
     done = vegas(folder, "compare", "small", "smal", code=1)
-    assert "There is no run smal; there are: other, small" in done.stderr
+    assert "Run smal not found; runs in runs: other, small" in done.stderr
     assert "two runs or more" in vegas(folder, "compare", "small", code=1).stderr
-    assert "there is no run in nowhere" in vegas(folder, "report", "small", "--runs", "nowhere", code=1).stderr
+    assert "no run found in nowhere" in vegas(folder, "report", "small", "--runs", "nowhere", code=1).stderr

@@ -19,7 +19,7 @@ from vegas_fl.core import devices, seeds
 from vegas_fl.rendering import flux
 from vegas_fl.rendering.folder import Picture, plan
 from vegas_fl.rendering.jobs import Job
-from vegas_fl.rendering.render import drawing_threads
+from vegas_fl.rendering.painter import rendering_threads
 from vegas_fl.rendering.render import render as draw
 
 COUNTS = (50, 2000)
@@ -84,7 +84,7 @@ def speed(config: Config, count: int, repeats: int) -> Iterator[str]:
         "plain loop, one by one": lambda folder: loop(config, pipeline, 1, count, folder),
     }
     rates: dict[str, list[float]] = {name: [] for name in ways}
-    with tempfile.TemporaryDirectory() as scratch, devices.threads(drawing_threads(renderer)):
+    with tempfile.TemporaryDirectory() as scratch, rendering_threads(renderer):
         for turn in range(-1, repeats):
             for name, way in ways.items():
                 begin = time.perf_counter()

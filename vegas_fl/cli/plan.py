@@ -12,7 +12,7 @@ from vegas_fl.config import Config, ConfigError, FlowerConfig, compose, sound
 from vegas_fl.core import logs
 
 if TYPE_CHECKING:
-    from vegas_fl.rendering.plan import Row
+    from vegas_fl.rendering.plan import PlannedFolder
 
 
 @app.command()
@@ -43,7 +43,7 @@ def plan(
         return
     if config.images.source == "recordings":
         print("images.source=recordings: at most this many, limited by the node's validation and test clips")
-    planned = planning.rows(config)
+    planned = planning.planned_folders(config)
     for row in planned:
         shares = ", ".join(f"{count} of {label}" for label, count in row.classes.items())
         name = row.node if row.node == "server" else f"node {row.node}"
@@ -67,7 +67,7 @@ def plan(
     _disk(planned, missing, timed.bytes_each)
 
 
-def _disk(planned: list[Row], missing: int, bytes_each: float) -> None:
+def _disk(planned: list[PlannedFolder], missing: int, bytes_each: float) -> None:
     """Print the disk space that is needed.
 
     Raises
@@ -75,10 +75,10 @@ def _disk(planned: list[Row], missing: int, bytes_each: float) -> None:
     ConfigError
         There is not enough of it.
     """
-    from vegas_fl.rendering.plan import shortage
+    from vegas_fl.rendering.render import shortage
 
     print(f"disk: about {missing * bytes_each / 1e6:.1f} MB ({bytes_each / 1e3:.0f} kB a picture)")
-    if short := shortage(planned, bytes_each):
+    if short := shortage((row.folder, row.missing * bytes_each) for row in planned):
         raise ConfigError(short)
 
 

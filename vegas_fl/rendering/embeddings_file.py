@@ -1,36 +1,34 @@
-"""``images.output=embeddings``: what FLUX would be fed with, as files, for a machine that can draw it.
+"""``images.output=embeddings``: the inputs of FLUX as files, to draw the pictures on another machine.
 
 ``node_<i>/embeddings_0001.safetensors …``, each with the embeddings of some pictures in float32, their names,
-seeds and recipes, and the renderer's settings. Drawn elsewhere at the same batch size, the pictures are the same
-to the byte.
+seeds and recipes, and the renderer's settings. At the same batch size, the pictures are byte-identical to those drawn
+by the run itself.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
 
 from vegas_fl.algorithm.adapter import Conditioning
 from vegas_fl.config import Config
-from vegas_fl.core import devices
 from vegas_fl.core.errors import VegasError
 from vegas_fl.rendering.folder import Picture, remove_leftovers
 from vegas_fl.rendering.jobs import Job
-from vegas_fl.rendering.render import Drawn, drawing_threads
+from vegas_fl.rendering.painter import rendering_threads
+from vegas_fl.rendering.render import RenderResult
 from vegas_fl.storage import tensorfiles
 
 KIND = "prompt embeddings"
 FILE_BYTES = 64 * 2**20
-"""About how large a file gets."""
+"""Approximate size of a file."""
 
 
-def write_embeddings(job: Job, config: Config, *, overwrite: bool = False) -> Drawn:
-    """Write the embeddings of a job's pictures; files that are there already and whole stay.
+def write_embeddings(job: Job, config: Config, *, overwrite: bool = False) -> RenderResult:
+    """Write the embeddings of a job's pictures; existing files that are intact are kept.
 
     Raises
     ------
@@ -56,10 +54,10 @@ def write_embeddings(job: Job, config: Config, *, overwrite: bool = False) -> Dr
     new = 0
     for path, part in wanted.items():
         if path not in kept:
-            with devices.threads(drawing_threads(config.renderer)):
+            with rendering_threads(config.renderer):
                 tensorfiles.save(path, job.feed(part)._asdict(), headers[path])
             new += len(part)
-    return Drawn(len(job.pictures), new, 0)
+    return RenderResult(len(job.pictures), new, 0)
 
 
 def _other(path: Path, reason: str) -> VegasError:
@@ -70,7 +68,7 @@ def _other(path: Path, reason: str) -> VegasError:
 
 
 class Prompts(NamedTuple):
-    """The embeddings of one folder: pictures by file, and what the files' headers say alike."""
+    """The embeddings of one folder: pictures by file, and the entries that the files' headers share."""
 
     files: dict[Path, list[Picture]]
     node: str
@@ -79,17 +77,17 @@ class Prompts(NamedTuple):
 
     @property
     def pictures(self) -> list[Picture]:
-        """All of them, in order."""
+        """All pictures, in order."""
         return [picture for part in self.files.values() for picture in part]
 
 
 def find_prompts(place: Path) -> dict[Path, Prompts]:
-    """Folders at or below ``place`` with embeddings, and what they hold; only headers are read.
+    """Folders at or below ``place`` that hold embeddings; only headers are read.
 
     Raises
     ------
     VegasError
-        There are none, or a file cannot be read.
+        None was found, or a file cannot be read.
     """
     paths = [place] if place.is_file() else sorted(place.rglob("embeddings_*.safetensors"))
     if not paths:
@@ -106,14 +104,14 @@ def find_prompts(place: Path) -> dict[Path, Prompts]:
         for path, header in headers.items():
             for key in ("node", "recipes", "renderer"):
                 if header[key] != first[key]:
-                    raise VegasError(f"{path} was written by another run than {next(iter(headers))} (other {key})")
+                    raise VegasError(f"{path} and {next(iter(headers))} were written by different runs (other {key})")
         files = {path: [Picture(*entry) for entry in header["pictures"]] for path, header in headers.items()}
         found[folder] = Prompts(files, first["node"], first["recipes"], first["renderer"])
     return found
 
 
 class FileFeed:
-    """Embeddings from files, of which the one in use is in memory."""
+    """Embeddings from files, one file at a time in memory."""
 
     def __init__(self, prompts: Prompts) -> None:
         self._where = {p.name: (path, row) for path, part in prompts.files.items() for row, p in enumerate(part)}
@@ -142,12 +140,11 @@ def _header(job: Job, config: Config, part: Sequence[Picture]) -> dict[str, Any]
 
 def _read_header(path: Path) -> dict[str, Any]:
     try:
-        with safe_open(path, framework="pt") as file:
-            header: dict[str, Any] = json.loads((file.metadata() or {}).get("vegas_fl", "{}"))
-    except (SafetensorError, OSError, ValueError) as error:
-        raise VegasError(f"{path} cannot be read ({error}); write the embeddings again") from error
+        header = tensorfiles.load_header(path)
+    except VegasError as error:
+        raise VegasError(f"{error}; write the embeddings again") from error
     if header.get("kind") != KIND:
-        raise VegasError(f"{path} holds no prompt embeddings; give a folder written with images.output=embeddings")
+        raise VegasError(f"{path} does not hold embeddings; give a folder written with images.output=embeddings")
     return header
 
 

@@ -1,4 +1,4 @@
-"""FLUX through diffusers: where it is, its shapes and fingerprints, and loading only the parts that are needed."""
+"""FLUX through diffusers: its location, shapes and fingerprints, and loading only the parts that are used."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ TEXT_PARTS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
 PICTURE_PARTS = ("transformer", "vae")
 
 Pipeline = Any
-"""A diffusers.FluxPipeline; the library has no type hints for it."""
+"""A diffusers.FluxPipeline, which has no type hints."""
 
 
 def location(config: RendererConfig) -> str:
-    """Folder or hub id of the renderer's models; "pack" is where the tiny pack is installed.
+    """Folder or hub id of the renderer's models; for "pack", the installed tiny pack.
 
     Raises
     ------
     VegasError
-        The folder or the pack is not there.
+        The folder or the pack does not exist.
     """
     if config.model == "pack":
         return str(pack.model_folder("flux"))
@@ -38,14 +38,14 @@ def location(config: RendererConfig) -> str:
         return str(folder)
     if config.model.startswith((".", "/", "~")) or config.model.count("/") != 1:
         raise VegasError(
-            f"renderer.model={config.model}: there is no such folder; give a folder in diffusers' layout, a hub id "
+            f"renderer.model={config.model}: folder not found; give a folder in diffusers' layout, a hub id "
             "like owner/name, or 'pack'"
         )
     return config.model
 
 
 def text_shape(config: RendererConfig) -> tuple[int, int, int]:
-    """The shapes of FLUX's text inputs (P, T, C): pooled width, T5 tokens, T5 width, from the transformer's config."""
+    """The shapes (P, T, C) of FLUX's text inputs, from the transformer's config: pooled width, T5 tokens, T5 width."""
     path = Path(location(config)) / "transformer" / "config.json"
     try:
         if not path.parent.parent.is_dir():
@@ -64,7 +64,7 @@ def text_fingerprint(config: RendererConfig) -> str:
 
 
 def picture_fingerprint(config: RendererConfig) -> str:
-    """Short hash that changes with what turns embeddings into pictures, and with how it is used."""
+    """Short hash that changes with the models and settings that turn embeddings into pictures."""
     how = f"{config.steps} {config.guidance_scale} {config.height}x{config.width} {config.dtype}"
     if config.quantization != "none":
         how += f" {config.quantization}"
@@ -72,8 +72,8 @@ def picture_fingerprint(config: RendererConfig) -> str:
 
 
 def _fingerprint(config: RendererConfig, parts: Sequence[str], how: str) -> str:
-    """Of a local folder, sizes, heads and tails of the parts' files are hashed, not gigabytes; of a hub id, the
-    id and its revision."""
+    """For a local folder, hash of the sizes, heads and tails of the parts' files, not of gigabytes; for a hub id, of
+    the id and its revision."""
     total = hashlib.sha256(how.encode())
     folder = Path(location(config))
     if not folder.is_dir():
@@ -91,26 +91,26 @@ def _fingerprint(config: RendererConfig, parts: Sequence[str], how: str) -> str:
 
 
 def load_text_encoders(config: RendererConfig, device: str) -> Pipeline:
-    """The pipeline with its text encoders alone, to make text targets."""
+    """The pipeline with only its text encoders, for text targets."""
     return _load(config, without=PICTURE_PARTS).to(device)
 
 
 def load_pipeline(config: RendererConfig) -> Pipeline:
-    """The pipeline without its text encoders, its weights in main memory (quantised ones where they have to be)."""
+    """The pipeline without its text encoders; its weights are in main memory, unless quantised."""
     pipeline = _load(config, without=TEXT_PARTS, quantization_config=memory.quantization(config))
     pipeline.set_progress_bar_config(disable=True)
-    pipeline.vae.to(memory_format=torch.channels_last)  # how convolutions are quickest, on CPUs and GPUs
+    pipeline.vae.to(memory_format=torch.channels_last)  # the fastest for convolutions, on CPUs and GPUs
     return pipeline
 
 
 def incomplete(config: RendererConfig, parts: Sequence[str] = (*PICTURE_PARTS, "scheduler")) -> str | None:
-    """What a local model folder lacks of ``parts``, as a sentence; None if nothing, or if it is on the hub."""
+    """Which of ``parts`` a local model folder lacks, as a sentence; None if none, or if the model is on the hub."""
     folder = Path(location(config))
     if not folder.is_dir():
         return None
     remedy = "copy the model again, or give another folder, a hub id or 'pack'"
     if not (folder / "model_index.json").is_file():
-        return f"renderer.model={config.model}: {folder} has no model_index.json, so it is no diffusers model; {remedy}"
+        return f"renderer.model={config.model}: {folder} is not a diffusers model (no model_index.json); {remedy}"
     for part in parts:
         if not (folder / part).is_dir():
             return f"renderer.model={config.model}: {folder} lacks its component {part}; {remedy}"
@@ -126,7 +126,7 @@ def _load(config: RendererConfig, without: Sequence[str], **options: Any) -> Pip
     import diffusers
     import transformers
 
-    for library in (diffusers, transformers):  # parts load in a second; their bars would drown ours
+    for library in (diffusers, transformers):  # their progress bars would hide ours
         library.utils.logging.disable_progress_bar()
         library.utils.logging.set_verbosity_error()
     try:

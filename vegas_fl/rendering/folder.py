@@ -1,8 +1,8 @@
-"""A node's pictures on disk: planned by name, written one by one, and known by what made them.
+"""A node's pictures on disk: planned by name, written one by one, and identified by their recipes.
 
-``<images_output_dir>/node_<i>/<class>_0001.png …`` and ``manifest.jsonl`` with a line a picture. A picture
-counts as made when its manifest line names the same recipe and the hash of its file; everything else (cut short,
-changed, or without a line) is made anew, so a run that was killed goes on where it stopped.
+``<images_output_dir>/node_<i>/<class>_0001.png …`` and ``manifest.jsonl`` with a line for each picture. A picture
+counts as done when its manifest line has the same recipe and the hash of its file; any other (truncated, changed, or
+without a line) is drawn again, so a run that was killed continues where it stopped.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -28,24 +28,27 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Recipe = dict[str, Any]
+Manifest = dict[str, dict[str, Any]]
+"""File name → line of ``manifest.jsonl``."""
 
+MANIFEST = "manifest.jsonl"
 NEEDED = {"file", "class", "seed", "sha256", "recipe"}
-"""What a line of the manifest must tell."""
+"""Entries a line of the manifest must have."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture to be made, and the seed of everything random in it.
+    """A planned picture, and the seed of everything random in it.
 
     Attributes
     ----------
     label : str
         Its class.
     index : int
-        It is the class's ``index``-th picture on its node, from 1.
+        Its number among the class's pictures on its node, from 1.
     seed : int
     clip : str or None
-        Hash of the recording it is drawn from; None: a sample of the generator.
+        Hash of the recording it is drawn from; None: it is drawn from a sample of the generator.
     """
 
     label: str
@@ -55,15 +58,15 @@ class Picture:
 
     @property
     def name(self) -> str:
-        """Its file's name: dog_0001.png; of a recording, dog_3f2a9c1b7d04.png."""
+        """File name: dog_0001.png; if drawn from a recording, dog_3f2a9c1b7d04.png."""
         return f"{self.label}_{self.clip[:12] if self.clip else f'{self.index:04d}'}.png"
 
 
 def plan(run_seed: int, node: str, classes: Sequence[str], count: int) -> list[Picture]:
-    """The ``count`` pictures of a node, shared evenly by its classes.
+    """The ``count`` pictures of a node, distributed evenly over its classes.
 
     A picture's seed is a hash of the run's seed, the node, the class and the index: it does not depend on how
-    many pictures there are, nor on the order they are made in.
+    many pictures there are, nor on the order they are drawn in.
     """
     return [
         Picture(label, index, derive_seed(run_seed, "picture", node, label, index))
@@ -82,7 +85,7 @@ def plan_clips(run_seed: int, node: str, clips: Mapping[str, Sequence[str]]) -> 
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the halves of files that a run wrote when it was killed."""
+    """Remove the temporary files of a run that was killed."""
     for rest in folder.glob(".*.tmp"):
         with contextlib.suppress(OSError):
             rest.unlink()
@@ -90,7 +93,7 @@ def remove_leftovers(folder: Path) -> None:
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Versions of what makes a picture."""
+    """Versions of the packages that determine a picture."""
     found = {}
     for package in ("vegas-fl", "torch", "diffusers"):
         try:
@@ -100,6 +103,24 @@ def versions() -> dict[str, str]:
     return found
 
 
+def read_manifest(folder: Path) -> Manifest:
+    """The last line of each file, without lines that were cut short or lack an entry: their pictures are drawn
+    again."""
+    path = folder / MANIFEST
+    lines: Manifest = {}
+    for text in path.read_text(encoding="utf8", errors="replace").splitlines() if path.exists() else ():
+        with contextlib.suppress(json.JSONDecodeError):
+            line = json.loads(text)
+            if isinstance(line, dict) and line.keys() >= NEEDED:
+                lines[line["file"]] = line
+    return lines
+
+
+def intact(path: Path, sha256: str) -> bool:
+    """Whether a picture exists as it was written."""
+    return path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+
+
 class PictureFolder:
     """The folder of one node.
 
@@ -107,52 +128,51 @@ class PictureFolder:
     ----------
     path : Path
     recipes : mapping
-        Class → what its pictures are made with (hashes of checkpoints, renderer settings); JSON values.
+        Class → how its pictures are made (hashes of checkpoints, renderer settings); JSON values.
     """
 
     def __init__(self, path: Path, recipes: dict[str, Recipe]) -> None:
         self.path, self.recipes = path, recipes
-        self.manifest = path / "manifest.jsonl"
 
     def pending(self, pictures: Sequence[Picture], overwrite: bool) -> list[Picture]:
-        """The pictures still to be made.
+        """The pictures still to be drawn.
 
         Raises
         ------
         VegasError
-            The folder holds pictures this run would not make, or made from something else, and ``overwrite``
-            is false.
+            The folder holds pictures of other names or recipes, and ``overwrite`` is false.
         """
         remove_leftovers(self.path)
-        made = self.lines()
+        made = read_manifest(self.path)
         present = {p.name for p in self.path.glob("*.png")}
+        if overwrite:
+            for name in present:
+                (self.path / name).unlink()
+            (self.path / MANIFEST).unlink(missing_ok=True)
+            return list(pictures)
         planned = {picture.name: picture for picture in pictures}
-        strangers = sorted(present - set(planned))
+        remedy = "choose another images_output_dir, or add --overwrite (images.overwrite=true) to draw all again"
+        if unknown := sorted(present - set(planned)):
+            raise VegasError(
+                f"{self.path} holds {len(unknown)} pictures that are not part of this run, such as {unknown[0]}; "
+                f"{remedy}"
+            )
         others = {
             name: difference
             for name in sorted(present & set(planned) & set(made))
             if (difference := self._difference(made[name]["recipe"], planned[name]))
         }
-        if overwrite:
-            for name in present:
-                (self.path / name).unlink()
-            self.manifest.unlink(missing_ok=True)
-            return list(pictures)
-        remedy = "choose another images_output_dir, or add --overwrite (images.overwrite=true) to make all anew"
-        if strangers:
-            raise VegasError(
-                f"{self.path} holds {len(strangers)} pictures this run does not make, {strangers[0]} for one; {remedy}"
-            )
         if others:
             name, difference = next(iter(others.items()))
             raise VegasError(
-                f"{self.path} holds {len(others)} pictures made otherwise, {name} for one: {difference}; {remedy}"
+                f"{self.path} holds {len(others)} pictures drawn with other settings, such as {name}: {difference}; "
+                f"{remedy}"
             )
-        return [p for p in pictures if p.name not in made or not self.intact(p.name, made[p.name]["sha256"])]
+        return [p for p in pictures if p.name not in made or not intact(self.path / p.name, made[p.name]["sha256"])]
 
     def save(self, picture: Picture, image: Image, **drawn: Any) -> int:
-        """Write a picture, with its recipe as a PNG text chunk, and its manifest line, which tells in addition how
-        it was ``drawn`` (batch size, memory mode). Returns the size of its file in bytes.
+        """Write a picture, with its recipe as a PNG text chunk, and its manifest line, which also says how it was
+        ``drawn`` (batch size, memory mode). Returns the size of its file in bytes.
 
         Raises
         ------
@@ -170,7 +190,7 @@ class PictureFolder:
 
     @staticmethod
     def write(path: Path, image: Image, recipe: Recipe) -> bytes:
-        """Write a PNG whose text chunk "vegas-fl" tells ``recipe`` and versions; its bytes.
+        """Write a PNG whose text chunk "vegas-fl" holds ``recipe`` and versions; returns its bytes.
 
         Raises
         ------
@@ -185,20 +205,22 @@ class PictureFolder:
         buffer = io.BytesIO()
         image.save(buffer, "PNG", pnginfo=info)
         data = buffer.getvalue()
-        # Not forced to disk, which takes longer than drawing: what a power cut damages is found by its hash.
+        # Not forced to disk, which takes longer than drawing: damage by a power cut is found by the hash.
         write_atomically(path, data, durable=False)
         return data
 
     def _append(self, line: str) -> None:
+        path = self.path / MANIFEST
         try:
-            with open(self.manifest, "a", encoding="utf8") as file:
-                if file.tell() and not self._ends_with_newline():
-                    file.write("\n")
-                file.write(line + "\n")
+            with open(path, "ab+") as file:
+                if file.tell():
+                    file.seek(-1, os.SEEK_END)
+                    line = line if file.read(1) == b"\n" else f"\n{line}"
+                file.write(f"{line}\n".encode())
         except OSError as error:
             raise VegasError(
-                f"{self.manifest} cannot be written ({error.strerror}); free the disk or choose another "
-                "images_output_dir; pictures made so far are kept"
+                f"{path} cannot be written ({error.strerror}); free the disk or choose another images_output_dir; the "
+                "pictures drawn so far are kept"
             ) from error
 
     def _difference(self, made: Recipe, picture: Picture) -> str | None:
@@ -207,29 +229,3 @@ class PictureFolder:
             if made.get(key) != wanted.get(key):
                 return f"{key} is {made.get(key)!r} there and {wanted.get(key)!r} here"
         return None
-
-    def lines(self) -> dict[str, dict[str, Any]]:
-        """File name → its last manifest line."""
-        return dict(self._manifest())
-
-    def _manifest(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """A line cut short by a kill, or without what is needed, is passed over: its picture is made again."""
-        if not self.manifest.exists():
-            return
-        for line in self.manifest.read_text(encoding="utf8", errors="replace").splitlines():
-            try:
-                entry = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            if isinstance(entry, dict) and entry.keys() >= NEEDED:
-                yield entry["file"], entry
-
-    def _ends_with_newline(self) -> bool:
-        with open(self.manifest, "rb") as file:
-            file.seek(-1, os.SEEK_END)
-            return file.read(1) == b"\n"
-
-    def intact(self, name: str, sha256: str) -> bool:
-        """Whether a picture is there as it was written."""
-        path = self.path / name
-        return path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256

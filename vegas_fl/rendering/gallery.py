@@ -1,4 +1,4 @@
-"""A page that shows all pictures of a run: thumbnails as one scrolls, by node and class, and where each comes from."""
+"""A page that shows all pictures of a run: thumbnails by node and class, and how each was made."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from vegas_fl.core.errors import VegasError
 from vegas_fl.core.files import write_atomically
-from vegas_fl.rendering.folder import PictureFolder
+from vegas_fl.rendering.folder import read_manifest
 from vegas_fl.rendering.verify import find_folders
 
 NAME = "gallery.html"
@@ -18,20 +18,20 @@ NAME = "gallery.html"
 def write_gallery(place: Path) -> tuple[Path, int]:
     """Write ``gallery.html`` into ``place``; its path and the number of pictures.
 
-    The page is one file beside the pictures, works without a server, and holds what the manifests say; a link may
-    choose: ``gallery.html#node=node_0&class=dog&picture=dog_0001.png``.
+    The page is one file beside the pictures, works without a server, and contains the manifests. A link can select:
+    ``gallery.html#node=node_0&class=dog&picture=dog_0001.png``.
 
     Raises
     ------
     VegasError
-        There are no pictures at or below ``place``.
+        No pictures were found at or below ``place``.
     """
     folders: list[dict[str, str]] = []
     pictures: list[list[Any]] = []
     classes: dict[str, int] = {}
     recipes: dict[str, int] = {}
     for folder in find_folders(place):
-        lines = [line for name, line in PictureFolder(folder, {}).lines().items() if (folder / name).is_file()]
+        lines = [line for name, line in read_manifest(folder).items() if (folder / name).is_file()]
         path = folder.relative_to(place).as_posix()
         for line in sorted(lines, key=lambda line: (line["class"], line["file"])):
             made_from = {**line["recipe"], "versions": line.get("versions"), "drawn": line.get("drawn")}
@@ -49,7 +49,7 @@ def write_gallery(place: Path) -> tuple[Path, int]:
         "pictures": pictures,
     }
     text = resources.files("vegas_fl.rendering").joinpath(NAME).read_text("utf8")
-    # "<" could end the element that the data lie in.
+    # "<" could end the element that contains the data.
     page = text.replace("__DATA__", json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"))
     write_atomically(place / NAME, page.encode())
     return place / NAME, len(pictures)

@@ -1,4 +1,4 @@
-"""What one node, or the server, is to draw: pictures by name, where their embeddings come from, and their recipes."""
+"""The pictures that a node, or the server, has to draw: their names, the source of their embeddings, their recipes."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from vegas_fl.storage.generators import ClassGenerator
 from vegas_fl.storage.names import find_adapters
 
 SERVER = "server"
-"""Name of the server where nodes have a number."""
+"""Used for the server in place of a node id."""
 
 Feed = Callable[[Sequence[Picture]], Conditioning]
-"""B pictures → what FLUX is fed with for them: clip ``[B, P]`` and t5 ``[B, T, C]``."""
+"""B pictures → the inputs of FLUX: clip ``[B, P]`` and t5 ``[B, T, C]``."""
 
 Audio = Callable[[Picture], torch.Tensor]
 """A picture → the audio embedding ``[1, S, D]`` it is drawn from."""
@@ -38,12 +38,12 @@ class Job:
         Node id, or "server".
     path : Path
     pictures : list of Picture
-        All the pictures the folder shall have.
+        All pictures the folder will hold.
     feed : Feed
     recipes : dict
-        Class → what its pictures are made from, without the renderer's part.
+        Class → how its pictures are made, without the renderer's entries.
     files : dict
-        The same as paths: "generators" by class and "adapter" by branch, or "embeddings".
+        The paths of the checkpoints: "generators" by class and "adapter" by branch, or "embeddings".
     """
 
     node: str
@@ -55,7 +55,7 @@ class Job:
 
     @property
     def name(self) -> str:
-        """As messages call it."""
+        """As used in messages."""
         return self.node if self.node == SERVER else f"node {self.node}"
 
     def folder(self, renderer: RendererConfig) -> PictureFolder:
@@ -92,7 +92,7 @@ def round_folder(round_: int) -> str:
 
 
 def recipes(config: Config, node: str, classes: Sequence[str], adapter: Mapping[str, str], **source: Any) -> dict:
-    """Class → what its pictures are made from.
+    """Class → how its pictures are made.
 
     Parameters
     ----------
@@ -118,17 +118,17 @@ def recipes(config: Config, node: str, classes: Sequence[str], adapter: Mapping[
 
 @dataclass(frozen=True)
 class AdapterFeed:
-    """Audio embeddings through the adapter, a branch each by its source.
+    """Audio embeddings through the adapter, with each branch taken from its configured source.
 
     Attributes
     ----------
     audio : Audio
     adapter : Adapter
     targets : mapping
-        Class → text target (clip ``[P]``, t5 ``[T, C]``), where a branch is conditioned on text.
+        Class → text target (clip ``[P]``, t5 ``[T, C]``), if a branch is conditioned on text.
     sources : ConditioningConfig
     batch : int
-        Embeddings adapted at once, the last batch padded: so that the values do not depend on how many there are.
+        Embeddings per pass, the last batch padded, so that the values do not depend on their number.
     """
 
     audio: Audio
@@ -157,12 +157,12 @@ def _padded(rows: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def sampled(samplers: Mapping[str, Sampler]) -> Audio:
-    """Samples of each class's generator; the picture's seed alone decides which."""
+    """Samples of each class's generator, determined by the picture's seed."""
     return lambda picture: samplers[picture.label].sample(1, generator=seeds.generator(picture.seed, "embedding"))
 
 
 def sampled_from_owners(generators: Mapping[str, ClassGenerator]) -> Audio:
-    """Samples of the generators of all owners of a class; the picture's seed decides whose and which."""
+    """Samples of the generators of all owners of a class; the picture's seed determines the owner and the sample."""
     return lambda picture: generators[picture.label].sample_one(generator=seeds.generator(picture.seed, "embedding"))
 
 

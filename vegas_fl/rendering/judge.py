@@ -1,10 +1,9 @@
-"""The judge of pictures: a CLIP model (Radford et al. 2021) that says what they show, and how like real ones they are.
+"""The judge of pictures: a CLIP model (Radford et al. 2021) that classifies them and compares them with real ones.
 
-Three figures from one pass over the pictures: zero-shot classification (section 3.1 there), the CLIP score
-(Hessel et al. 2021, "CLIPScore", scaled to 100), and CLIP's image features, on which
-the Fréchet distance to a folder of real pictures is taken ("CLIP-FID": Kynkäänniemi et al. 2023, "The role of
-ImageNet classes in Fréchet inception distance", who show it to follow what people see more closely than
-Inception's). Numbers of different judges cannot be compared.
+One pass over the pictures gives three results: zero-shot classification (section 3.1 there), the CLIP score
+(Hessel et al. 2021, "CLIPScore", scaled to 100), and CLIP's image features for the Fréchet distance to a folder of
+real pictures ("CLIP-FID": Kynkäänniemi et al. 2023, "The role of ImageNet classes in Fréchet inception distance", who
+show that it agrees with human judgement better than Inception's). Results of different judges are not comparable.
 
 Letters: N pictures, K classes, F width of CLIP's joint space.
 """
@@ -30,19 +29,19 @@ from vegas_fl.rendering.jobs import Job
 BATCH = 50
 
 QUESTION = "This is a photo of {}."
-"""What a class is asked for with: the template of transformers' zero-shot pipeline."""
+"""Prompt template of the classification, as in transformers' zero-shot pipeline."""
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-"""Suffixes of what is read from a folder of real pictures."""
+"""Suffixes of the files that are read from a folder of real pictures."""
 
 
 class Judgement(NamedTuple):
-    """What a judge found.
+    """Results of the judge.
 
     Attributes
     ----------
     confusion : Tensor [K, K]
-        Counts: row = class a picture was made for, column = class it is taken for.
+        Counts: row = class a picture was made for, column = predicted class.
     clip_scores : Tensor [N]
         100 * max(cos, 0) between a picture and its class prompt.
     features : Tensor [N, F]
@@ -63,7 +62,7 @@ def judge(
     ----------
     pictures : sequence of (path, class)
     classes : sequence of str
-        The K classes to choose from; each is asked for in words ("This is a photo of a crying baby.").
+        The K classes to choose from, each as words in a prompt ("This is a photo of a crying baby.").
     model : str
         "pack" for the tiny pack's CLIP, or a hub id or folder of a CLIPModel with its processor.
     device : str
@@ -86,34 +85,34 @@ def judge(
 
 
 def reference_pictures(folder: Path, classes: Sequence[str]) -> list[Path]:
-    """The real pictures of ``classes`` in ``folder``: below ``<folder>/<class>/``, or, without a folder of any of
-    the classes, all directly in it.
+    """The real pictures of ``classes`` in ``folder``: below ``<folder>/<class>/``, or all directly in it if it has no
+    folder of any class.
 
     Raises
     ------
     VegasError
-        There is no such folder, a class has none, or fewer than two pictures are found.
+        The folder or that of a class does not exist, or holds fewer than two pictures.
     """
     if not folder.is_dir():
-        raise VegasError(f"evaluation.reference={folder} is not a folder; give one with real pictures, or null")
+        raise VegasError(f"evaluation.reference={folder} is not a folder; give a folder of real pictures, or null")
     own = [label for label in classes if (folder / label).is_dir()]
     if own and len(own) < len(classes):
         raise VegasError(
-            f"evaluation.reference={folder} has folders for {', '.join(own)}, none for "
-            f"{', '.join(sorted(set(classes) - set(own)))}; add them, or give a folder of pictures without sub folders"
+            f"evaluation.reference={folder} has folders for {', '.join(own)}, but none for "
+            f"{', '.join(sorted(set(classes) - set(own)))}; add them, or give a folder of pictures without subfolders"
         )
     files = [path for label in own for path in (folder / label).rglob("*")] if own else folder.iterdir()
     found = sorted(path for path in files if path.suffix.lower() in PICTURES and path.is_file())
     if len(found) < 2:
         raise VegasError(
             f"evaluation.reference={folder} has {len(found)} pictures ({', '.join(PICTURES)}) "
-            f"of {', '.join(classes)}; at least 2 are needed"
+            f"of {', '.join(classes)}; expected at least 2"
         )
     return found
 
 
 def reference_features(config: Config) -> Tensor:
-    """Features ``[N, F]`` of the pictures in ``evaluation.reference``, by ``renderer.judge``."""
+    """Features ``[N, F]`` of the pictures in ``evaluation.reference``, from ``renderer.judge``."""
     settings = config.renderer
     assert config.evaluation.reference and settings.judge
     paths = reference_pictures(Path(config.evaluation.reference).expanduser(), config.classes)
@@ -150,9 +149,9 @@ def judge_job(job: Job, config: Config, device: str) -> tuple[dict[str, Any] | N
     judged : dict or None
         ``confusion`` [K, K] and the sum of the ``clip_score``; None without a judge.
     features : Tensor [N, F] or None
-        Image features, if they are to be compared with real pictures.
+        Image features, if there are real pictures to compare with.
     notes : list of str
-        Why the pictures were not judged. They are there all the same: only their figure is missing.
+        Why the pictures were not judged; they are kept all the same.
     """
     if not config.renderer.judge:
         return None, None, []
@@ -160,7 +159,7 @@ def judge_job(job: Job, config: Config, device: str) -> tuple[dict[str, Any] | N
     try:
         found = judge(made, config.judge_classes, config.renderer.judge, device, config.renderer.judge_revision)
     except VegasError as error:
-        return None, None, [f"{job.name}: its pictures were not judged: {error}"]
+        return None, None, [f"{job.name}: the pictures were not judged: {error}"]
     judged = {"confusion": found.confusion.tolist(), "clip_score": found.clip_scores.double().sum().item()}
     return judged, found.features if config.evaluation.reference else None, []
 

@@ -1,4 +1,4 @@
-"""Where FLUX's models lie while it draws: diffusers' offloading, chosen by what fits, and quantised weights."""
+"""Where FLUX's models are kept while it draws: diffusers' offloading, chosen by what fits, and quantised weights."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from vegas_fl.config import RendererConfig
 from vegas_fl.core.errors import VegasError
 
 LADDER = ("full", "model_offload", "group_offload", "sequential")
-"""Memory modes, each with less on the GPU than the one before and slower."""
+"""Memory modes, each slower and with less on the GPU than the one before."""
 
 PACKAGES = {"nf4": "bitsandbytes", "int8": "torchao", "fp8": "torchao"}
-"""What quantises the weights; an optional extra of the project is named like the package."""
+"""The package for each quantization; an optional extra of the project has the same name."""
 
 WORKING_BYTES = 2500
-"""Memory beside the weights, for each pixel of a batch and byte of a value: FLUX.1-dev peaks 4.7 GB above its
+"""Memory besides the weights, for each pixel of a batch and byte of a value: FLUX.1-dev peaks 4.7 GB above its
 weights for one picture of 1024x1024 in bfloat16 (diffusers' quantisation benchmark), rounded up."""
 
 GB = 1e9
@@ -28,14 +28,14 @@ GB = 1e9
 
 @dataclass(frozen=True)
 class Choice:
-    """A memory mode and why it was taken."""
+    """A memory mode and the reason for it."""
 
     mode: str
     reason: str
 
 
 def rungs(config: RendererConfig, device: str) -> tuple[str, ...]:
-    """The modes that this model and device can use, from the quickest to the smallest."""
+    """The modes that this model and device support, from the fastest to the smallest."""
     # accelerate's sequential hooks do not work on a CPU, and lose quantised weights on any device.
     sequential = not device.startswith("cpu") and config.quantization == "none"
     return LADDER if sequential else LADDER[:-1]
@@ -45,11 +45,11 @@ def mode_problem(config: RendererConfig, device: str) -> str | None:
     """Why the memory mode asked for does not work on a device, or None."""
     if config.memory == "auto" or config.memory in rungs(config, device):
         return None
-    return f"renderer.memory={config.memory} needs a GPU, the device is {device}; use memory=auto"
+    return f"renderer.memory={config.memory} needs a GPU, but the device is {device}; use memory=auto"
 
 
 def free_bytes(device: str) -> int | None:
-    """Free memory of a device that has memory of its own; None: its memory is the machine's."""
+    """Free memory of a device; None if it uses the machine's memory."""
     if not device.startswith("cuda"):
         return None
     return torch.cuda.mem_get_info(torch.device(device))[0]
@@ -65,19 +65,19 @@ def choose(config: RendererConfig, device: str, sizes: Mapping[str, int], free: 
     sizes : mapping
         Model → bytes of its weights.
     free : int or None
-        Free bytes of the device; None if it has no memory of its own.
+        Free bytes of the device; None if it uses the machine's memory.
 
     Raises
     ------
     VegasError
-        The mode asked for does not work here.
+        The configured mode does not work here.
     """
     if config.memory != "auto":
         if problem := mode_problem(config, device):
             raise VegasError(problem)
-        return Choice(config.memory, "asked for")
+        return Choice(config.memory, "as configured")
     if free is None:
-        return Choice("full", f"a {device} draws from the machine's own memory")
+        return Choice("full", f"{device} uses the machine's own memory")
     if not config.low_memory:
         return Choice("full", "renderer.low_memory is false")
     value = torch.finfo(getattr(torch, config.dtype)).bits // 8
@@ -89,24 +89,24 @@ def choose(config: RendererConfig, device: str, sizes: Mapping[str, int], free: 
     if largest <= free:
         return Choice(
             "model_offload",
-            f"{have}; all models would take about {whole / GB:.1f} GB, the largest alone {largest / GB:.1f} GB",
+            f"{have}; all models would take about {whole / GB:.1f} GB, the largest {largest / GB:.1f} GB",
         )
-    return Choice("group_offload", f"{have}; the largest model alone would take about {largest / GB:.1f} GB")
+    return Choice("group_offload", f"{have}; the largest model would take about {largest / GB:.1f} GB")
 
 
 def place(pipeline: Any, mode: str, device: str) -> None:
-    """Put a pipeline that was just loaded where ``mode`` wants it.
+    """Distribute the models of a new pipeline as ``mode`` says.
 
     Raises
     ------
     VegasError
-        diffusers refuses.
+        diffusers does not support the mode for this model.
     """
     try:
         if mode == "full":
             pipeline.to(device)
             return
-        # Decoding a whole batch at once is the peak of a pipeline whose weights are elsewhere.
+        # With the weights offloaded, decoding a whole batch at once would be the peak.
         pipeline.vae.enable_slicing()
         pipeline.vae.enable_tiling()
         if mode == "model_offload":
@@ -115,7 +115,7 @@ def place(pipeline: Any, mode: str, device: str) -> None:
             pipeline.enable_group_offload(
                 onload_device=torch.device(device),
                 offload_type="leaf_level",
-                # The next layer is fetched while one computes; pinning as it goes spares a second copy of all.
+                # The next layer is fetched during computation; pinning layer by layer avoids a second copy of all.
                 use_stream=device.startswith("cuda"),
                 low_cpu_mem_usage=device.startswith("cuda"),
             )
@@ -141,12 +141,12 @@ def quantization_problem(config: RendererConfig) -> str | None:
 
 
 def quantization(config: RendererConfig) -> Any:
-    """What diffusers is told to quantise: the transformer's weights, or None.
+    """diffusers' setting that quantises the transformer's weights; None without quantization.
 
     Raises
     ------
     VegasError
-        The package or the device for it is missing.
+        It needs a package or device that is missing.
     """
     if config.quantization == "none":
         return None
@@ -166,18 +166,18 @@ def quantization(config: RendererConfig) -> Any:
 
 
 def weights(pipeline: Any, parts: tuple[str, ...]) -> dict[str, int]:
-    """Bytes of each part's weights, quantised ones as they lie in memory."""
+    """Bytes of each part's weights in memory, quantised or not."""
     return {part: sum(_bytes(weight) for weight in getattr(pipeline, part).parameters()) for part in parts}
 
 
 def _bytes(tensor: torch.Tensor) -> int:
-    if is_traceable_wrapper_subclass(tensor):  # torchao's: by its shape and type it is still as large as before
+    if is_traceable_wrapper_subclass(tensor):  # torchao's: its shape and type are those before quantization
         names, _ = tensor.__tensor_flatten__()
         return sum(_bytes(getattr(tensor, name)) for name in names)
     return tensor.numel() * tensor.element_size()
 
 
 def first_line(error: BaseException) -> str:
-    """What a library says went wrong, in one line."""
+    """The first line of a library's error message."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""Any recording to a picture, with the adapters of a run."""
+"""A picture for any recording, with the adapters of a run."""
 
 from __future__ import annotations
 
@@ -21,19 +21,18 @@ from vegas_fl.data.classes import WORDS, prompt, words
 from vegas_fl.rendering import flux
 from vegas_fl.rendering.folder import Picture, PictureFolder
 from vegas_fl.rendering.jobs import AdapterFeed, recorded
-from vegas_fl.rendering.painter import painter
-from vegas_fl.rendering.render import drawing_threads
+from vegas_fl.rendering.painter import painter, rendering_threads
 from vegas_fl.rendering.text_targets import text_targets
 from vegas_fl.storage.adapters import SavedAdapter, adapter_from, load_newest
 from vegas_fl.storage.names import adapter_rounds
 
 NEAREST = 3
-"""Classes that are named for a recording."""
+"""Number of classes named for a recording."""
 
 
 @dataclass(frozen=True)
 class Painted:
-    """A picture, and the classes whose text targets are nearest to what the adapter made of the recording.
+    """A picture, and the classes whose text targets are nearest to the adapter's output.
 
     Attributes
     ----------
@@ -53,19 +52,19 @@ def paint(sounds: Sequence[Path], config: Config, output: Path) -> list[Painted]
     ----------
     sounds : sequence of Path
     config : Config
-        Its ``adapter.checkpoint_dir`` holds the adapters, ``images.round`` chooses among them.
+        Its ``adapter.checkpoint_dir`` holds the adapters, of which ``images.round`` selects one.
     output : Path
-        Folder of the pictures: <name of the recording>.png.
+        Folder of the pictures, which are named like the recordings.
 
     Raises
     ------
     VegasError
-        There is no adapter, it was trained for another encoder or renderer, or a recording cannot be used.
+        No adapter was found, it was trained for another encoder or renderer, or a recording cannot be used.
     """
     names = [sound.stem for sound in sounds]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise VegasError(
-            f"two recordings are called {twice[0]}, and their pictures would be too; paint them one by one"
+            f"two recordings are named {twice[0]}, so their pictures would have the same name; paint them one by one"
         )
     _, saved = load_newest(adapter_rounds(config))
     _check_spaces(config, saved)
@@ -85,7 +84,7 @@ def paint(sounds: Sequence[Path], config: Config, output: Path) -> list[Painted]
     pictures = [
         Picture(c.label, 1, derive_seed(config.seed, "paint", k), k) for c, k in zip(clips, contents, strict=True)
     ]
-    with devices.threads(drawing_threads(config.renderer)):
+    with rendering_threads(config.renderer):
         conditioning = feed(pictures)
         images = painter(config.renderer, device).paint(conditioning, [picture.seed for picture in pictures])
     recipe = _recipe(config, saved)
@@ -93,12 +92,12 @@ def paint(sounds: Sequence[Path], config: Config, output: Path) -> list[Painted]
     for sound, picture, image, row in zip(sounds, pictures, images, adapter(audio).clip, strict=True):
         path = output / f"{sound.stem}.png"
         PictureFolder.write(path, image, {"clip": picture.clip, "seed": picture.seed, **recipe})
-        painted.append(Painted(sound, path, nearest(row.detach(), targets.clip, labels)))
+        painted.append(Painted(sound, path, nearest_classes(row.detach(), targets.clip, labels)))
     return painted
 
 
-def nearest(output: torch.Tensor, targets: torch.Tensor, labels: Sequence[str]) -> list[tuple[str, float]]:
-    """The classes nearest to an adapter's output ``[P]`` among ``targets`` [K, P], and their distances, in units of
+def nearest_classes(output: torch.Tensor, targets: torch.Tensor, labels: Sequence[str]) -> list[tuple[str, float]]:
+    """The classes whose ``targets`` [K, P] are nearest to an adapter's ``output`` [P], with their distances in units of
     the mean distance between targets."""
     distances = (targets - output).norm(dim=1) / torch.nn.functional.pdist(targets).mean()
     order = distances.argsort()[:NEAREST]
@@ -106,12 +105,13 @@ def nearest(output: torch.Tensor, targets: torch.Tensor, labels: Sequence[str]) 
 
 
 def describe(painted: Painted) -> str:
-    """One line for the terminal."""
+    """A line for the terminal."""
     near = ", ".join(f"{words(label)} ({distance:.2f})" for label, distance in painted.nearest)
     return f"{painted.sound} -> {painted.picture}; nearest: {near}"
 
 
 def _check_spaces(config: Config, saved: SavedAdapter) -> None:
+    """Raise :class:`VegasError` if the adapters were trained for another encoder or renderer."""
     spaces: dict[str, Any] = saved.header["spaces"]
     ours = {"audio": encoders.fingerprint(config.encoder), "text": flux.text_fingerprint(config.renderer)}
     keys = {"audio": "encoder", "text": "renderer"}
@@ -124,7 +124,7 @@ def _check_spaces(config: Config, saved: SavedAdapter) -> None:
 
 
 def _classes(saved: SavedAdapter) -> list[str]:
-    """The classes the adapter was trained for; if they are few, others to compare with."""
+    """The classes the adapter was trained for, and others if they are fewer than NEAREST."""
     trained = sorted(saved.header.get("samples", {}))
     others = [name for name in WORDS if prompt(name) not in {prompt(label) for label in trained}]
     unique = list({prompt(name): name for name in others}.values())
@@ -144,7 +144,7 @@ def _recipe(config: Config, saved: SavedAdapter) -> dict[str, Any]:
 
 
 def stored_sections(folder: Path) -> dict[str, Any]:
-    """What a run's folder (runs/<run>) says of encoder, data length and renderer; nothing if it is not there."""
+    """The sections ``encoder``, ``renderer`` and ``data`` of a run's stored configuration; empty if there is none."""
     from omegaconf import OmegaConf
 
     path = folder / "config.yaml"

@@ -1,10 +1,11 @@
-"""The painter: FLUX in memory, drawing batches of one size, and making do when memory runs out."""
+"""FLUX in memory: draws batches of one size, and reduces its memory use when memory runs out."""
 
 from __future__ import annotations
 
 import functools
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,8 +25,8 @@ log = logging.getLogger("vegas_fl.node")
 class Painter:
     """A FluxPipeline without its text encoders.
 
-    Every call of the pipeline gets a batch of :attr:`batch` pictures, the last one padded: kernels may round
-    otherwise for another size, so that at one batch size a picture does not depend on its company.
+    Every call of the pipeline gets a batch of :attr:`batch` pictures, the last one padded, because kernels may round
+    differently for other sizes: at one batch size, a picture does not depend on the others in its batch.
 
     Parameters
     ----------
@@ -44,7 +45,7 @@ class Painter:
         self.config, self.device = config, device
         self.batch = config.batch_size
         self.pipeline: Any = flux.load_pipeline(config)
-        devices.release(device)  # what other networks left is free too
+        devices.release(device)  # frees the memory of other networks
         choice = memory.choose(
             config, device, memory.weights(self.pipeline, flux.PICTURE_PARTS), memory.free_bytes(device)
         )
@@ -65,7 +66,7 @@ class Painter:
         Raises
         ------
         VegasError
-            An embedding is not finite (FLUX would draw it black) or of another width, or one picture does not
+            An embedding is not finite (FLUX would draw it black) or has another width, or one picture does not
             fit into memory in any mode.
         """
         self._check(conditioning, seeds)
@@ -102,11 +103,11 @@ class Painter:
         return images
 
     def _retreat(self) -> None:
-        """Draw fewer at once; if it was one, keep less in memory; else give up."""
+        """Halve the batch; at one picture, take the next memory mode."""
         devices.release(self.device)
         if self.batch > 1:
             before, self.batch = self.batch, -(-self.batch // 2)
-            log.warning("out of memory with %d pictures at once: going on with %d", before, self.batch)
+            log.warning("out of memory with %d pictures at once: continuing with %d", before, self.batch)
             return
         self._step_down("one picture")
 
@@ -119,11 +120,11 @@ class Painter:
             raise VegasError(
                 f"Out of memory with {what} of {self.config.width}x{self.config.height} and "
                 f"renderer.memory={self.mode}; set a smaller renderer.height and renderer.width{less}, "
-                "or free memory that other programs hold"
+                "or free memory used by other programs"
             )
-        log.warning("out of memory with %s and renderer.memory=%s: going on with %s", what, self.mode, below[0])
+        log.warning("out of memory with %s and renderer.memory=%s: continuing with %s", what, self.mode, below[0])
         self.mode = below[0]
-        # Loaded anew, because not every way of offloading can be undone.
+        # Loaded again, because not every kind of offloading can be undone.
         self.pipeline = None
         devices.release(self.device)
         self.pipeline = flux.load_pipeline(self.config)
@@ -135,7 +136,7 @@ class Painter:
             fits = True
         except torch.OutOfMemoryError:
             fits = False
-        if not fits:  # outside of the handler, whose traceback would hold what is to be freed
+        if not fits:  # outside the handler, whose traceback would keep the memory from being freed
             self._step_down("the weights for pictures")
         elif self.config.compile:
             self.pipeline.transformer.compile_repeated_blocks()
@@ -149,19 +150,24 @@ class Painter:
             if not fits:
                 shown = " x ".join("T" if w is None else str(w) for w in wanted)
                 raise VegasError(
-                    f"The {branch} embeddings are {' x '.join(map(str, value.shape))}, renderer.model="
-                    f"{self.config.model} takes {shown}; use the renderer the adapters were trained for"
+                    f"The {branch} embeddings are {' x '.join(map(str, value.shape))}, but renderer.model="
+                    f"{self.config.model} expects {shown}; use the renderer the adapters were trained for"
                 )
             if not torch.isfinite(value).all():
                 raise VegasError(f"The {branch} embeddings hold values that are not finite; train the adapters again")
 
 
+def rendering_threads(config: RendererConfig) -> AbstractContextManager[None]:
+    """Compute with the configured number of CPU threads inside the block."""
+    return devices.threads(config.threads or devices.cores())
+
+
 @functools.lru_cache(maxsize=1)
 def painter(config: RendererConfig, device: str) -> Painter:
-    """The painter of this process: loaded once, however many nodes and requests it draws for."""
+    """The painter of this process, loaded once for all nodes and requests."""
     return Painter(config, device)
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, of a GPU or of the machine."""
+    """Whether an error means that memory ran out, on the GPU or the machine."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

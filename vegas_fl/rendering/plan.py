@@ -1,9 +1,8 @@
-"""What a run would draw, where, how long it would take and how much disk it needs; nothing is written."""
+"""The pictures a run would draw: where, how long it would take, and the disk space they need. Writes nothing."""
 
 from __future__ import annotations
 
 import io
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,18 +11,16 @@ import torch
 
 from vegas_fl.algorithm.adapter import Conditioning
 from vegas_fl.config import Config, RendererConfig
-from vegas_fl.core import devices, seeds
-from vegas_fl.core.files import nearest_existing
+from vegas_fl.core import seeds
 from vegas_fl.data.splits import split_evenly
 from vegas_fl.rendering import flux
 from vegas_fl.rendering.jobs import SERVER, earlier_rounds, job_path, round_folder, saved_rounds
-from vegas_fl.rendering.painter import painter
-from vegas_fl.rendering.render import drawing_threads
+from vegas_fl.rendering.painter import painter, rendering_threads
 
 
 @dataclass(frozen=True)
-class Row:
-    """A folder of the plan: its pictures by class, and how many files are there already."""
+class PlannedFolder:
+    """A folder of the plan: its pictures by class, and how many of them are there."""
 
     node: str
     folder: Path
@@ -32,7 +29,7 @@ class Row:
 
     @property
     def pictures(self) -> int:
-        """Pictures it shall have."""
+        """Pictures the folder will hold."""
         return sum(self.classes.values())
 
     @property
@@ -43,7 +40,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Timing:
-    """What one batch took.
+    """Measured cost of a batch.
 
     Attributes
     ----------
@@ -52,7 +49,7 @@ class Timing:
     batch : float
         Seconds of the second batch: the first one is slower.
     size : int
-        Pictures in a batch, after running out of memory if it did.
+        Pictures in a batch: smaller than configured if memory ran out.
     mode : str
         Memory mode.
     bytes_each : float
@@ -66,12 +63,12 @@ class Timing:
     bytes_each: float
 
     def seconds(self, pictures: int) -> float:
-        """How long ``pictures`` take."""
+        """Estimated time for ``pictures``."""
         return -(-pictures // self.size) * self.batch
 
 
-def rows(config: Config) -> list[Row]:
-    """The folders of a run."""
+def planned_folders(config: Config) -> list[PlannedFolder]:
+    """The folders of pictures of a run."""
     wanted: dict[str, dict[str, int]] = {}
     if config.images.where != "server":
         wanted |= {
@@ -85,7 +82,7 @@ def rows(config: Config) -> list[Row]:
         for node, classes in wanted.items():
             folder = job_path(config, node, subfolder)
             there = 0 if config.images.overwrite else len(list(folder.glob("*.png")))
-            found.append(Row(node, folder, classes, there))
+            found.append(PlannedFolder(node, folder, classes, there))
     return found
 
 
@@ -96,7 +93,7 @@ def embedding_bytes(config: RendererConfig) -> int:
 
 
 def timing(config: RendererConfig, device: str) -> Timing:
-    """Load FLUX and draw a batch twice from random embeddings of the right shape."""
+    """Load FLUX and draw a batch twice, from random embeddings."""
     begin = time.monotonic()
     brush = painter(config, device)
     load = time.monotonic() - begin
@@ -107,33 +104,13 @@ def timing(config: RendererConfig, device: str) -> Timing:
         torch.randn(config.batch_size, tokens, t5, generator=generator),
     )
     numbers = list(range(config.batch_size))
-    with devices.threads(drawing_threads(config)):
+    with rendering_threads(config):
         images = brush.paint(noise, numbers)
         size = brush.batch
         begin = time.monotonic()
         brush.paint(Conditioning(*(branch[:size] for branch in noise)), numbers[:size])
         batch = time.monotonic() - begin
     return Timing(load, batch, size, brush.mode, sum(map(_png_bytes, images)) / len(images))
-
-
-def shortage(planned: list[Row], bytes_each: float) -> list[str]:
-    """Disks that have no room for what is planned, as sentences."""
-    needed: dict[int, float] = {}
-    place: dict[int, Path] = {}
-    for row in planned:
-        there = nearest_existing(row.folder)
-        disk = there.stat().st_dev
-        needed[disk] = needed.get(disk, 0.0) + row.missing * bytes_each
-        place[disk] = there
-    found = []
-    for disk, size in needed.items():
-        free = shutil.disk_usage(place[disk]).free
-        if size > free:
-            found.append(
-                f"the pictures need about {size / 1e6:.0f} MB, {free / 1e6:.0f} MB are free in {place[disk]}; free the "
-                "disk, draw fewer (nodes.N.samples_per_node), or choose another images_output_dir"
-            )
-    return found
 
 
 def _png_bytes(image: object) -> int:

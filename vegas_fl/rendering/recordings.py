@@ -1,4 +1,4 @@
-"""``images.source=recordings``: which of a node's recordings are drawn, and finding them again."""
+"""``images.source=recordings``: the recordings of a node that are drawn, and finding them again."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from vegas_fl.rendering.jobs import Audio, recorded
 
 
 def unseen(split: Split, label: str) -> dict[str, Clip]:
-    """A class's validation and test clips by the hash of their content, each content once."""
+    """A class's validation and test clips by the hash of their content, without duplicates."""
     return {clip.content(): clip for clip in (*split.val.get(label, []), *split.test.get(label, []))}
 
 
 def recordings_of(pictures: Sequence[Picture], config: Config, node: str, device: str) -> Audio:
-    """The embeddings of the recordings that pictures were drawn from, heard again where they still are.
+    """The embeddings of the recordings that pictures were drawn from, computed again.
 
     Raises
     ------
     VegasError
-        They are not here.
+        A recording was not found.
     """
     data = config.data_of(node)
     split = node_clips(data, config.peers(node), node, open_dataset(data))
     there = {content: clip for label in {p.label for p in pictures} for content, clip in unseen(split, label).items()}
     if absent := [picture for picture in pictures if picture.clip not in there]:
         raise VegasError(
-            f"the recording of {absent[0].name} is not among the node's here; check on the node itself, or say where "
-            f"its recordings lie (nodes.{node}.dataset or data.root={data.root})"
+            f"the recording of {absent[0].name} is not among the node's recordings here; run this on the node itself, "
+            f"or set where its recordings are (nodes.{node}.dataset, or data.root, which is {data.root})"
         )
     clips = [there[str(picture.clip)] for picture in pictures]
     audio = embed(

@@ -1,11 +1,11 @@
-"""The loop that draws a folder: batches of mixed classes, encoded and written while the next one is drawn."""
+"""The loop that draws a folder: batches of mixed classes, written while the next one is drawn."""
 
 from __future__ import annotations
 
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,29 +14,39 @@ from typing import TYPE_CHECKING
 import torch
 from tqdm import tqdm
 
-from vegas_fl.config import Config, RendererConfig
-from vegas_fl.core import devices
+from vegas_fl.config import Config
 from vegas_fl.core.errors import VegasError
 from vegas_fl.core.files import nearest_existing
 from vegas_fl.rendering.folder import Picture, PictureFolder
 from vegas_fl.rendering.jobs import Job
-from vegas_fl.rendering.painter import Painter, painter
+from vegas_fl.rendering.painter import Painter, painter, rendering_threads
 from vegas_fl.rendering.runfile import write_runfile
-from vegas_fl.rendering.sheets import contact_sheet
+from vegas_fl.rendering.sheets import contact_sheet, sheet_path
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 AHEAD = 2
-"""Batches that may wait to be written: what keeps memory flat when the disk is slower than FLUX."""
+"""Most batches that wait to be written: bounds the memory when the disk is slower than FLUX."""
 PATIENCE = 3
-"""A request to a node that loads the models anew takes at least so many times as long as that took."""
+"""A node that loads the models for each request draws for at least this many times the loading time."""
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """How far a folder is: pictures there, pictures made just now and in how many seconds, once the models were
-    loaded, and pictures still missing."""
+class RenderResult:
+    """The state of a folder after rendering.
+
+    Attributes
+    ----------
+    there : int
+        Pictures in the folder.
+    new : int
+        Those that were drawn by this call.
+    missing : int
+        Pictures still to be drawn.
+    seconds : float
+        Drawing time of the new pictures, without loading the models.
+    """
 
     there: int
     new: int
@@ -53,45 +63,45 @@ def render(
     seconds: float | None = None,
     patient: bool = False,
     show: bool = False,
-) -> Drawn:
-    """Draw what is missing of a job's pictures, and their contact sheet once none is.
+) -> RenderResult:
+    """Draw the missing pictures of a job, and their contact sheet once none is missing.
 
     Parameters
     ----------
     job : Job
     config : Config
-        Its renderer draws; the columns of the contact sheet.
+        With the renderer, and the columns of the contact sheet.
     device : str
     overwrite : bool
-        Make all anew.
+        Draw all pictures again.
     seconds : float, optional
-        Start no batch after so many seconds; at least one is drawn.
+        Start no batch after this time; at least one is drawn.
     patient : bool
         If loading the models took long, draw longer than ``seconds``: for a node that loads them for each request.
     show : bool
-        A progress bar, with pictures a second and the time that is left.
+        Show a progress bar.
 
     Raises
     ------
     VegasError
-        The folder holds other pictures, memory or disk do not suffice, or an embedding cannot be used. What was
-        drawn before stays.
+        The folder holds other pictures, memory or disk is too small, or an embedding is invalid. The pictures
+        drawn before are kept.
     """
     begin = time.monotonic()
     renderer, columns = config.renderer, config.images.sheet_columns
     folder = job.folder(renderer)
     pending = folder.pending(job.pictures, overwrite)
-    write_runfile(job, config)  # not before the folder is known to be of this run
+    write_runfile(job, config)  # only once the folder is known to belong to this run
     done, drawing = 0, 0.0
     count, there = len(job.pictures), len(job.pictures) - len(pending)
     with tqdm(total=count, initial=there, desc=job.name, unit="picture", mininterval=1, disable=not show) as bar:
         if pending:
             brush = painter(renderer, device)
             loaded = time.monotonic()
-            bar.unpause()  # its rate is of drawing
+            bar.unpause()  # its rate does not count the loading
             if seconds is not None and patient:
                 seconds = max(seconds, PATIENCE * (loaded - begin))
-            with devices.threads(drawing_threads(renderer)), Writer(folder, brush, len(pending), bar.update) as writer:
+            with rendering_threads(renderer), Writer(folder, brush, len(pending), bar.update) as writer:
                 for start in range(0, len(pending), renderer.batch_size):
                     if start and seconds is not None and time.monotonic() - begin > seconds:
                         break
@@ -103,30 +113,21 @@ def render(
     missing = len(pending) - done
     if columns and not missing:
         contact_sheet(folder.path, job.pictures, columns, sheet_path(folder.path))
-    return Drawn(count - missing, done, missing, drawing)
-
-
-def drawing_threads(renderer: RendererConfig) -> int:
-    """CPU threads that draw."""
-    return renderer.threads or devices.cores()
-
-
-def sheet_path(folder: Path) -> Path:
-    """Where a node's contact sheet lies: beside its folder, so that the folder holds its pictures alone."""
-    return folder.with_name(f"{folder.name}_sheet.png")
+    return RenderResult(count - missing, done, missing, drawing)
 
 
 class Writer:
-    """Encodes and writes batches on a thread of its own, in order; leaving the block waits for them.
+    """Encodes and writes batches in a thread of its own, in order; leaving the block waits for them.
 
     Parameters
     ----------
     folder : PictureFolder
     brush : Painter
-        Whose batch size and memory mode the manifest tells.
+        Its batch size and memory mode are written to the manifest.
     total : int
-        Pictures that will come: whether the disk has room for them is asked after the first batch.
+        Pictures to expect: after the first batch, the disk is checked for room for the rest.
     progress : callable
+        Called with 1 for each picture.
     """
 
     def __init__(self, folder: PictureFolder, brush: Painter, total: int, progress: Callable[[int], object]) -> None:
@@ -139,7 +140,7 @@ class Writer:
         return self
 
     def add(self, pictures: Sequence[Picture], images: Sequence[Image]) -> None:
-        """Take a batch; waits if too many do."""
+        """Add a batch; blocks while too many wait."""
         brush = self._brush
         drawn: dict[str, object] = {"batch": brush.batch, "memory": brush.mode, "device": brush.device}
         if brush.config.compile:
@@ -155,7 +156,7 @@ class Writer:
             while self._waiting:
                 self._waiting.popleft().result()
         except VegasError:
-            if error is None:  # else what stopped the drawing is told
+            if error is None:  # else the error that stopped the drawing is raised
                 raise
         finally:
             self._thread.shutdown(wait=True, cancel_futures=True)
@@ -167,20 +168,27 @@ class Writer:
             self._written += 1
             self._progress(1)
         if first:
-            check_room(self._folder.path, self._total - self._written, self._bytes / self._written)
+            needed = (self._total - self._written) * self._bytes / self._written
+            if short := shortage([(self._folder.path, needed)]):
+                raise VegasError(short[0])
 
 
-def check_room(folder: Path, pictures: int, bytes_each: float) -> None:
-    """Refuse what the disk has no room for.
+def shortage(needs: Iterable[tuple[Path, float]]) -> list[str]:
+    """Disks without room for pictures, as sentences.
 
-    Raises
-    ------
-    VegasError
-        ``pictures`` of ``bytes_each`` do not fit into what is free where ``folder`` is.
+    Parameters
+    ----------
+    needs : iterable of (folder, bytes)
+        The folders need not exist.
     """
-    needed, free = pictures * bytes_each, shutil.disk_usage(nearest_existing(folder)).free
-    if needed > free:
-        raise VegasError(
-            f"{folder}: {pictures} pictures more need about {needed / 1e6:.0f} MB, {free / 1e6:.0f} MB are free; free "
-            "the disk, draw fewer (nodes.N.samples_per_node), or choose another images_output_dir"
-        )
+    disks: dict[int, tuple[Path, float]] = {}
+    for folder, size in needs:
+        place = nearest_existing(folder)
+        disk = place.stat().st_dev
+        disks[disk] = place, disks.get(disk, (place, 0.0))[1] + size
+    return [
+        f"the pictures need about {size / 1e6:.0f} MB more, but {free / 1e6:.0f} MB are free in {place}; free the "
+        "disk, draw fewer (nodes.N.samples_per_node), or choose another images_output_dir"
+        for place, size in disks.values()
+        if size > (free := shutil.disk_usage(place).free)
+    ]

@@ -1,8 +1,9 @@
-"""``run.json`` in a folder of pictures: what it takes to check them, and to make them again."""
+"""``run.json`` in a folder of pictures: the information to check them, and to draw them again."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,8 @@ NAME = "run.json"
 
 
 def write_runfile(job: Job, config: Config) -> None:
-    """Write it, unless it is there as it should be.
-
-    Parameters
-    ----------
-    job : Job
-    config : Config
-        Resolved; its renderer, conditioning and seed made the pictures.
-    """
-    counts: dict[str, int] = {}
-    for picture in job.pictures:
-        counts[picture.label] = counts.get(picture.label, 0) + 1
+    """Write the file of a job with the resolved configuration, unless it exists with the same content."""
+    counts = Counter(picture.label for picture in job.pictures)
     values = {"node": job.node, "pictures": counts, "files": job.files, "config": config.model_dump(mode="json")}
     data = (json.dumps(values, indent=1) + "\n").encode()
     path = job.path / NAME
@@ -34,12 +26,12 @@ def write_runfile(job: Job, config: Config) -> None:
 
 
 def read_runfile(folder: Path) -> dict[str, Any]:
-    """Read it.
+    """Read the file of a folder.
 
     Raises
     ------
     VegasError
-        It is absent or damaged.
+        It is missing or damaged.
     """
     path = folder / NAME
     try:
@@ -49,4 +41,4 @@ def read_runfile(folder: Path) -> dict[str, Any]:
         reason = "entries are missing"
     except (OSError, ValueError) as error:
         reason = str(error)
-    raise VegasError(f"{path} cannot be read ({reason}); run the command that drew the pictures again, it is rewritten")
+    raise VegasError(f"{path} cannot be read ({reason}); run the command that drew the pictures again to rewrite it")

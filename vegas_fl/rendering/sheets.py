@@ -5,24 +5,32 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
 from vegas_fl.core.files import write_atomically
-from vegas_fl.rendering.folder import Picture
+
+if TYPE_CHECKING:
+    from vegas_fl.rendering.folder import Picture
 
 TILE = 64
 """Side of a tile in pixels."""
 LIMIT = 400
-"""Pictures on a sheet at most: it is held in memory, which must not grow with the pictures."""
+"""Most pictures on a sheet, so that its memory does not grow with the number of pictures."""
 TITLE = 18
 """Height of a class's title in pixels."""
+
+
+def sheet_path(folder: Path) -> Path:
+    """Where the contact sheet of a folder lies: beside it, so that the folder holds only its pictures."""
+    return folder.with_name(f"{folder.name}_sheet.png")
 
 
 def contact_sheet(folder: Path, pictures: Sequence[Picture], columns: int, target: Path) -> None:
     """Write a PNG with the pictures in ``folder`` as tiles, ``columns`` a row, a title above each class.
 
-    Of many pictures, each class shows its first ones, in proportion."""
+    If there are many, the sheet shows the first pictures of each class, in proportion."""
     everything: dict[str, list[Picture]] = {}
     for picture in pictures:
         everything.setdefault(picture.label, []).append(picture)

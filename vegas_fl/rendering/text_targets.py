@@ -1,4 +1,4 @@
-"""Text targets: what a class prompt looks like to FLUX's two text encoders. The adapters learn to say the same."""
+"""Text targets: the embeddings of class prompts by FLUX's two text encoders, which the adapters learn to predict."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vegas_fl.storage.tensorfiles import Damaged, State
 log = logging.getLogger(__name__)
 
 PROMPTS_AT_ONCE = 64
-"""Prompts a pass of the text encoders."""
+"""Prompts per pass of the text encoders."""
 
 
 def text_targets(classes: Sequence[str], config: RendererConfig, cache: Path, device: str) -> Conditioning:
@@ -31,8 +31,8 @@ def text_targets(classes: Sequence[str], config: RendererConfig, cache: Path, de
 def prompt_targets(prompts: Sequence[str], config: RendererConfig, cache: Path, device: str) -> Conditioning:
     """The embeddings of N prompts.
 
-    Kept in ``cache`` by encoder fingerprint and prompt, so the text encoders (9.8 GB of FLUX.1) are loaded
-    only for prompts that were never seen, and freed at once.
+    Cached in ``cache`` by encoder fingerprint and prompt: the text encoders (9.8 GB for FLUX.1) are loaded only for
+    new prompts, and freed afterwards.
 
     Returns
     -------
@@ -57,11 +57,11 @@ def prompt_targets(prompts: Sequence[str], config: RendererConfig, cache: Path, 
 
 
 def _kept(path: Path, text: str) -> State | None:
-    """What the cache has of a prompt; a damaged file is told and made again."""
+    """The cached targets of a prompt; None if they are missing, or damaged, which is logged."""
     try:
         return tensorfiles.load(path, prompt=text).tensors if path.exists() else None
     except Damaged as error:
-        log.warning("the text target of %r is made again: %s", text, error)
+        log.warning("the text target of %r is computed again: %s", text, error)
         return None
 
 

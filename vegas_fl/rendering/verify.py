@@ -1,8 +1,7 @@
-"""Checking folders of pictures: names, counts, hashes, provenance, and whether the pictures can be made again."""
+"""Checks folders of pictures: names, counts, hashes, provenance, and whether the pictures can be reproduced."""
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,33 +17,32 @@ from vegas_fl.config import Config, restored
 from vegas_fl.core import devices
 from vegas_fl.core.errors import VegasError
 from vegas_fl.rendering import embeddings_file, flux
-from vegas_fl.rendering.folder import Picture, PictureFolder, Recipe, plan, plan_clips
+from vegas_fl.rendering.folder import MANIFEST, Manifest, Picture, Recipe, intact, plan, plan_clips, read_manifest
 from vegas_fl.rendering.jobs import SERVER, AdapterFeed, Audio, Feed, sampled, sampled_from_owners
-from vegas_fl.rendering.painter import painter
+from vegas_fl.rendering.painter import painter, rendering_threads
 from vegas_fl.rendering.recordings import recordings_of
-from vegas_fl.rendering.render import drawing_threads
 from vegas_fl.rendering.runfile import NAME, read_runfile
 from vegas_fl.rendering.text_targets import text_targets
 from vegas_fl.storage.adapters import adapter_from, load_adapter
 from vegas_fl.storage.generators import load_class_generator
 
 TOLERANCE = 2
-"""Values of 0…255 by which another batch size, device or version may change a pixel."""
+"""Largest difference of a pixel, of 255, that another batch size, device or version may cause."""
 
 
 @dataclass
 class Report:
-    """What was found in one folder.
+    """The result of checking one folder.
 
     Attributes
     ----------
     pictures : int
-        Pictures the folder should have.
+        Pictures the folder should hold.
     problems : list of str
     identical, close : int
-        Pictures made again: the same to the byte, or within :data:`TOLERANCE`.
+        Pictures that were drawn again and are identical, or within :data:`TOLERANCE`.
     note : str
-        Why none could be made again; empty if some were.
+        Why none could be drawn again; else empty.
     """
 
     folder: Path
@@ -61,9 +59,9 @@ def find_folders(place: Path) -> list[Path]:
     Raises
     ------
     VegasError
-        There are none.
+        None was found.
     """
-    found = sorted({path.parent for name in (NAME, "manifest.jsonl") for path in place.rglob(name)})
+    found = sorted({path.parent for name in (NAME, MANIFEST) for path in place.rglob(name)})
     if not found:
         raise VegasError(
             f"{place} holds no pictures of a run (no {NAME}); give an images_output_dir or a node's folder"
@@ -78,9 +76,9 @@ def verify(folder: Path, sample: int, overrides: Sequence[str]) -> Report:
     ----------
     folder : Path
     sample : int
-        Pictures that are made again, evenly spread; 0: none.
+        Pictures to draw again, evenly spaced; 0: none.
     overrides : sequence of str
-        Over the stored configuration: where checkpoints or models lie now, device.
+        Overrides of the stored configuration: where checkpoints or models are now, the device.
     """
     report = Report(folder)
     try:
@@ -89,49 +87,48 @@ def verify(folder: Path, sample: int, overrides: Sequence[str]) -> Report:
     except VegasError as error:
         report.problems.append(str(error))
         return report
-    pictures = expected(run, config, PictureFolder(folder, {}))
+    manifest = read_manifest(folder)
+    pictures = expected(run, config, manifest)
     report.pictures = sum(run["pictures"].values())
-    report.problems += contents(folder, pictures, report.pictures)
+    report.problems += contents(folder, manifest, pictures, report.pictures)
     if sample and not report.problems:
         try:
-            again = [pictures[i] for i in spread(len(pictures), sample)]
-            _reproduce(report, config, feed_of(run, config, _recipes(folder), again), again)
+            again = [pictures[i] for i in evenly_spaced(len(pictures), sample)]
+            recipes = {line["class"]: line["recipe"] for line in manifest.values()}
+            _reproduce(report, config, feed_of(run, config, recipes, again), again, manifest)
         except VegasError as error:
             report.note = str(error)
     return report
 
 
-def expected(run: dict[str, Any], config: Config, folder: PictureFolder) -> list[Picture]:
+def expected(run: dict[str, Any], config: Config, manifest: Manifest) -> list[Picture]:
     """The pictures the folder should hold, with their seeds."""
-    lines = folder.lines().values()
-    if any("clip" in line for line in lines):
+    if any("clip" in line for line in manifest.values()):
         clips: dict[str, list[str]] = {label: [] for label in run["pictures"]}
-        for line in lines:
+        for line in manifest.values():
             clips.setdefault(line["class"], []).append(line["clip"])
         return plan_clips(config.seed, run["node"], clips)
     return [p for label, n in run["pictures"].items() for p in plan(config.seed, run["node"], [label], n)]
 
 
-def contents(folder: Path, pictures: Sequence[Picture], count: int) -> Iterator[str]:
-    """What is wrong with names, counts, hashes, seeds and text chunks."""
-    made = PictureFolder(folder, {})
-    lines = made.lines()
+def contents(folder: Path, manifest: Manifest, pictures: Sequence[Picture], count: int) -> Iterator[str]:
+    """Problems of names, counts, hashes, seeds and text chunks."""
     if len(pictures) != count:
-        yield f"{folder}: {len(pictures)} pictures, {count} expected"
-    for strange in sorted({p.name for p in folder.glob("*.png")} - {p.name for p in pictures}):
-        yield f"{folder / strange}: no picture of this run"
+        yield f"{folder}: expected {count} pictures, got {len(pictures)}"
+    for unknown in sorted({p.name for p in folder.glob("*.png")} - {p.name for p in pictures}):
+        yield f"{folder / unknown}: not a picture of this run"
     for picture in pictures:
-        path, line = folder / picture.name, lines.get(picture.name)
+        path, line = folder / picture.name, manifest.get(picture.name)
         if not path.is_file():
             yield f"{path}: missing"
         elif line is None:
             yield f"{path}: not in the manifest"
-        elif not made.intact(picture.name, line["sha256"]):
-            yield f"{path}: changed or cut short since it was written"
+        elif not intact(path, line["sha256"]):
+            yield f"{path}: changed or truncated since it was written"
         elif line["seed"] != picture.seed:
-            yield f"{path}: its seed is {line['seed']}, not the {picture.seed} that its run, node, class and index give"
+            yield f"{path}: expected seed {picture.seed} for its run, node, class and index, got {line['seed']}"
         elif (chunk := _chunk(path)) != {**{k: line[k] for k in chunk if k in line}, **line["recipe"]}:
-            yield f"{path}: its text chunk and the manifest say different things"
+            yield f"{path}: its text chunk does not match the manifest"
 
 
 def feed_of(run: dict[str, Any], config: Config, recipes: dict[str, Recipe], pictures: Sequence[Picture]) -> Feed:
@@ -143,13 +140,13 @@ def feed_of(run: dict[str, Any], config: Config, recipes: dict[str, Recipe], pic
         The folder's run.json.
     config : Config
     recipes : dict
-        Class → recipe, as the manifest has it: the checkpoints must still be those.
+        Class → recipe, from the manifest: the checkpoints must not have changed since.
     pictures : sequence of Picture
 
     Raises
     ------
     VegasError
-        They cannot be had here.
+        The embeddings cannot be computed here.
     """
     files = run["files"]
     if "embeddings" in files:
@@ -175,7 +172,6 @@ def feed_of(run: dict[str, Any], config: Config, recipes: dict[str, Recipe], pic
 
 
 def _samples(run: dict[str, Any], config: Config, recipes: dict[str, Recipe]) -> Audio:
-    """Samples of the generators."""
     generators = {
         label: load_class_generator(_moved(path, config.generator.checkpoint_dir))
         for label, path in run["files"]["generators"].items()
@@ -188,26 +184,21 @@ def _samples(run: dict[str, Any], config: Config, recipes: dict[str, Recipe]) ->
 
 
 def _unchanged(recipes: dict[str, Recipe], **now: str) -> None:
-    """Refuse what is no longer as the recipes have it."""
+    """Raise :class:`VegasError` if an entry of the recipes has changed."""
     for label, recipe in recipes.items():
         for key, value in now.items():
             if recipe.get(key) != value:
-                raise VegasError(f"its {key.replace('_', ' ')} is no longer the one {label} was drawn with")
-
-
-def _recipes(folder: Path) -> dict[str, Recipe]:
-    return {line["class"]: line["recipe"] for line in PictureFolder(folder, {}).lines().values()}
+                raise VegasError(f"the {key.replace('_', ' ')} has changed since the pictures of {label} were drawn")
 
 
 def _moved(path: str, folder: str) -> Path:
-    """A checkpoint where it was, or in the folder that is configured now."""
+    """A checkpoint at its recorded path, or else in the configured folder."""
     return Path(path) if Path(path).is_file() else Path(folder) / Path(path).name
 
 
-def _reproduce(report: Report, config: Config, feed: Feed, pictures: Sequence[Picture]) -> None:
-    lines = PictureFolder(report.folder, {}).lines()
+def _reproduce(report: Report, config: Config, feed: Feed, pictures: Sequence[Picture], manifest: Manifest) -> None:
     brush = painter(config.renderer, devices.resolve_device(config.device))
-    with devices.threads(drawing_threads(config.renderer)):
+    with rendering_threads(config.renderer):
         images = brush.paint(feed(pictures), [picture.seed for picture in pictures])
     for picture, image in zip(pictures, images, strict=True):
         path = report.folder / picture.name
@@ -220,21 +211,21 @@ def _reproduce(report: Report, config: Config, feed: Feed, pictures: Sequence[Pi
             report.close += 1
         else:
             report.problems.append(
-                f"{path}: made again it is another picture (up to {difference} of 255); "
-                f"recipe: {json.dumps(lines[picture.name]['recipe'])}"
+                f"{path}: drawn again, it differs (by up to {difference} of 255); "
+                f"recipe: {json.dumps(manifest[picture.name]['recipe'])}"
             )
 
 
-def spread(total: int, count: int) -> list[int]:
-    """``count`` positions, evenly spread over ``total``."""
+def evenly_spaced(total: int, count: int) -> list[int]:
+    """``count`` evenly spaced positions of ``total``."""
     count = min(total, count)
     return sorted({round(i * (total - 1) / max(1, count - 1)) for i in range(count)})
 
 
 def _chunk(path: Path) -> dict[str, Any]:
-    """What the picture says of itself."""
+    """The recipe in a picture's text chunk; empty if it has none."""
     try:
-        with Image.open(io.BytesIO(path.read_bytes())) as image:
+        with Image.open(path) as image:
             chunk: dict[str, Any] = json.loads(image.text["vegas-fl"])  # type: ignore[attr-defined]
             return chunk
     except (OSError, KeyError, ValueError, AttributeError):

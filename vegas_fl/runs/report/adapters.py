@@ -1,23 +1,14 @@
-"""The sections of a page that say how good the adapters are."""
+"""The sections of a page about the quality of the adapters."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from vegas_fl.config import BRANCHES
-from vegas_fl.runs.report import figures
-from vegas_fl.runs.report.blocks import (
-    Block,
-    Figure,
-    Figures,
-    Fold,
-    Hint,
-    Section,
-    Table,
-    drawn,
-)
+from vegas_fl.runs.report import charts
+from vegas_fl.runs.report.blocks import Block, Figure, FigureRow, Fold, Hint, Section, Table, chart
 from vegas_fl.runs.report.read import Line, Run, matrix, recalls
-from vegas_fl.runs.report.table import labels, number
+from vegas_fl.runs.report.table import named, number
 
 BRANCH_NAMES = {"clip": "CLIP branch", "t5": "T5 branch"}
 MEASURES = {
@@ -30,59 +21,56 @@ MEASURES = {
 
 
 def main_adapter(run: Run) -> str | None:
-    """The adapter a run is about: the aggregated one, or what it has."""
+    """The adapter a run is about: the aggregated one, or else the last."""
     names = list(run.final)
     return run.aggregation if run.aggregation in names else (names[-1] if names else None)
 
 
 def summary(runs: Sequence[Run]) -> Section:
-    """Adapters (of all runs) against measures, both branches."""
-    several = len(runs) > 1
+    """A row for each adapter (of all runs), its measures in both branches."""
     lines = [line for run in runs for branches in run.final.values() for line in branches.values()]
     if not lines:
         return Section("summary", "Summary", [Hint("No adapter was evaluated.")])
     shown = {key: title for key, title in MEASURES.items() if any(number(line.get(key)) != "-" for line in lines)}
     rows: list[Sequence[str]] = []
     strong = set()
-    for name, run in zip(labels(runs), runs, strict=True):
+    for name, run in named(runs):
         for adapter, branches in run.final.items():
             if adapter == main_adapter(run):
                 strong.add(len(rows))
             cells = [number(branches.get(branch, {}).get(key)) for key in shown for branch in BRANCHES]
-            round_ = max(line["round"] for line in branches.values())
-            rows.append([*([name] if several else []), adapter, *cells, str(round_)])
-    words = 2 if several else 1
-    head = [*(["run"] if several else []), "adapter", *("CLIP", "T5") * len(shown), "round"]
-    groups = [("", words), *((title, 2) for title in shown.values()), ("", 1)]
+            rows.append([name, adapter, *cells, str(max(line["round"] for line in branches.values()))])
+    head = ["run", "adapter", *("CLIP", "T5") * len(shown), "round"]
+    table = Table(head, rows, 2, strong, id="results").with_runs(runs)
+    table.groups = [("", table.words), *((title, 2) for title in shown.values()), ("", 1)]
     hint = (
-        "On clips no node trained on, by the nearest text target; each adapter's last evaluated round. "
-        "Bold: what the run aggregates."
+        "Accuracy on clips no node trained on, by the nearest text target; each adapter in its last evaluated round. "
+        "Bold: the run's aggregated adapter."
     )
-    return Section("summary", "Summary", [Table(head, rows, words, strong, groups, "results"), Hint(hint)])
+    return Section("summary", "Summary", [table, Hint(hint)])
 
 
 def accuracy(runs: Sequence[Run], notes: list[str]) -> Section | None:
-    """Accuracy by round, a plot a branch with the curves of all runs."""
+    """Accuracy by round: a chart for each branch, with the curves of all runs."""
     plots = []
     classes = {len(matrix(line) or []) for run in runs for line in run.evaluations} - {0}
     chance = 1 / classes.pop() if len(classes) == 1 else None
     for branch in BRANCHES:
-        curves = list(_curves(runs, branch))
-        if curves:
-            alt = "; ".join(f"{c.name}: {c.values[-1]:.3f} in round {c.rounds[-1]}" for c in curves)
-            draw = lambda curves=curves: figures.accuracy(curves, chance)  # noqa: E731
-            plots.append(drawn(BRANCH_NAMES[branch], f"Accuracy by round. {alt}", draw, notes))
-    return Section("accuracy", "Accuracy per round", [Figures(plots)]) if plots else None
+        if curves := list(_curves(runs, branch)):
+            ends = "; ".join(f"{c.name}: {c.values[-1]:.3f} in round {c.rounds[-1]}" for c in curves)
+            alt = f"Accuracy by round. {ends}"
+            plots.append(chart(BRANCH_NAMES[branch], alt, notes, charts.accuracy, curves, chance))
+    return Section("accuracy", "Accuracy per round", [FigureRow(plots)]) if plots else None
 
 
-def _curves(runs: Sequence[Run], branch: str) -> Iterator[figures.Curve]:
-    for position, (name, run) in enumerate(zip(labels(runs), runs, strict=True)):
+def _curves(runs: Sequence[Run], branch: str) -> Iterator[charts.Curve]:
+    for position, (name, run) in enumerate(named(runs)):
         for index, adapter in enumerate(reversed(run.final)):
             lines = [x for x in run.evaluations if (x["adapter"], x["branch"]) == (adapter, branch)]
             lines.sort(key=lambda line: line["round"])
             if not lines:
                 continue
-            yield figures.Curve(
+            yield charts.Curve(
                 f"{name}: {adapter}" if len(runs) > 1 else adapter,
                 [line["round"] for line in lines],
                 [line["accuracy"] for line in lines],
@@ -92,10 +80,10 @@ def _curves(runs: Sequence[Run], branch: str) -> Iterator[figures.Curve]:
 
 
 def confusions(runs: Sequence[Run], notes: list[str]) -> Section | None:
-    """Confusion matrices of the aggregated adapters; of the others on demand; recall of each class."""
+    """Confusion matrices of the aggregated adapters, those of the others on demand; recall of each class."""
     first: list[Figure] = []
     others: list[Figure] = []
-    for name, run in zip(labels(runs), runs, strict=True):
+    for name, run in named(runs):
         for adapter, branches in reversed(run.final.items()):
             for branch in BRANCHES:
                 whose = f"{name}: {adapter}" if len(runs) > 1 else adapter
@@ -106,21 +94,20 @@ def confusions(runs: Sequence[Run], notes: list[str]) -> Section | None:
                     )
     if not first and not others:
         return None
-    blocks: list[Block] = [Figures(first)] if first else []
+    blocks: list[Block] = [FigureRow(first)] if first else []
     if others:
-        blocks.append(Fold("Of the adapters it is compared with", [Figures(others)]))
+        blocks.append(Fold("Adapters for comparison", [FigureRow(others)]))
     if table := _per_class(runs):
         blocks.append(table)
-    return Section("confusion", "Which class is taken for which", blocks)
+    return Section("confusion", "Confusion between classes", blocks)
 
 
 def confusion(caption: str, line: Line, classes: Sequence[str], notes: list[str]) -> Figure:
     """The confusion matrix of a line; ``classes`` name its rows if the line does not."""
     counts = matrix(line) or []
-    names = _names(line, classes)
     right = sum(counts[k][k] for k in range(len(counts)))
     alt = f"Confusion matrix: {right} of {sum(map(sum, counts))} right."
-    return drawn(caption, alt, lambda: figures.confusion(counts, names), notes)
+    return chart(caption, alt, notes, charts.confusion, counts, _names(line, classes))
 
 
 def _names(line: Line, classes: Sequence[str]) -> list[str]:
@@ -133,10 +120,10 @@ def _names(line: Line, classes: Sequence[str]) -> list[str]:
 
 
 def _per_class(runs: Sequence[Run]) -> Table | None:
-    """Share of each class's clips (and pictures) that were taken for what they are."""
+    """Recall of each class, over clips and over pictures."""
     columns: list[tuple[str, dict[str, float | None]]] = []
-    groups = []
-    for name, run in zip(labels(runs), runs, strict=True):
+    groups = [("", 1)]
+    for name, run in named(runs):
         judge = run.judge if matrix(run.judge) else None
         evaluated = run.final.get(main_adapter(run) or "", {})
         lines = {"CLIP": evaluated.get("clip"), "T5": evaluated.get("t5"), "pictures": judge}
@@ -146,10 +133,9 @@ def _per_class(runs: Sequence[Run]) -> Table | None:
             if line
         ]
         columns += own
-        groups.append((name if len(runs) > 1 else "taken for what it is", len(own)))
+        groups += [(name if len(runs) > 1 else "recall", len(own))] if own else []
     classes = sorted({label for _, column in columns for label, share in column.items() if share is not None})
     if not classes:
         return None
     rows = [[label, *(number(column.get(label)) for _, column in columns)] for label in classes]
-    head = ["class", *(title for title, _ in columns)]
-    return Table(head, list(rows), groups=[("", 1), *(group for group in groups if group[1])], id="classes")
+    return Table(["class", *(title for title, _ in columns)], rows, groups=groups, id="classes")

@@ -6,25 +6,41 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from vegas_fl.runs.report.charts import svg
+from vegas_fl.runs.report.read import Run
 from vegas_fl.runs.report.table import number
 
 
 @dataclass
 class Table:
-    """Rows of cells; the first ``words`` columns are text, the others figures; rows in ``strong`` are bold."""
+    """Rows of cells; the first ``words`` columns are text, the others numbers; rows in ``strong`` are bold."""
 
     kind: ClassVar[str] = "table"
     head: Sequence[str]
-    rows: list[Sequence[str]]
+    rows: Sequence[Sequence[str]]
     words: int = 1
     strong: set[int] = field(default_factory=set)
     groups: Sequence[tuple[str, int]] = ()
     id: str = ""
 
+    def with_runs(self, runs: Sequence[Run]) -> Table:
+        """The table as it is for several runs; for one, without its first column, which names the run."""
+        if len(runs) == 1:
+            self.head, self.rows, self.words = self.head[1:], [row[1:] for row in self.rows], self.words - 1
+        return self
+
+    def without_empty_columns(self) -> Table:
+        """The table without the columns of numbers in which every row has a dash."""
+        dash = number(None)
+        kept = [k for k in range(len(self.head)) if k < self.words or any(row[k] != dash for row in self.rows)]
+        self.head = [self.head[k] for k in kept]
+        self.rows = [[row[k] for k in kept] for row in self.rows]
+        return self
+
 
 @dataclass
 class Figure:
-    """A picture with a caption; without an address, ``alt`` says why there is none."""
+    """A picture with a caption; without a URI, ``alt`` says why there is none."""
 
     caption: str
     alt: str
@@ -34,8 +50,8 @@ class Figure:
 
 
 @dataclass
-class Figures:
-    """Pictures side by side: ``plots`` wrap, ``strips`` share the width."""
+class FigureRow:
+    """Figures side by side: ``plots`` wrap, ``strips`` share the width."""
 
     kind: ClassVar[str] = "figures"
     figures: list[Figure]
@@ -54,7 +70,7 @@ class Fold:
 
 @dataclass
 class Verbatim:
-    """Text as it is."""
+    """Preformatted text."""
 
     kind: ClassVar[str] = "verbatim"
     text: str
@@ -68,34 +84,25 @@ class Hint:
     text: str
 
 
-Block = Table | Figures | Fold | Verbatim | Hint
+Block = Table | FigureRow | Fold | Verbatim | Hint
 
 
 @dataclass
 class Section:
-    """A heading and what is under it."""
+    """A heading and the blocks below it."""
 
     id: str
     title: str
     blocks: list[Block]
 
 
-def drawn(caption: str, alt: str, draw: Callable[[], str], notes: list[str]) -> Figure:
-    """A figure; if it cannot be drawn from what the run left, a note says so."""
+def chart(caption: str, alt: str, notes: list[str], draw: Callable[..., None], *values: Any) -> Figure:
+    """A chart, ``draw(figure, *values)``; if the run's files do not allow to draw it, a note says so."""
     try:
-        return Figure(caption, alt, draw())
+        return Figure(caption, alt, svg(draw, *values))
     except Exception as error:  # whatever damaged metrics can hold
         notes.append(f"The figure “{caption}” could not be drawn ({type(error).__name__}: {error}).")
-        return Figure(caption, "There is no figure: see the notes.")
-
-
-def without_empty_columns(table: Table) -> Table:
-    """The table without columns of figures in which no row has any."""
-    dash = number(None)
-    kept = [k for k in range(len(table.head)) if k < table.words or any(row[k] != dash for row in table.rows)]
-    table.head = [table.head[k] for k in kept]
-    table.rows = [[row[k] for k in kept] for row in table.rows]
-    return table
+        return Figure(caption, "Figure not available: see the notes.")
 
 
 def size(count: float) -> str:

@@ -1,4 +1,4 @@
-"""The page of a run, and of several side by side: one file, nothing to fetch, no script."""
+"""The page of a run, or of several side by side: one file that loads nothing and runs no script."""
 
 from __future__ import annotations
 
@@ -10,19 +10,10 @@ from typing import Any
 import yaml
 
 from vegas_fl.core.files import write_atomically
-from vegas_fl.runs.report import adapters, drawings, flow, generators, template
-from vegas_fl.runs.report.blocks import (
-    Block,
-    Fold,
-    Hint,
-    Section,
-    Table,
-    Verbatim,
-    duration,
-    size,
-)
-from vegas_fl.runs.report.read import Attempt, Run, read
-from vegas_fl.runs.report.table import judged, labels, mean, number
+from vegas_fl.runs.report import adapters, flow, generators, pictures, template
+from vegas_fl.runs.report.blocks import Block, Fold, Hint, Section, Table, Verbatim, duration, size
+from vegas_fl.runs.report.read import Run, RunAttempt, read, real
+from vegas_fl.runs.report.table import judged, labels, mean, named, number
 
 NAME = "report.html"
 """The page's name in a run's folder."""
@@ -34,7 +25,7 @@ def write(folder: Path) -> Path:
     Raises
     ------
     VegasError
-        The folder is none of a run, or cannot be written to.
+        It is not the folder of a run, or cannot be written to.
     """
     path = folder / NAME
     write_atomically(path, html([read(folder)]).encode())
@@ -43,18 +34,14 @@ def write(folder: Path) -> Path:
 
 def html(runs: Sequence[Run]) -> str:
     """The page of one run, or of several side by side."""
-    notes = [
-        f"{name}: {note}" if len(runs) > 1 else note
-        for name, run in zip(labels(runs), runs, strict=True)
-        for note in run.notes
-    ]
+    notes = [f"{name}: {note}" if len(runs) > 1 else note for name, run in named(runs) for note in run.notes]
     sections = [
         adapters.summary(runs),
         _differences(runs) if len(runs) > 1 else None,
         adapters.accuracy(runs, notes),
         adapters.confusions(runs, notes),
         generators.section(runs, notes),
-        drawings.section(runs, notes),
+        pictures.section(runs, notes),
         flow.section(runs, notes),
         _made_of(runs[0]) if len(runs) == 1 else None,
     ]
@@ -70,8 +57,8 @@ def html(runs: Sequence[Run]) -> str:
 def _subtitle(run: Run) -> str:
     nodes, classes = len(run.nodes), len(run.classes)
     parts = [
-        f"{nodes} {'node' if nodes == 1 else 'nodes'}" if nodes else "",
-        f"{classes} {'class' if classes == 1 else 'classes'}" if classes else "",
+        f"{nodes} node{'s' * (nodes > 1)}" if nodes else "",
+        f"{classes} class{'es' * (classes > 1)}" if classes else "",
         f"aggregation {run.aggregation}" if adapters.main_adapter(run) else "",
         f"data {run.setting('data', 'name')}" if run.config else "",
         f"seed {run.setting('seed')}" if run.config else "",
@@ -82,7 +69,7 @@ def _subtitle(run: Run) -> str:
 
 
 def _cards(run: Run) -> Iterator[tuple[str, str]]:
-    """The figures a reader looks for first."""
+    """The most important results."""
     main = adapters.main_adapter(run)
     for branch, title in (("clip", "CLIP"), ("t5", "T5")):
         if main and (line := run.final[main].get(branch)):
@@ -90,17 +77,17 @@ def _cards(run: Run) -> Iterator[tuple[str, str]]:
     if run.judge:
         yield number(run.judge["accuracy"]), f"of {judged(run)} pictures judged right"
     if (purity := mean(run, "purity")) is not None:
-        real = mean(run, "purity_ceiling")
-        yield number(purity), "generator purity" + (f" (real clips {number(real)})" if real is not None else "")
+        best = mean(run, "purity_ceiling")
+        yield number(purity), "generator purity" + (f" (real clips {number(best)})" if best is not None else "")
     if run.traffic:
         down, up = (sum(line[way] for line in run.traffic) for way in ("down", "up"))
         yield size(down + up), f"sent: {size(down)} to the nodes, {size(up)} back"
     if run.seconds is not None:
-        yield duration(run.seconds), "in all"
+        yield duration(run.seconds), "in total"
 
 
 def _differences(runs: Sequence[Run]) -> Section:
-    """The settings in which the runs differ."""
+    """The settings that differ between the runs."""
     flat = [dict(_flat(run.config)) for run in runs]
     keys = list(dict.fromkeys(key for values in flat for key in values))
     rows = [
@@ -108,8 +95,9 @@ def _differences(runs: Sequence[Run]) -> Section:
         for key in keys
         if key != "run" and len({values.get(key) for values in flat}) > 1
     ]
-    block: Block = Table(["setting", *labels(runs)], list(rows), len(runs) + 1) if rows else Hint("In nothing.")
-    return Section("differences", "Where the settings differ", [block])
+    hint = Hint("The settings are the same.")
+    block: Block = Table(["setting", *labels(runs)], rows, len(runs) + 1) if rows else hint
+    return Section("differences", "Different settings", [block])
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -126,8 +114,8 @@ def _made_of(run: Run) -> Section:
     attempts = [_attempt(run, attempt) for attempt in run.attempts]
     blocks: list[Block] = []
     if len(attempts) > 1:
-        hint = "Of each stage the latest attempt counts."
-        blocks += [Table(["attempt", "stages", "began (UTC)", "ended", "counts"], list(attempts), 5), Hint(hint)]
+        hint = Hint("For each stage, the results of its latest attempt count.")
+        blocks += [Table(["attempt", "stages", "began (UTC)", "ended", "counts for"], attempts, 5), hint]
     if run.checkpoints:
         rows = [
             [
@@ -141,20 +129,19 @@ def _made_of(run: Run) -> Section:
             for entry in run.checkpoints
         ]
         head = ["file", "class", "node", "round", "size", "content (SHA-256)"]
-        blocks.append(Fold(f"Checkpoints ({len(rows)} files)", [Table(head, list(rows), 6, id="checkpoints")]))
+        blocks.append(Fold(f"Checkpoints ({len(rows)} files)", [Table(head, rows, 6, id="checkpoints")]))
     if run.config:
-        blocks.append(
-            Fold("Configuration", [Verbatim(yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True))])
-        )
-    return Section("made-of", "What it is made of", blocks or [Hint("Nothing is left of it but this page.")])
+        text = yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True)
+        blocks.append(Fold("Configuration", [Verbatim(text)]))
+    return Section("made-of", "Details", blocks or [Hint("No attempts, checkpoints or configuration found.")])
 
 
-def _attempt(run: Run, attempt: Attempt) -> list[str]:
+def _attempt(run: Run, attempt: RunAttempt) -> list[str]:
     """A row of the table of attempts."""
     stages = attempt.start.get("stages")
     end = attempt.end
     ended = "no" if end is None else "failed" if end.get("problem") else "yes"
-    if end is not None and _real(end.get("seconds")):
+    if end is not None and real(end.get("seconds")) is not None:
         ended += f", after {duration(end['seconds'])}"
     counts = [s for s in ("generators", "adapters", "images") if run.section(s).number == attempt.number]
     return [
@@ -166,14 +153,10 @@ def _attempt(run: Run, attempt: Attempt) -> list[str]:
     ]
 
 
-def _when(attempt: Attempt) -> str:
-    """When it began, in UTC, so that the page does not depend on where it is drawn."""
+def _when(attempt: RunAttempt) -> str:
+    """When it began, in UTC: the page is the same on every machine."""
     when = attempt.start.get("time")
     try:
         return f"{datetime.datetime.fromtimestamp(when, datetime.UTC):%Y-%m-%d %H:%M:%S}"  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         return "-"
-
-
-def _real(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

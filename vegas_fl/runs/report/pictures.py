@@ -1,86 +1,152 @@
-"""Strips of the pictures that a run's nodes drew, cut from the nodes' folders."""
+"""The section of a page with the pictures, as strips cut from the nodes' folders, and the judge's verdict."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from vegas_fl.runs.report.figures import data_uri
-from vegas_fl.runs.report.read import Run
+from vegas_fl.rendering.sheets import sheet_path
+from vegas_fl.runs.report.adapters import confusion
+from vegas_fl.runs.report.blocks import Block, Figure, FigureRow, Hint, Section, Table
+from vegas_fl.runs.report.charts import data_uri
+from vegas_fl.runs.report.read import Run, matrix
+from vegas_fl.runs.report.table import judged, labels, named, number
 
+JUDGED = {
+    "accuracy": "judged right",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "clip_score": "CLIP score",
+    "fid": "FID",
+}
+GRID, SMALL_GRID = (10, 4), (5, 4)
+"""Columns and rows of a strip, for one run and for several side by side."""
 TILE = 96
 """Width of a tile in pixels; smaller pictures keep their size."""
 SHEET = 1280
-"""Width of a contact sheet in pixels, where it stands in for pictures that are not here."""
+"""Width in pixels of a contact sheet that is shown in place of its pictures."""
 
 
-@dataclass(frozen=True)
-class Strip:
-    """Pictures of one class, as one image: ``data:`` address, width and height, how many of how many."""
+def section(runs: Sequence[Run], notes: list[str]) -> Section | None:
+    """Strips of pictures, of one run by node, of several by class; and the judge's verdict."""
+    blocks: list[Block] = []
+    verdicts = [
+        confusion(f"{name}: {number(run.judge['accuracy'])} of {judged(run)} judged right", run.judge, [], notes)
+        for name, run in named(runs)
+        if run.judge and matrix(run.judge)
+    ]
+    rows = [
+        [name, str(judged(run)), *(number(run.judge.get(key)) for key in JUDGED)]
+        for name, run in named(runs)
+        if run.judge
+    ]
+    if rows:
+        blocks.append(Table(["run", "pictures", *JUDGED.values()], rows, id="judge").without_empty_columns())
+    blocks += _by_node(runs[0], notes) if len(runs) == 1 else _by_class(runs, notes)
+    if verdicts:
+        blocks.append(FigureRow(verdicts, title="Classes the judge sees in them"))
+    return Section("pictures", "Pictures", blocks) if blocks else None
 
-    uri: str
-    width: int
-    height: int
-    shown: int
-    total: int
+
+def _by_node(run: Run, notes: list[str]) -> list[Block]:
+    blocks: list[Block] = []
+    for node, (folder, found) in _nodes(run).items():
+        strips = [_strip(label, paths, GRID, notes) for label, paths in found.items() if paths]
+        strips = strips or [_sheet(node, folder, notes)]
+        blocks += [FigureRow([one], "strips", f"Node {node}" if one is strips[0] else "") for one in strips]
+        if any(len(paths) > GRID[0] * GRID[1] for paths in found.values()):
+            blocks.append(Hint(f"All pictures are in {folder}."))
+    return blocks
 
 
-def folder_of(run: Run, node: str) -> Path:
-    """Where a node's pictures are: as the node said, as the configuration has it, or beside the runs' folder."""
-    told = run.images.get(node, {}).get("folder")
-    place = Path(str(told)) if told else Path(str(run.setting("images_output_dir"))) / f"node_{node}"
+def _by_class(runs: Sequence[Run], notes: list[str]) -> list[Block]:
+    by_run: list[dict[str, list[Path]]] = []
+    for run in runs:
+        found: dict[str, list[Path]] = {}
+        for _, by_class in _nodes(run).values():
+            for label, paths in by_class.items():
+                found.setdefault(label, []).extend(paths)
+        if run.images and not any(found.values()):
+            notes.append(f"{run.name}: the pictures are not shown because they are not on this machine.")
+        by_run.append(found)
+    blocks: list[Block] = []
+    for label in sorted({label for found in by_run for label, paths in found.items() if paths}):
+        pairs = zip(labels(runs), by_run, strict=True)
+        strips = [_strip(name, found.get(label, []), SMALL_GRID, notes) for name, found in pairs]
+        blocks.append(FigureRow(strips, "strips", label))
+    return blocks
+
+
+def _nodes(run: Run) -> dict[str, tuple[Path, dict[str, list[Path]]]]:
+    """Node → its folder of pictures, and those by class in the order of their names."""
+    nodes = {}
+    for node in sorted(run.images, key=lambda n: (len(n), n)):
+        folder = _folder(run, node)
+        classes = [str(label) for label in run.nodes.get(node, {}).get("selected_classes", ())]
+        found: dict[str, list[Path]] = {label: [] for label in classes}
+        for path in sorted(folder.glob("*.png")):
+            if owners := [label for label in classes if path.name.startswith(f"{label}_")]:
+                found[max(owners, key=len)].append(path)
+        nodes[node] = folder, found
+    return nodes
+
+
+def _folder(run: Run, node: str) -> Path:
+    """The folder of a node's pictures: as the node reported it, or as configured; relative to where the run was
+    started, if it is there."""
+    reported = run.images.get(node, {}).get("folder")
+    place = Path(str(reported)) if reported else Path(str(run.setting("images_output_dir"))) / f"node_{node}"
     started_in = run.folder.absolute().parent.parent
     return place if place.is_dir() or not (started_in / place).is_dir() else started_in / place
 
 
-def pictures_of(folder: Path, classes: Sequence[str]) -> dict[str, list[Path]]:
-    """The pictures in a node's folder by class, in the order of their names."""
-    found: dict[str, list[Path]] = {label: [] for label in classes}
-    for path in sorted(folder.glob("*.png")):
-        owners = [label for label in classes if path.name.startswith(f"{label}_")]
-        if owners:
-            found[max(owners, key=len)].append(path)
-    return found
+def _sheet(node: str, folder: Path, notes: list[str]) -> Figure:
+    """The contact sheet of a node whose pictures are not here."""
+    figure, shown = _tiled([sheet_path(folder)], 1, SHEET, [])
+    if not shown:
+        notes.append(f"Node {node}'s pictures are not shown: neither they nor their sheet are in {folder.parent}.")
+        return Figure("", f"no pictures in {folder}")
+    figure.caption, figure.alt = "contact sheet", f"Contact sheet of node {node}"
+    return figure
 
 
-def sheet_of(folder: Path) -> Path:
-    """Where a node's contact sheet lies: beside its folder."""
-    return folder.with_name(f"{folder.name}_sheet.png")
+def _strip(name: str, paths: Sequence[Path], grid: tuple[int, int], notes: list[str]) -> Figure:
+    """The first pictures of a class as one image."""
+    columns, rows = grid
+    figure, shown = _tiled(paths[: columns * rows], columns, TILE, notes)
+    if not shown:
+        return Figure(name, "no pictures")
+    figure.caption = f"{name} ({shown} of {len(paths)})" if shown < len(paths) else f"{name} ({len(paths)})"
+    figure.alt = f"Pictures: {name}"
+    return figure
 
 
-def strip(paths: Sequence[Path], columns: int, rows: int, notes: list[str], side: int = TILE) -> Strip | None:
-    """The first ``columns * rows`` pictures as tiles at most ``side`` pixels wide; a damaged one leaves a gap and a
-    note.
-
-    Returns None without pictures.
-    """
+def _tiled(paths: Sequence[Path], columns: int, side: int, notes: list[str]) -> tuple[Figure, int]:
+    """Pictures as tiles at most ``side`` pixels wide in one image, and how many could be read; an unreadable one
+    leaves a gap and a note."""
     from PIL import Image
 
-    chosen = list(paths[: columns * rows])
     tiles: list[Image.Image | None] = []
-    damaged = []
-    for path in chosen:
+    for path in paths:
         try:
             with Image.open(path) as image:
                 tiles.append(image.convert("RGBA"))
         except (OSError, ValueError, SyntaxError):
             tiles.append(None)
-            damaged.append(path)
-    if damaged:
+    if damaged := [path for path, tile in zip(paths, tiles, strict=True) if tile is None]:
         others = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
         notes.append(f"{damaged[0]}{others} cannot be read: the strip has a gap there.")
     whole = [tile for tile in tiles if tile is not None]
     if not whole:
-        return None
+        return Figure("", ""), 0
     width = min(side, whole[0].width)
     height = max(1, round(width * whole[0].height / whole[0].width))
-    sheet = Image.new("RGBA", (width * min(columns, len(chosen)), height * -(-len(chosen) // columns)))
+    sheet = Image.new("RGBA", (width * min(columns, len(paths)), height * -(-len(paths) // columns)))
     for position, tile in enumerate(tiles):
         if tile is not None:
             row, column = divmod(position, columns)
             sheet.paste(tile.resize((width, height)), (column * width, row * height))
     buffer = io.BytesIO()
     sheet.save(buffer, "WEBP", quality=88)
-    return Strip(data_uri(buffer.getvalue(), "image/webp"), *sheet.size, len(whole), len(paths))
+    return Figure("", "", data_uri(buffer.getvalue(), "image/webp"), *sheet.size), len(whole)

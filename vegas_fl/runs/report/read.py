@@ -1,4 +1,4 @@
-"""A run's folder, read back. What is missing or damaged becomes a note, never an error."""
+"""A run's folder, read back. Missing or damaged files become notes, not errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import yaml
 from vegas_fl.core.errors import VegasError
 
 Line = dict[str, Any]
-"""A line of ``metrics.jsonl``; ``stage`` says what it is about."""
+"""A line of ``metrics.jsonl``; ``stage`` names its kind."""
 
 SECTIONS = {
     "generators": ("generators",),
@@ -22,7 +22,7 @@ SECTIONS = {
     "adapters": ("adapters", "kd", "replay", "evaluation"),
     "images": ("images", "judge"),
 }
-"""What is taken from one attempt as a whole, and the stages that belong to it."""
+"""Groups of stages whose results are taken from one attempt as a whole."""
 
 NEEDED: dict[str, dict[str, type | tuple[type, ...]]] = {
     "evaluation": {"round": int, "adapter": str, "branch": str, "accuracy": (int, float)},
@@ -31,67 +31,67 @@ NEEDED: dict[str, dict[str, type | tuple[type, ...]]] = {
     "resumed": {"kept": int},
     "traffic": {"message": str, "down": (int, float), "up": (int, float), "seconds": (int, float)},
 }
-"""Entries without which a line is of no use."""
+"""Entries a line must have."""
 
 
 @dataclass
-class Attempt:
-    """What one command added to the run, interrupted and resumed or not: from a ``start`` line to the next."""
+class RunAttempt:
+    """The lines a command added to the run, from a ``start`` line to the next; its resumptions included."""
 
     number: int
     lines: list[Line] = field(default_factory=list)
 
     @property
     def start(self) -> Line:
-        """Its first line, empty if that is lost."""
+        """Its first line; empty if that is missing."""
         return self.lines[0] if self.lines and self.lines[0]["stage"] == "start" else {}
 
     @property
     def end(self) -> Line | None:
-        """Its last line if it came to an end: ``seconds``, and ``problem`` if it failed."""
+        """Its last line if it ended: ``seconds``, and ``problem`` if it failed."""
         return self.lines[-1] if self.lines and self.lines[-1]["stage"] == "end" else None
 
     @functools.cached_property
     def stages(self) -> set[str]:
-        """The stages it has lines of."""
+        """The stages of its lines."""
         return {line["stage"] for line in self.lines}
 
     def of(self, *stages: str) -> list[Line]:
-        """Its lines of ``stages``; lines that time a stage are not among them."""
+        """Its lines of ``stages``, without those that time a stage."""
         return [line for line in self.lines if line["stage"] in stages and not is_timer(line)]
 
 
 @dataclass
 class Run:
-    """A run's folder: of each stage, what its latest attempt left."""
+    """A run's folder: for each stage, the results of its latest attempt."""
 
     name: str
     folder: Path
     config: dict[str, Any]
-    attempts: list[Attempt]
+    attempts: list[RunAttempt]
     checkpoints: list[dict[str, Any]]
     notes: list[str]
 
-    def section(self, name: str) -> Attempt:
+    def section(self, name: str) -> RunAttempt:
         """The latest attempt that has lines of a section (a key of :data:`SECTIONS`)."""
         stages = SECTIONS[name]
         found = [attempt for attempt in self.attempts if not attempt.stages.isdisjoint(stages)]
-        return found[-1] if found else Attempt(0)
+        return found[-1] if found else RunAttempt(0)
 
     @property
-    def used(self) -> list[Attempt]:
+    def used(self) -> list[RunAttempt]:
         """The attempts whose results count, in their order."""
         numbers = {self.section(name).number for name in SECTIONS}
         return [attempt for attempt in self.attempts if attempt.number in numbers]
 
     @property
     def classes(self) -> list[str]:
-        """The federation's classes, as the configuration has them."""
+        """The configured classes of all nodes."""
         return sorted({label for node in self.nodes.values() for label in node["selected_classes"]})
 
     @property
     def nodes(self) -> dict[str, dict[str, Any]]:
-        """The configuration's nodes; none if it cannot be read."""
+        """The configured nodes; empty if the configuration cannot be read."""
         nodes = self.config.get("nodes") or {}
         if not isinstance(nodes, dict):
             return {}
@@ -100,8 +100,7 @@ class Run:
     @property
     def aggregation(self) -> str:
         """Name of the aggregation: that of its adapter in the evaluations."""
-        told = self.section("adapters").start.get("aggregation")
-        return str(told or self.setting("aggregation", "name"))
+        return str(self.section("adapters").start.get("aggregation") or self.setting("aggregation", "name"))
 
     def setting(self, *keys: str) -> Any:
         """A value of the configuration, or None."""
@@ -112,7 +111,7 @@ class Run:
 
     @property
     def evaluations(self) -> list[Line]:
-        """Evaluations, one a round, adapter and branch."""
+        """Evaluations, one for each round, adapter and branch."""
         lines = self.section("adapters").of("evaluation")
         return list({(line["round"], line["adapter"], line["branch"]): line for line in lines}.values())
 
@@ -126,7 +125,7 @@ class Run:
 
     @property
     def quality(self) -> dict[str, Line]:
-        """Class → how good its generator's samples are."""
+        """Class → quality of its generator's samples."""
         return {line["label"]: line for line in self.section("quality").of("generator quality")}
 
     @property
@@ -136,28 +135,26 @@ class Run:
 
     @property
     def judge(self) -> Line | None:
-        """The verdict on the pictures."""
+        """The judge's results for the pictures."""
         lines = self.section("images").of("judge")
         return lines[-1] if lines else None
 
     @property
     def images(self) -> dict[str, Line]:
-        """Node → what it drew."""
+        """Node → the pictures it drew."""
         lines = self.section("images").of("images")
         return {str(line["node"]): line for line in lines if "node" in line}
 
     @property
     def traffic(self) -> list[Line]:
-        """A line an exchange and node, of the attempts that count."""
+        """A line for each message and node, of the attempts that count."""
         return [line for attempt in self.used for line in attempt.of("traffic")]
 
     @property
     def seconds(self) -> float | None:
         """How long the attempts that count took together; None if one of them did not end."""
-        ends = [attempt.end for attempt in self.used]
-        if not ends or any(end is None or not _is(end.get("seconds"), (int, float)) for end in ends):
-            return None
-        return float(sum(end["seconds"] for end in ends if end))
+        seconds = [real((attempt.end or {}).get("seconds")) for attempt in self.used]
+        return sum(s for s in seconds if s is not None) if seconds and None not in seconds else None
 
 
 def read(folder: Path) -> Run:
@@ -166,16 +163,16 @@ def read(folder: Path) -> Run:
     Raises
     ------
     VegasError
-        It is no folder of a run: it has neither metrics nor a configuration.
+        It has neither metrics nor a configuration.
     """
     if not (folder / "metrics.jsonl").exists() and not (folder / "config.yaml").exists():
-        raise VegasError(f"{folder} is no folder of a run: it has neither metrics.jsonl nor config.yaml")
+        raise VegasError(f"{folder} is not the folder of a run: neither metrics.jsonl nor config.yaml found in it")
     notes: list[str] = []
     config = _yaml(folder / "config.yaml", notes)
-    attempts: list[Attempt] = []
+    attempts: list[RunAttempt] = []
     for line in _valid(_lines(folder / "metrics.jsonl", notes)):
         if line["stage"] == "start" or not attempts:
-            attempts.append(Attempt(len(attempts) + 1))
+            attempts.append(RunAttempt(len(attempts) + 1))
         attempts[-1].lines.append(line)
     for attempt in attempts:
         which = "The last attempt" if attempt is attempts[-1] else f"Attempt {attempt.number}"
@@ -193,39 +190,43 @@ def find(name: str, runs: Path) -> Path:
     Raises
     ------
     VegasError
-        There is none; the message lists the runs there are.
+        It does not exist; the message lists the existing runs.
     """
     for folder in (runs / name, Path(name)):
         if (folder / "metrics.jsonl").is_file() or (folder / "config.yaml").is_file():
             return folder
     known = sorted(path.parent.name for path in runs.glob("*/metrics.jsonl")) if runs.is_dir() else []
-    there = f"there are: {', '.join(known)}" if known else f"there is no run in {runs}; run one first, or set --runs"
-    raise VegasError(f"There is no run {name}; {there}")
+    found = f"runs in {runs}: {', '.join(known)}" if known else f"no run found in {runs}; run one first, or set --runs"
+    raise VegasError(f"Run {name} not found; {found}")
 
 
 def is_timer(line: Line) -> bool:
-    """Whether a line says how long a stage took, and nothing else."""
+    """Whether a line only says how long a stage took."""
     return set(line) <= {"time", "stage", "seconds"} and "seconds" in line
 
 
 def matrix(line: Line | None) -> list[list[int]] | None:
-    """The confusion matrix ``[K, K]`` of a line (row = true class), or None if there is none to be read."""
+    """The confusion matrix ``[K, K]`` of a line (row = true class); None if it is missing or malformed."""
     counts = (line or {}).get("confusion")
     if not isinstance(counts, list) or not counts:
         return None
-    if any(not isinstance(row, list) or len(row) != len(counts) for row in counts):
-        return None
-    return counts if all(_is(n, int) and n >= 0 for row in counts for n in row) else None
+    square = all(isinstance(row, list) and len(row) == len(counts) for row in counts)
+    return counts if square and all(_is(n, int) and n >= 0 for row in counts for n in row) else None
 
 
 def recalls(line: Line | None) -> list[float | None]:
-    """Share of each class that was taken for what it is; None for a class without members."""
+    """Recall of each class; None for a class without members."""
     counts = matrix(line) or []
     return [row[k] / sum(row) if sum(row) else None for k, row in enumerate(counts)]
 
 
+def real(value: Any) -> float | None:
+    """``value`` if it is a number, else None; None for NaN too."""
+    return value if _is(value, (int, float)) and value == value else None
+
+
 def _valid(lines: Iterator[tuple[int, Line]]) -> list[Line]:
-    """Without what was done again after an interruption; which replies were dropped stays."""
+    """Without the lines that were repeated after an interruption; lines about dropped replies stay."""
     kept: list[tuple[int, Line]] = []
     for number, line in lines:
         if line["stage"] == "resumed":
@@ -235,11 +236,11 @@ def _valid(lines: Iterator[tuple[int, Line]]) -> list[Line]:
 
 
 def _lines(path: Path, notes: list[str]) -> Iterator[tuple[int, Line]]:
-    """The lines that can be used, with their numbers from 1."""
+    """The valid lines, with their numbers from 1."""
     try:
         text = path.read_text("utf8", errors="replace")
     except OSError as error:
-        notes.append(f"metrics.jsonl cannot be read ({error.strerror}): there are no figures.")
+        notes.append(f"metrics.jsonl cannot be read ({error.strerror}): no figures are shown.")
         return
     for number, content in enumerate(text.splitlines(), 1):
         try:
@@ -247,13 +248,11 @@ def _lines(path: Path, notes: list[str]) -> Iterator[tuple[int, Line]]:
         except ValueError:
             line = None
         if not isinstance(line, dict) or not isinstance(line.get("stage"), str):
-            notes.append(f"Line {number} of metrics.jsonl cannot be read and is left out.")
+            notes.append(f"Line {number} of metrics.jsonl cannot be read and is skipped.")
             continue
         needed = {} if is_timer(line) else NEEDED.get(line["stage"], {})
         if lacking := [key for key, kind in needed.items() if not _is(line.get(key), kind)]:
-            notes.append(
-                f"Line {number} of metrics.jsonl ({line['stage']}) lacks {', '.join(lacking)}; it is left out."
-            )
+            notes.append(f"Line {number} of metrics.jsonl ({line['stage']}) lacks {', '.join(lacking)} and is skipped.")
             continue
         yield number, line
 
@@ -281,6 +280,6 @@ def _checkpoints(path: Path, notes: list[str]) -> list[dict[str, Any]]:
     except (OSError, ValueError):
         entries = None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        notes.append("checkpoints.json cannot be read: the list of checkpoints is left out.")
+        notes.append("checkpoints.json cannot be read: no checkpoints are listed.")
         return []
     return entries

@@ -1,4 +1,4 @@
-"""A run's result as lines of text: what its end prints."""
+"""A run's results as lines of text, printed when it ends."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from vegas_fl.config import BRANCHES
-from vegas_fl.runs.report.read import Run
+from vegas_fl.runs.report.read import Run, real
 
 
 def lines(runs: Sequence[Run]) -> list[str]:
     """Accuracy of every adapter in both branches; of several runs, with a column for the run."""
-    names = labels(runs)
     rows = [
         (name, adapter, *(number((branches.get(branch) or {}).get("accuracy")) for branch in BRANCHES))
-        for name, run in zip(names, runs, strict=True)
+        for name, run in named(runs)
         for adapter, branches in run.final.items()
     ]
     text = []
@@ -24,7 +23,7 @@ def lines(runs: Sequence[Run]) -> list[str]:
         text.append("accuracy on unseen clips (nearest text target)")
         for row in [("run", "adapter", *BRANCHES), *rows]:
             text.append(f"{row[0]:<{wide}}"[:wide] + f"{row[1]:<{adapter}}{row[2]:>8}{row[3]:>8}")
-    for name, run in zip(names, runs, strict=True):
+    for name, run in named(runs):
         prefix = f"{name}: " if len(runs) > 1 else ""
         if run.judge:
             classes = len(run.judge.get("confusion") or [])
@@ -33,34 +32,36 @@ def lines(runs: Sequence[Run]) -> list[str]:
                 f" (zero-shot among {classes} classes)"
             )
         if (purity := mean(run, "purity")) is not None:
-            real = mean(run, "purity_ceiling")
+            best = mean(run, "purity_ceiling")
             text.append(
-                f"{prefix}generator purity: {number(purity)}" + (f" (real clips: {number(real)})" if real else "")
+                f"{prefix}generator purity: {number(purity)}" + (f" (real clips: {number(best)})" if best else "")
             )
     return text
 
 
 def labels(runs: Sequence[Run]) -> list[str]:
-    """What the runs are called: by name, or by folder where names are the same."""
+    """The names of the runs, or their folders where names are the same."""
     names = [run.name for run in runs]
     return [run.name if names.count(run.name) == 1 else str(run.folder) for run in runs]
 
 
+def named(runs: Sequence[Run]) -> list[tuple[str, Run]]:
+    """The runs with their :func:`labels`."""
+    return list(zip(labels(runs), runs, strict=True))
+
+
 def number(value: Any, digits: int = 3) -> str:
-    """A figure, or a dash for one that is missing or not a number."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
-        return "-"
-    return f"{value:.{digits}f}"
+    """A number as text; a dash if ``value`` is not one."""
+    return "-" if real(value) is None else f"{value:.{digits}f}"
 
 
 def judged(run: Run) -> int:
-    """How many pictures were judged."""
+    """Number of judged pictures."""
     counts = (run.judge or {}).get("confusion")
     return sum(n for row in counts for n in row) if isinstance(counts, list) else 0
 
 
 def mean(run: Run, key: str) -> float | None:
-    """Mean over the classes of a figure of the generators' quality."""
-    values = [line[key] for line in run.quality.values() if isinstance(line.get(key), int | float)]
-    values = [value for value in values if value == value]
+    """Mean over the classes of a measure of the generators' quality."""
+    values = [value for line in run.quality.values() if (value := real(line.get(key))) is not None]
     return sum(values) / len(values) if values else None

@@ -1,4 +1,4 @@
-"""The page's markup and style. A Python file, because Flower packs no HTML into the app that a server runs."""
+"""The page's markup and style, in a Python file because Flower does not pack HTML into the app a server runs."""
 
 from __future__ import annotations
 
