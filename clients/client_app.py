@@ -37,15 +37,14 @@ Q = TypeVar("Q", bound=Request[Any])
 Mode = Callable[[Node, Q], tuple[Values, dict[str, State]]]
 """A node and a request → the reply, and tensors by name."""
 
-
 log = logging.getLogger("vegas_fl.node")
 
 
 def answer(request: type[Q], mode: Mode[Q], message: Message, context: Context) -> Message:
-    """Run a mode; a mistake it understood goes back as a sentence. ``worked`` is how many seconds it took.
+    """Run a mode and reply with what it returns; a mistake it understood goes back as a sentence.
 
-    Of a node with folders of its own, no path goes back, and nothing of what its recordings are called or its data
-    set says: that is in the log of the node alone.
+    A node with folders of its own sends no path, no name of a recording and nothing its data set says: those are only
+    in its own log.
     """
     roots = Roots.of(str(context.node_config.get("partition-id", "missing")), context.node_config)
     dtype, states, values = "float32", dict[str, State](), dict[str, Any]()
@@ -60,12 +59,12 @@ def answer(request: type[Q], mode: Mode[Q], message: Message, context: Context) 
         if roots is not None:
             log.error("%s", error)
             if isinstance(error, AboutRecordings):
-                values["problem"] = f"node {roots.node} cannot use its recordings; its own log says why"
+                values["problem"] = f"node {roots.node} cannot use its recordings; see its own log"
     except Exception as error:  # its text may hold anything
         if roots is None:
             raise
         log.exception("a request failed")
-        values = {"problem": f"node {roots.node} failed ({type(error).__name__}); its own log says why"}
+        values = {"problem": f"node {roots.node} failed ({type(error).__name__}); see its own log"}
     if roots is not None:
         values = roots.without_places(values)
     return Message(pack(values, states, dtype), reply_to=message)

@@ -1,5 +1,5 @@
-"""Text targets of a node's own clips (``targets=caption`` or ``attributes``). Made on the node: captions and what is
-measured of recordings do not leave it."""
+"""Text targets of a node's own clips (``targets=caption`` or ``attributes``). They are computed on the node: captions
+and measured attributes do not leave it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ RATE = 16_000
 
 
 def clip_targets(node: Node, labels: torch.Tensor) -> Conditioning | None:
-    """Targets of the node's training clips, in the order of :meth:`Node.embeddings`; None: those of their classes.
+    """Targets of the node's training clips, in the order of :meth:`Node.embeddings`; None if a clip's target is its
+    class's.
 
     Parameters
     ----------
@@ -48,7 +49,7 @@ def clip_targets(node: Node, labels: torch.Tensor) -> Conditioning | None:
 
 
 def _attributes(clips: Sequence[Clip], max_seconds: float, cache: Path) -> list[list[str]]:
-    """The words for each clip; kept for the next round."""
+    """The attributes of each clip, cached for the next round."""
     depends_on = "".join([str(attributes.SETTINGS), *(clip.content() for clip in clips)])
     name = hashlib.sha256(depends_on.encode()).hexdigest()[:16]
     path = cache / "attributes" / f"{name}-{max_seconds:g}s.json"

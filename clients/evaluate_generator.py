@@ -1,4 +1,5 @@
-"""Mode "evaluate generator": samples of generators beside the node's own recordings. Only figures leave the node."""
+"""Mode "evaluate generator": samples of generators compared with the node's own recordings. Only figures leave the
+node."""
 
 from __future__ import annotations
 
@@ -12,11 +13,11 @@ from vegas_fl.storage.generators import sampler_from
 from vegas_fl.storage.tensorfiles import State
 
 MOST_CLIPS = 500
-"""Training clips compared with; memory and time grow with their square."""
+"""Most training clips that are compared with; memory and time grow with their square."""
 
 
 def evaluate_generator(node: Node, request: EvaluateGenerators) -> tuple[GeneratorQuality, dict[str, State]]:
-    """The figures of every class that has training clips, held-out clips and a generator."""
+    """Figures for every class with training clips, held-out clips and a generator."""
     config, figures, held_out_counts, samples = node.config, {}, {}, {}
     centres = node.states["class means"]
     names = sorted(centres)

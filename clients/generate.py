@@ -1,5 +1,6 @@
-"""Mode "generate": the node's pictures, from the checkpoints the server loaded. Trains nothing; hears only where
-``images.source`` is recordings. A long job is answered in parts, so that the server can tell how far it is."""
+"""Mode "generate": the node's pictures, from the checkpoints that the server sends. Trains nothing, and reads
+recordings only with ``images.source=recordings``. A long job is answered in parts, so that the server can log its
+progress."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ from vegas_fl.storage.tensorfiles import State
 
 
 def generate(node: Node, request: Generate) -> tuple[Pictures, dict[str, State]]:
-    """Render what is missing, for a while; answer with the counts."""
+    """Render what is missing for up to ``images.report_seconds``; reply with the counts."""
     config = node.config
     kept = job_path(config, node.id, request.subfolder) / ".request.safetensors"
     if request.again:
@@ -92,20 +93,21 @@ def own_clips(node: Node) -> dict[str, list[Clip]]:
     Raises
     ------
     VegasError
-        There are none.
+        The node has none.
     """
     caps = split_evenly(node.entry.samples_per_node, node.entry.selected_classes)
     chosen = {label: list(unseen(node.clips, label).values())[: caps[label]] for label in node.entry.selected_classes}
     if not any(chosen.values()):
         raise VegasError(
-            f"node {node.id} has no validation or test clip to draw from; give it some (data.val_ratio, "
-            "data.test_ratio or folds), or set images.source=generator"
+            f"node {node.id}: no validation or test clips found, which images.source=recordings draws from; set "
+            "data.val_ratio, data.test_ratio or folds, or set images.source=generator"
         )
     return chosen
 
 
 def _keep(states: Mapping[str, State], path: Path) -> None:
-    """Keep the weights of a request until all is drawn: they travel once, however often the node is asked."""
+    """Keep the tensors of a request until all pictures are rendered: they travel once, however often the node is
+    asked."""
     flat = {f"{name}|{key}": tensor for name, state in states.items() for key, tensor in state.items()}
     tensorfiles.save(path, flat, {"kind": "request"})
 

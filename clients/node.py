@@ -70,12 +70,12 @@ class Node:
 
     @functools.cached_property
     def device(self) -> str:
-        """Where its networks run."""
+        """The device that its networks run on."""
         return resolve_device(self.config.device)
 
     @property
     def data(self) -> DataConfig:
-        """Where its recordings come from."""
+        """Its data set."""
         return self.config.data_of(self.id)
 
     @functools.cached_property
@@ -92,7 +92,7 @@ class Node:
 
     @property
     def targets(self) -> Conditioning:
-        """The text targets of all classes of the federation, told by the server."""
+        """The text targets of all K classes, as the server sent them."""
         return Conditioning(**self.states["targets"])
 
     def embeddings(self, clips: Mapping[str, list[Clip]]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -112,7 +112,7 @@ class Node:
 
 @functools.lru_cache(maxsize=4)
 def _validated(text: str) -> Config:
-    """A configuration as the server sent it: one for all nodes that live in a process."""
+    """A configuration as the server sent it, parsed once for all nodes of a process."""
     return Config.model_validate_json(text)
 
 

@@ -1,11 +1,11 @@
-"""What a node lets the server have it read and write.
+"""Which files the server can make a node read and write.
 
-A SuperNode that was started with any of the keys of :class:`Roots` in its ``--node-config`` is confined: it reads
-recordings below ``data-root`` alone, opens none but its own ``models`` and the pack, and writes below ``output-dir``
-(``generators-dir`` and ``cache-dir`` where they are given) alone, whatever paths the server names. Runs and
-generators of different names get folders of their own there.
+A SuperNode that was started with any of the keys of :class:`Roots` in its ``--node-config`` is confined: whatever paths
+the server sends, it reads recordings only below ``data-root``, opens only its own ``models`` and the pack, and writes
+only below ``output-dir`` (``generators-dir`` and ``cache-dir`` where they are given). Each run name, and each name of a
+series of generators, gets a folder of its own there.
 
-A node without these keys (in process, in a simulation, or alone on a machine with its server) takes the server's paths.
+A node without these keys (in process, in a simulation, or on the server's own machine) uses the server's paths.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from vegas_fl.config import Config
 from vegas_fl.core.errors import VegasError
 
 REVISION = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*", re.ASCII)
-"""A branch, tag or commit of the hub, which becomes a part of paths in its cache: neither absolute nor with ".."."""
+"""A branch, tag or commit on the hub, which becomes part of paths in its cache: neither absolute nor with ".."."""
 KEYS = ("data-root", "output-dir", "generators-dir", "cache-dir", "models")
 
 
@@ -33,13 +33,13 @@ class Roots:
     ----------
     node : str
     data : Path or None
-        Folder of its recordings, in the layout of the run's data set; None: it has none but synthetic ones.
+        Folder of its recordings, in the layout of the run's data set; None: only synthetic ones.
     output : Path or None
-        Folder of all that it writes; None: it writes nothing.
+        Folder of everything it writes; None: it writes nothing.
     generators, cache : Path or None
-        Elsewhere than in ``output``.
+        Where generators and cache are, if not in ``output``.
     models : dict
-        Name that a server may give (a hub id or a folder) → where it is here: a folder, or the name itself.
+        Name a server may send (a hub id or a folder) → where the model is here: a folder, or the name itself.
     """
 
     node: str
@@ -62,16 +62,16 @@ class Roots:
         return cls(node, data, output, generators, cache, {name: place or name for name, _, place in pairs})
 
     def confine(self, config: Config) -> Config:
-        """``config`` with this node's folders and models in the place of the server's.
+        """``config`` with this node's folders and models instead of the server's.
 
         Raises
         ------
         VegasError
-            The server names a model this node does not open, or there is nowhere to write.
+            The server names a model this node does not allow, or the node has no ``output-dir``.
         """
         if self.output is None:
             raise VegasError(
-                f"node {self.node} writes to folders of its own alone, and has none; start it with an output-dir"
+                f"node {self.node} writes only to its own folders, but has no output-dir; start it with one"
             )
         generators = self.generators or self.output / "checkpoints" / "generators"
         if self.data is not None:
@@ -89,7 +89,7 @@ class Roots:
             for key in ("revision", "judge_revision"):
                 revision = getattr(getattr(config, section), key, None)
                 if revision and not REVISION.fullmatch(revision):
-                    raise VegasError(f"node {self.node}: {section}.{key}={revision} from the server is no revision")
+                    raise VegasError(f"node {self.node}: {section}.{key}={revision} from the server is not a revision")
         changed = {name: getattr(config, name).model_copy(update=values) for name, values in sections.items()}
         return config.model_copy(
             update={**changed, "images_output_dir": str(self.output / "output_images" / config.run)}
@@ -100,8 +100,8 @@ class Roots:
         data = config.data_of(self.node)
         if data.name != "toy" and self.data is None:
             raise VegasError(
-                f"node {self.node} has no data-root, so it reads no recordings (data={data.name}, "
-                f"data.root={data.root} from the server); start it with a data-root"
+                f"node {self.node} has no data-root and therefore reads no recordings (the server asked for "
+                f"data={data.name}, data.root={data.root}); start it with a data-root"
             )
 
     def check_links(self, config: Config) -> None:
@@ -114,13 +114,11 @@ class Roots:
         assert self.output is not None
         root = next((r for r in (self.generators, self.cache) if r and folder.is_relative_to(r)), self.output)
         if not folder.resolve().is_relative_to(root.resolve()):
-            raise VegasError(
-                f"node {self.node}: {folder} leads out of {root}; a node writes nothing outside its folders"
-            )
+            raise VegasError(f"node {self.node}: {folder} leads out of {root}; a node writes only to its own folders")
         _refuse_links(folder, self.node, str(root))
 
     def without_places(self, value: Any) -> Any:
-        """``value`` (as of JSON) with the names of the node's folders, "output-dir", in the place of where they are."""
+        """A JSON value with the keys of the node's folders ("output-dir") instead of their paths."""
         if isinstance(value, dict):
             return {key: self.without_places(inner) for key, inner in value.items()}
         if isinstance(value, list):
@@ -145,8 +143,8 @@ class Roots:
             return models.get(name, name)
         allowed = ", ".join(["pack", *models])
         raise VegasError(
-            f"node {self.node} does not open {key}={name}, which the server names: its models are {allowed}; "
-            "add it to the node's models, or choose one of them"
+            f"node {self.node} does not open {key}={name}, which the server asked for; it allows {allowed}: add the "
+            "model to the node's models, or choose one of these"
         )
 
 
@@ -158,6 +156,6 @@ def _refuse_links(folder: Path, node: str, root: str) -> None:
             path = Path(place, name)
             if path.is_symlink() and not path.resolve().is_relative_to(real):
                 raise VegasError(
-                    f"node {node}: {path} is a link to {path.resolve()}, outside {root}={folder}; put what is there "
-                    "in its place, or take the link away"
+                    f"node {node}: {path} is a link to {path.resolve()}, outside {root}={folder}; replace the link by "
+                    "its target, or remove it"
                 )

@@ -1,4 +1,4 @@
-"""Mode "train adapter": local training, from the adapter the server sends."""
+"""Mode "train adapter": local training of the adapter that the server sends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vegas_fl.storage.tensorfiles import State, load_into
 
 
 def train_adapter(node: Node, request: TrainAdapter) -> tuple[TrainedAdapter, dict[str, State]]:
-    """Train on the node's training clips, and on samples of other classes if it replays; answer with the adapter."""
+    """Train on the node's training clips, and on samples of other classes if it replays; reply with the adapter."""
     config = node.config
     adapter = Adapter(request.spaces.shape, config.adapter)
     load_into(adapter, node.states["adapter"], "the adapter the server sent")

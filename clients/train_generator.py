@@ -15,7 +15,7 @@ from vegas_fl.storage.tensorfiles import State
 
 
 def train_generator(node: Node, request: TrainGenerators) -> tuple[TrainedGenerators, dict[str, State]]:
-    """Train and save the whole generators here; answer with what may leave: decoder and prior."""
+    """Train and save the whole generators on the node; reply with decoders and priors only."""
     config, folder = node.config, Path(node.config.generator.checkpoint_dir)
     header = sampler_header(request.spaces, config.generator)
     _make_room(folder / f"node_{node.id}", request.training)
@@ -43,7 +43,8 @@ def train_generator(node: Node, request: TrainGenerators) -> tuple[TrainedGenera
 
 
 def _make_room(folder: Path, training: str) -> None:
-    """Move away what another training left; asked once more for the same, after an interruption, nothing."""
+    """Move the files of another training away; nothing, if the same training is asked for again after an
+    interruption."""
     mark = folder / ".training"
     if not mark.is_file() or mark.read_text("utf8") != training:
         set_aside(folder, GENERATOR_FILES)

@@ -1,4 +1,4 @@
-"""The nodes' own adapters: written when they come in, read when they are needed."""
+"""The nodes' own adapters: written when they arrive, read when they are needed."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from vegas_fl.storage.names import adapter_path, find_adapters
 from vegas_fl.storage.tensorfiles import State
 
 HELD_BYTES = 32 * 10**6
-"""Size of the adapters that are not read from the disk again in the round they came in."""
+"""Most bytes of adapters that are kept in memory for the round they arrived in, besides being written."""
 
 
 @dataclass(frozen=True)
 class LocalAdapter:
-    """A node's own adapter, on disk until it is needed, so that memory does not grow with the nodes; of a round that
-    goes on, up to :data:`HELD_BYTES` are held."""
+    """A node's own adapter, on disk until it is needed, so that memory does not grow with the nodes; up to
+    :data:`HELD_BYTES` of the current round are ``held`` in memory as well."""
 
     node: str
     samples: dict[str, int]
@@ -30,11 +30,11 @@ class LocalAdapter:
 
     @property
     def clips(self) -> int:
-        """Clips it learnt from."""
+        """Number of clips it was trained on."""
         return sum(self.samples.values())
 
     def load(self, spaces: Spaces) -> SavedAdapter:
-        """Read it."""
+        """Its files' content."""
         return load_adapter(self.paths, spaces)
 
     def state(self, spaces: Spaces) -> State:
@@ -43,7 +43,8 @@ class LocalAdapter:
 
 
 class LocalWriter:
-    """Writes the adapters of a round one by one, while the next is waited for; at its end all are on disk.
+    """Writes the adapters of a round one by one, on a thread, while the server waits for the next; at its end all are
+    on disk.
 
     Parameters
     ----------
@@ -71,12 +72,12 @@ class LocalWriter:
             self._wait()
 
     def keep(self, node: str, samples: dict[str, int], state: State) -> LocalAdapter:
-        """Write an adapter; the one before is on disk by then.
+        """Start to write an adapter, as soon as the previous one is on disk.
 
         Raises
         ------
         VegasError
-            The one before could not be written.
+            The previous one could not be written.
         """
         self._wait()
         header = {**self._header, "samples": samples}

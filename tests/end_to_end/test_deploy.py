@@ -204,7 +204,7 @@ def test_what_is_wrong_with_a_recording_is_in_the_nodes_log_alone(deployment: De
         timeout=120
     )  # Flower shows where in the ServerApp an error was raised, and then the error
     assert run.returncode == 1
-    assert "node 2: node 2 cannot use its recordings; its own log says why" in told
+    assert "node 2: node 2 cannot use its recordings; see its own log" in told
     assert "patient" not in told and "silent (peak" not in told
     for node in NODES:
         log = (deployment.at(node) / f"node_{node}/supernode_{node}.log").read_text()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Generic, TypeVar
 
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from vegas_fl.core.errors import VegasError, explained
@@ -49,8 +49,6 @@ def pack(values: Mapping[str, Any], states: Mapping[str, State] | None = None, d
         layout[name] = [[key, _kind(tensor), list(tensor.shape)] for key, tensor in sent.items()]
         arrays[name] = ArrayRecord(_joined(sent))
     content = RecordDict({"values": ConfigRecord({"json": json.dumps(values), "layout": json.dumps(layout)})})
-    if "clips" in values:  # how Flower's own strategies name a reply's weight
-        content["metrics"] = MetricRecord({"num-examples": values["clips"]})
     content.update(arrays)
     return content
 
