@@ -44,14 +44,11 @@ def save_adapter(
 
     Parameters
     ----------
-    folder : Path
-    run : str
-    round_ : int
+    folder, run, round_, node
+        As for :func:`~vegas_fl.storage.names.adapter_path`.
     state : State
     header : dict
         From :func:`adapter_header`.
-    node : str, optional
-        The node whose own adapter it is; without it, the global adapter.
 
     Returns
     -------
@@ -73,16 +70,7 @@ def save_adapter(
 
 @dataclass(frozen=True)
 class SavedAdapter:
-    """An adapter read from disk.
-
-    Attributes
-    ----------
-    header : dict
-        The header of its files.
-    state : State
-    sha256 : dict
-        Branch → hash of the file's tensors.
-    """
+    """An adapter read from disk: the header of its files, its state, and by branch the hash of the tensors."""
 
     header: dict[str, Any]
     state: State

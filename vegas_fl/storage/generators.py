@@ -25,21 +25,8 @@ from vegas_fl.storage.tensorfiles import State, load_into
 
 @dataclass(frozen=True)
 class ClassGenerator:
-    """The generator of one class: a sampler of each node that owns the class.
+    """The generator of one class: by node, the owners' samplers and the numbers of clips they were trained on."""
 
-    Attributes
-    ----------
-    label : str
-        The class.
-    samplers : dict of str to Sampler
-        By node.
-    samples : dict of str to int
-        The number of clips each node's sampler was trained on.
-    header : dict
-        The header of its file.
-    """
-
-    label: str
     samplers: dict[str, Sampler]
     samples: dict[str, int]
     header: dict[str, Any]
@@ -95,7 +82,7 @@ def sampler_from(header: Mapping[str, Any], state: State, origin: str) -> Sample
 def class_generator_from(header: Mapping[str, Any], states: Mapping[str, State], origin: str) -> ClassGenerator:
     """Build the generator of a class from a header and the states of its owners' samplers, by node."""
     samplers = {node: sampler_from(header, state, origin) for node, state in states.items()}
-    return ClassGenerator(header["class"], samplers, header["samples"], dict(header))
+    return ClassGenerator(samplers, header["samples"], dict(header))
 
 
 def save_class_generator(
@@ -106,26 +93,8 @@ def save_class_generator(
     samples: Mapping[str, int],
     header: dict[str, Any],
 ) -> Path:
-    """Write the samplers of all owners of ``label`` to one file.
-
-    Parameters
-    ----------
-    folder : Path
-    round_ : int
-    label : str
-        The class.
-    states : mapping of str to State
-        The sampler of each node.
-    samples : mapping of str to int
-        The number of clips each was trained on.
-    header : dict
-        From :func:`sampler_header`.
-
-    Returns
-    -------
-    Path
-        The file.
-    """
+    """Write the generator of class ``label`` to one file: by node, the states of the samplers and the numbers of clips
+    they were trained on. ``header`` is from :func:`sampler_header`."""
     path = generator_path(folder, header["config"]["name"], round_, label)
     tensors = {f"node_{node}.{name}": tensor for node, state in states.items() for name, tensor in state.items()}
     entries = {**header, "kind": "generator", "class": label, "round": round_, "samples": dict(samples)}

@@ -60,15 +60,7 @@ def config_to_header(config: BaseModel) -> dict[str, Any]:
 
 
 def config_from_header(kind: TypeAdapter[T], header: Mapping[str, Any], origin: str) -> T:
-    """The settings stored in a header.
-
-    Parameters
-    ----------
-    kind : TypeAdapter
-        The type of the settings.
-    header : mapping
-    origin : str
-        Names the file or message in errors.
+    """The settings of type ``kind`` in a header; ``origin`` names its file or message in errors.
 
     Raises
     ------

@@ -63,7 +63,7 @@ def find_adapters(folder: Path, node: str | None = None) -> dict[int, dict[str, 
 
 
 def adapter_rounds(config: Config, node: str | None = None) -> dict[int, dict[str, Path]]:
-    """The adapters from which pictures may be made: only the one of ``images.round``, or all if that is not set.
+    """The adapters for making pictures, as :func:`find_adapters`: that of ``images.round``, or all if it is not set.
 
     Parameters
     ----------
@@ -71,11 +71,6 @@ def adapter_rounds(config: Config, node: str | None = None) -> dict[int, dict[st
     node : str, optional
         The node that makes the pictures; with ``images.adapters=local`` it uses its own adapters. Without a node:
         the global ones.
-
-    Returns
-    -------
-    dict
-        Round → branch → file, as from :func:`find_adapters`.
 
     Raises
     ------
@@ -101,22 +96,8 @@ def adapter_rounds(config: Config, node: str | None = None) -> dict[int, dict[st
 
 
 def set_aside(folder: Path, pattern: str, keep: Collection[Path] = ()) -> list[str]:
-    """Move the files of an earlier training to ``previous/``, so that rounds of two trainings never mix and no file
-    is lost.
-
-    Parameters
-    ----------
-    folder : Path
-    pattern : str
-        Which files to move.
-    keep : collection of Path
-        Files to leave in place all the same.
-
-    Returns
-    -------
-    list of str
-        The names of the files moved.
-    """
+    """Move the files of an earlier training that match ``pattern``, except ``keep``, to ``previous/``, so that rounds
+    of two trainings never mix and no file is lost. Returns the names of the files moved."""
     old = sorted(path for path in folder.glob(pattern) if path.is_file() and path not in keep)
     for path in old:
         (folder / "previous").mkdir(exist_ok=True)
