@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.browser import browser
 from tests.support.command import vegas
+from tests.support.once import Once
 from vegas_fl.config import BRANCHES
 from vegas_fl.storage import tensorfiles
 
@@ -22,13 +23,16 @@ SMALL = [
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory, embedding_cache: Path) -> tuple[Path, str]:
+def ran(once: Once, embedding_cache: Path) -> tuple[Path, str]:
     """The folder of a run with all stages, and another of FedAvg's adapters; what the first printed."""
-    folder = tmp_path_factory.mktemp("report")
     cache = f"paths.cache={embedding_cache}"
-    printed = vegas(folder, *SMALL, cache).stdout
-    vegas(folder, *SMALL, cache, "run=other", "aggregation=fedavg", "stages=[adapters]")
-    return folder, printed
+
+    def fill(folder: Path) -> None:
+        (folder / "printed").write_text(vegas(folder, *SMALL, cache).stdout)
+        vegas(folder, *SMALL, cache, "run=other", "aggregation=fedavg", "stages=[adapters]")
+
+    folder = once.copy("report", fill)
+    return folder, (folder / "printed").read_text()
 
 
 def metrics(folder: Path, stage: str) -> list[dict[str, Any]]:
