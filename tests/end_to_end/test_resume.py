@@ -76,6 +76,7 @@ def stopped(tmp_path: Path, small: list[str]) -> Callable[[int], None]:
     return stop
 
 
+@pytest.mark.slow
 def test_a_run_killed_again_and_again_ends_with_the_same_files(
     undisturbed: Path, tmp_path: Path, small: list[str], stopped: Callable[[int], None]
 ) -> None:
