@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.once import Once
 from tests.support.project import ROOT
 
 # Tests run side by side with other work: threads that wait must not spin.
@@ -25,9 +26,25 @@ def esc10() -> Path:
 
 
 @pytest.fixture(scope="session")
-def embedding_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache for all runs of a test session: the same toy clips are embedded once."""
-    return tmp_path_factory.mktemp("cache")
+def of_all_workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for a whole test run, whatever the number of its processes."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "of_all_workers"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def once(of_all_workers: Path, tmp_path_factory: pytest.TempPathFactory) -> Once:
+    return Once(of_all_workers, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def embedding_cache(of_all_workers: Path) -> Path:
+    """One cache for all runs of a test run: the same toy clips are embedded once."""
+    folder = of_all_workers / "cache"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture

@@ -219,7 +219,7 @@ def test_the_cache_is_fifty_times_faster(tmp_path: Path) -> None:
     clips = Toy(24).clips("dog")
     times = []
     for _ in range(4):
-        start = time.perf_counter()
+        start = time.process_time()  # other work on the machine does not count
         embed(clips, yamnet(), cache_dir=tmp_path, max_seconds=5.0)
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     assert times[0] >= 50 * min(times[1:])

@@ -23,7 +23,7 @@ from tests.support.project import step
         (["data=esc50"], "data.root"),
         (["data=folder", "data.root=empty"], "empty"),
         (["data.train_ratio=0.9"], "ratio"),
-        (["experiment=none"], "none"),
+        (["experiment=none"], "experiment/none"),
         (["renderer.model=./no/such/folder"], "./no/such/folder"),
         ([step("kd")], "Checkpoint not found"),
         ([step("generate"), "images.adapters=local"], "no adapter of node 0"),

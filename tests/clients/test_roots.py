@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +16,7 @@ from clients.client_app import app
 from clients.node import Node
 from clients.roots import Roots
 from tests.support.sounds import sound
-from vegas_fl.config import compose
+from vegas_fl.config import Config, compose
 from vegas_fl.core.errors import VegasError
 from vegas_fl.engines.inprocess import InProcessGrid
 from vegas_fl.federation.messages import (
@@ -59,9 +60,15 @@ def asked(own: dict[str, Any], values: dict[str, Any], request: type[Request[Any
     return Node.of(context, request, values, {})[0]
 
 
+@functools.cache
+def composed(*overrides: str) -> Config:
+    """The configuration of a server that names folders of its own; composing takes a while."""
+    return compose([*FOLDERS, *overrides])
+
+
 def settings(*overrides: str, **sections: dict[str, Any]) -> dict[str, Any]:
     """What a server sends, with values no configuration of ours would pass."""
-    values = compose([*FOLDERS, *overrides]).model_dump(mode="json")
+    values = composed(*overrides).model_dump(mode="json")
     for section, changes in sections.items():
         values[section] = values[section] | changes
     return {"config": values}

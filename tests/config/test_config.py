@@ -5,13 +5,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from tests.support.project import EXPERIMENTS
 from vegas_fl.config import ConfigError, compose, parse
-
-
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_every_experiment_composes(name: str) -> None:
-    assert compose([f"experiment={name}", "data.root=somewhere"]).run
 
 
 @pytest.mark.parametrize("renderer", ["tiny", "flux_schnell"])

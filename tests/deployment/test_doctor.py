@@ -65,7 +65,7 @@ def test_a_key_that_would_be_refused_is_told(machines: Path, key: Any, told: str
         form = (Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
         path.write_bytes(key if isinstance(key, bytes) else key.private_bytes(*form))
         path.chmod(0o600)
-    assert f"{told}" in vegas(machines, "doctor", "node.yaml", code=1).stdout.replace(f"{machines}/node_0/", "")
+    assert told in vegas(machines, "doctor", "node.yaml", code=1).stdout.replace(f"{machines}/node_0/", "")
     if key is not None:
         assert told in vegas(machines, "deploy", "supernode", "node.yaml", code=1).stderr.replace(
             f"{machines}/node_0/", ""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import vegas
+from tests.support.once import Once
 
 NODES = [
     f"nodes.{i}={{selected_classes: [{c}], samples_per_node: 16}}" for i, c in enumerate(("dog", "drum", "snoring"))
@@ -18,14 +19,16 @@ STUDENT = "aggregation.epochs=8"
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, embedding_cache: Path) -> Path:
+def trained(once: Once, embedding_cache: Path) -> Path:
     """Local adapters and both kinds of generators."""
-    folder, cache = tmp_path_factory.mktemp("aggregations"), f"paths.cache={embedding_cache}"
-    common = [*NODES, *DATA, cache]
-    vegas(folder, *common, EPOCHS, "run=vae", "stages=[generators]")
-    vegas(folder, *common, "generator=gmm", "run=gmm", "stages=[generators]")
-    vegas(folder, *common, "run=local", "stages=[adapters]", "aggregation=standalone")
-    return folder
+    common = [*NODES, *DATA, f"paths.cache={embedding_cache}"]
+
+    def fill(folder: Path) -> None:
+        vegas(folder, *common, EPOCHS, "run=vae", "stages=[generators]")
+        vegas(folder, *common, "generator=gmm", "run=gmm", "stages=[generators]")
+        vegas(folder, *common, "run=local", "stages=[adapters]", "aggregation=standalone")
+
+    return once.copy("aggregations", fill)
 
 
 def worst(folder: Path, run: str, figure: str = "accuracy") -> dict[str, float]:

@@ -14,6 +14,7 @@ import torch
 
 from strategies import evaluation
 from tests.support.command import vegas
+from tests.support.once import Once
 
 TINY = [
     *["stages=[generators,adapters]", "data.clips_per_class=30", "data.val_ratio=0", "data.test_ratio=0.4"],
@@ -35,10 +36,8 @@ def rounded(line: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, embedding_cache: Path) -> Path:
-    folder = tmp_path_factory.mktemp("trained")
-    vegas(folder, *TINY, f"paths.cache={embedding_cache}")
-    return folder
+def trained(once: Once, embedding_cache: Path) -> Path:
+    return once.copy("evaluation", lambda folder: vegas(folder, *TINY, f"paths.cache={embedding_cache}"))
 
 
 def test_adapters_are_told_by_class_and_by_their_distance_to_the_targets(trained: Path) -> None:

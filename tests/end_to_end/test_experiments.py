@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.command import vegas
 from tests.support.datasets import esc50
-from tests.support.project import EXPERIMENTS, ROOT
+from tests.support.project import EXPERIMENTS, ROOT, experiment
 from vegas_fl.config import compose
 from vegas_fl.runs import preflight
 
@@ -51,7 +51,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 @pytest.mark.parametrize("name", FEDERATIONS)
 def test_a_federation_has_its_nodes_classes_and_samples(name: str) -> None:
-    config = compose([f"experiment={name}"])
+    config = experiment(name)
     nodes, classes, samples = FEDERATIONS[name]
     assert (len(config.nodes), len(config.classes)) == (nodes, classes)
     assert {entry.samples_per_node for entry in config.nodes.values()} == {samples}
@@ -64,7 +64,7 @@ def test_a_federation_has_its_nodes_classes_and_samples(name: str) -> None:
 @pytest.mark.parametrize("step", STEPS)
 def test_a_step_finds_what_the_steps_before_it_left(name: str, step: str) -> None:
     assert f"{name}_{step}" in EXPERIMENTS
-    config = compose([f"experiment={name}_{step}"])
+    config = experiment(f"{name}_{step}")
     series, (stage, aggregation) = name.removeprefix("a2v_").replace("_", "-"), STEPS[step]
     assert config.stages == (stage,)
     assert config.aggregation.name == aggregation
@@ -78,7 +78,7 @@ def test_a_step_finds_what_the_steps_before_it_left(name: str, step: str) -> Non
 
 @pytest.mark.parametrize("name", FEDERATIONS)
 def test_without_its_data_it_says_which_folder_it_needs(name: str) -> None:
-    mistakes = preflight.check(compose([f"experiment={name}"]), nodes_are_here=True)
+    mistakes = preflight.check(experiment(name), nodes_are_here=True)
     needed = {"esc50": "meta/esc50.csv", "vegas": "<class>/audios"}
     wanted = [] if name == "a2v_vegas_2n_2c_200s" else [kind for kind in needed if kind in name]
     assert len(mistakes) == len(wanted)
@@ -89,7 +89,8 @@ def test_without_its_data_it_says_which_folder_it_needs(name: str) -> None:
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_a_plan_needs_no_data(name: str) -> None:
     """Nothing is wrong but what can still be brought, and that is told."""
-    config = compose([f"experiment={name}"])
+    config = experiment(name)
+    assert config.run
     assert preflight.check(config, nodes_are_here=True, may_lack=True) == []
     told = preflight.lacking(config, nodes_are_here=True)
     assert told == preflight.check(config, nodes_are_here=True)

@@ -11,6 +11,7 @@ import torch
 
 from tests.support.command import vegas
 from tests.support.nodes import COMMON, Nodes, Twist, lines, run
+from tests.support.once import Once
 from vegas_fl.core.errors import VegasError
 from vegas_fl.federation.messages import DESCRIBE, TRAIN_ADAPTER, TRAIN_GENERATOR
 from vegas_fl.runs.progress import sealed
@@ -19,10 +20,9 @@ from vegas_fl.storage.tensorfiles import State
 
 
 @pytest.fixture(scope="module")
-def generators(tmp_path_factory: pytest.TempPathFactory, embedding_cache: Path) -> Path:
-    folder = tmp_path_factory.mktemp("faults")
-    vegas(folder, *COMMON, f"paths.cache={embedding_cache}", "run=clean", "stages=[generators]")
-    return folder
+def generators(once: Once, embedding_cache: Path) -> Path:
+    words = [*COMMON, f"paths.cache={embedding_cache}", "run=clean", "stages=[generators]"]
+    return once.copy("faults", lambda folder: vegas(folder, *words))
 
 
 def accuracy(folder: Path) -> float:

@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.support.command import run_script, vegas
+from tests.support.command import vegas
+from tests.support.once import Once
 from tests.support.project import step
+from vegas_fl.core.errors import VegasError
 
 SMALL = ["data.clips_per_class=24", "generator.epochs=20", "rounds=2"]
 FEW = ["nodes.0.samples_per_node=5", "nodes.1.samples_per_node=3"]
@@ -30,19 +32,33 @@ def files(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, embedding_cache: Path) -> Path:
-    """A folder in which steps 1, 2 and KD were run."""
-    folder = tmp_path_factory.mktemp("guide")
-    cache = f"paths.cache={embedding_cache}"
-    vegas(folder, step("train_generator"), *SMALL, *FEW, cache)
-    vegas(folder, step("train_adapters"), *SMALL, *FEW, cache)
-    vegas(folder, step("kd"), *SMALL, *FEW, "rounds=1", cache)
-    return folder
-
-
-@pytest.fixture
 def cache(embedding_cache: Path) -> str:
     return f"paths.cache={embedding_cache}"
+
+
+@pytest.fixture(scope="module")
+def trained(once: Once, cache: str) -> Path:
+    """A folder in which steps 1, 2 and KD were run."""
+
+    def fill(folder: Path) -> None:
+        vegas(folder, step("train_generator"), *SMALL, *FEW, cache)
+        vegas(folder, step("train_adapters"), *SMALL, *FEW, cache)
+        vegas(folder, step("kd"), *SMALL, *FEW, "rounds=1", cache)
+
+    return once.copy("guide", fill)
+
+
+PLAIN = [step("generate"), "nodes.0.samples_per_node=2", "nodes.1.samples_per_node=1"]
+
+
+@pytest.fixture(scope="module")
+def plain(trained: Path, cache: str, once: Once) -> Path:
+    """Pictures of the last step as it is."""
+
+    def fill(folder: Path) -> None:
+        vegas(trained, *PLAIN, cache, f"images_output_dir={folder / 'out'}", f"paths.runs={folder / 'runs'}")
+
+    return once.copy("guide-pictures", fill) / "out"
 
 
 def test_1_2_steps_leave_the_guides_checkpoints(trained: Path) -> None:
@@ -103,20 +119,13 @@ def test_4_a_node_uses_its_own_class_alone(trained: Path, cache: str, tmp_path: 
         ["nodes.0.selected_classes=[chainsaw]"],
     ],
 )
-def test_6_12_one_override_changes_what_is_drawn(trained: Path, cache: str, tmp_path: Path, change: list[str]) -> None:
-    base = [
-        step("generate"),
-        "nodes.0.samples_per_node=2",
-        "nodes.1.samples_per_node=1",
-        cache,
-        "paths.runs=/dev/null/x",
-    ]
-    base[-1] = f"paths.runs={tmp_path / 'runs'}"
-    vegas(trained, *base, f"images_output_dir={tmp_path / 'plain'}")
-    vegas(trained, *base, f"images_output_dir={tmp_path / 'changed'}", *change)
-    plain, changed = (sorted((tmp_path / kind / "node_0").glob("*.png")) for kind in ("plain", "changed"))
-    assert len(plain) == len(changed) == 2
-    for one, other in zip(plain, changed, strict=True):
+def test_6_12_one_override_changes_what_is_drawn(
+    trained: Path, plain: Path, cache: str, tmp_path: Path, change: list[str]
+) -> None:
+    vegas(trained, *PLAIN, cache, f"images_output_dir={tmp_path / 'out'}", f"paths.runs={tmp_path / 'runs'}", *change)
+    before, changed = (sorted((out / "node_0").glob("*.png")) for out in (plain, tmp_path / "out"))
+    assert len(before) == len(changed) == 2
+    for one, other in zip(before, changed, strict=True):
         with Image.open(one) as a, Image.open(other) as b:
             assert a.tobytes() != b.tobytes()
 
@@ -160,23 +169,21 @@ def test_11_verbose_and_progress(trained: Path, cache: str, tmp_path: Path) -> N
     assert re.search(r"node 0: 100%.*5/5", done.stderr)
 
 
-def test_generation_hears_nothing_and_reads_no_text(trained: Path, cache: str, tmp_path: Path) -> None:
-    """No audio encoder, no data set and no text encoder is loaded: each would end the run here."""
-    done = run_script(
-        trained,
-        "from vegas_fl.audio import embeddings\n"
-        "from vegas_fl.cli.main import main\n"
-        "from vegas_fl.rendering import flux, text_targets\n"
-        "def never(*a, **k): raise SystemExit('loaded what generation does not need')\n"
-        "import clients.node, strategies.server_app\n"
-        "embeddings.load_encoder = flux.load_text_encoders = clients.node.open_dataset = never\n"
-        "clients.node.embed = text_targets.text_targets = strategies.server_app.text_targets = never\n"
-        "main()\n",
-        *[step("generate"), *FEW, f"images_output_dir={tmp_path / 'out'}", f"paths.runs={tmp_path / 'r'}", cache],
-        *["data=folder", "data.root=/does/not/exist"],
-    )
-    assert "loaded what" not in done.stderr
+def test_generation_embeds_no_sound_and_no_text(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither recordings nor an encoder are opened, though nothing is in the cache."""
+
+    def never(*arguments: object) -> None:
+        raise VegasError("loaded what generation does not need")
+
+    monkeypatch.setattr("vegas_fl.audio.embeddings.load_encoder", never)
+    monkeypatch.setattr("vegas_fl.rendering.flux.load_text_encoders", never)
+    generate = [step("generate"), *FEW, f"paths.cache={tmp_path / 'cache'}", f"paths.runs={tmp_path / 'r'}"]
+    generate += ["data=folder", "data.root=/does/not/exist"]
+    vegas(trained, *generate, f"images_output_dir={tmp_path / 'out'}")
     assert len(list((tmp_path / "out").glob("node_*/*.png"))) == 8
+    # What asks for an encoder would be seen.
+    done = vegas(trained, *generate, f"images_output_dir={tmp_path / 'text'}", "conditioning.clip=text", code=1)
+    assert "loaded what generation does not need" in done.stderr
 
 
 def test_metrics_of_all_steps_are_kept(trained: Path) -> None:

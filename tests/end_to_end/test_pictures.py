@@ -17,6 +17,7 @@ import soundfile
 from PIL import Image
 
 from tests.support.command import vegas
+from tests.support.once import Once
 from tests.support.sounds import sound
 
 CLASSES = ["nodes.0.selected_classes=[dog]", "nodes.1.selected_classes=[chainsaw,dog]"]
@@ -25,13 +26,12 @@ LOOK = ["renderer.steps=1", "renderer.batch_size=4", "renderer.judge=null"]
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, embedding_cache: Path) -> Path:
+def trained(once: Once, embedding_cache: Path) -> Path:
     """A folder with the checkpoints of a small run of three rounds."""
-    folder = tmp_path_factory.mktemp("trained")
     small = ["data.clips_per_class=20", "generator.epochs=3", "adapter.local_epochs=2", "rounds=3"]
     stages = ["stages=[generators,adapters]", "aggregation=fedavg", "evaluation.split=none", "run=small"]
-    vegas(folder, *small, *stages, *CLASSES, *COUNTS, f"paths.cache={embedding_cache}")
-    return folder
+    words = [*small, *stages, *CLASSES, *COUNTS, f"paths.cache={embedding_cache}"]
+    return once.copy("pictures", lambda folder: vegas(folder, *words))
 
 
 @pytest.fixture

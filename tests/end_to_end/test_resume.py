@@ -18,6 +18,7 @@ from filelock import FileLock
 
 from clients import train_generator
 from tests.support.command import vegas
+from tests.support.once import Once
 from vegas_fl.runs import progress
 from vegas_fl.runs.report.read import read
 
@@ -55,10 +56,8 @@ def small(embedding_cache: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, small: list[str]) -> Path:
-    folder = tmp_path_factory.mktemp("undisturbed")
-    vegas(folder, *small)
-    return folder
+def undisturbed(once: Once, small: list[str]) -> Path:
+    return once.folder("undisturbed", lambda folder: vegas(folder, *small))
 
 
 @pytest.fixture
@@ -77,6 +76,7 @@ def stopped(tmp_path: Path, small: list[str]) -> Callable[[int], None]:
     return stop
 
 
+@pytest.mark.slow
 def test_a_run_killed_again_and_again_ends_with_the_same_files(
     undisturbed: Path, tmp_path: Path, small: list[str], stopped: Callable[[int], None]
 ) -> None:

@@ -44,9 +44,15 @@ def pixels(painter: Painter, count: int = 8) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def plain() -> np.ndarray:
+def painter() -> Painter:
+    """One that draws eight pictures at once."""
+    return Painter(renderer(batch_size=8), "cpu")
+
+
+@pytest.fixture(scope="module")
+def plain(painter: Painter) -> np.ndarray:
     """Eight pictures, one batch."""
-    return pixels(Painter(renderer(batch_size=8), "cpu"))
+    return pixels(painter)
 
 
 @pytest.fixture
@@ -80,9 +86,8 @@ def test_batch_sizes_draw_the_same(batch: int, plain: np.ndarray) -> None:
     assert np.abs(pixels(Painter(renderer(batch_size=batch), "cpu")) - plain).max() <= 2
 
 
-def test_a_picture_does_not_depend_on_its_company(plain: np.ndarray) -> None:
+def test_a_picture_does_not_depend_on_its_company(painter: Painter, plain: np.ndarray) -> None:
     """Neither order nor position in the batch changes a value; the number of threads may, by a rounding."""
-    painter = Painter(renderer(batch_size=8), "cpu")
     conditioning, seeds = prompts(8)
     order = [5, 2, 7, 0, 3]
     for threads, allowed in ((torch.get_num_threads(), 0), (2, 2)):
@@ -121,11 +126,10 @@ def test_out_of_memory_in_every_mode_is_a_sentence(failing: Any) -> None:
         painter.paint(*prompts(2))
 
 
-def test_other_errors_are_not_taken_for_memory(failing: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_errors_are_not_taken_for_memory(painter: Painter, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*args: Any, **options: Any) -> Any:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    painter = Painter(renderer(), "cpu")
     monkeypatch.setattr(FluxTransformer2DModel, "forward", broken)
     with pytest.raises(RuntimeError, match="mat1"):
         painter.paint(*prompts(2))
@@ -140,10 +144,12 @@ def test_other_errors_are_not_taken_for_memory(failing: Any, monkeypatch: pytest
         (lambda c: Conditioning(c.clip, c.t5[..., :32]), "t5 embeddings are 2 x 16 x 32.* takes 2 x T x 64"),
     ],
 )
-def test_embeddings_that_cannot_be_drawn(change: Callable[[Conditioning], Conditioning], sentence: str) -> None:
+def test_embeddings_that_cannot_be_drawn(
+    painter: Painter, change: Callable[[Conditioning], Conditioning], sentence: str
+) -> None:
     conditioning, seeds = prompts(2)
     with pytest.raises(VegasError, match=sentence):
-        Painter(renderer(), "cpu").paint(change(conditioning), seeds)
+        painter.paint(change(conditioning), seeds)
 
 
 @pytest.mark.parametrize(
