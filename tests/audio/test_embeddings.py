@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from tests.support.sounds import embed_files, sound, yamnet
-from vegas_fl.audio import embeddings
+from vegas_fl.audio import cache as cache_module
 from vegas_fl.audio.cache import Cache
 from vegas_fl.audio.clips import Clip, FileClip
 from vegas_fl.audio.embeddings import embed
@@ -211,7 +211,7 @@ def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:
 def test_a_cache_that_others_may_merge_can_be_used(tmp_path: Path) -> None:
     cache = Cache(tmp_path, "space", 5.0)
     for key in "abcdefghi":
-        cache.add(key, torch.ones(8, 1024).half())
+        cache.add({key: torch.ones(8, 1024).half()})
         cache.flush()
     (shards(tmp_path)[0].parent / ".merging").mkdir()  # as little to be opened as another user's file
     cache.merge()
@@ -223,7 +223,7 @@ def test_a_reader_finds_what_is_merged_under_its_hands(tmp_path: Path) -> None:
     clips = write(tmp_path / "sounds", 9)
     first, second = (Cache(tmp_path, "space", 5.0) for _ in range(2))
     for clip in clips:
-        first.add(clip.content(), torch.ones(8, 1024).half())
+        first.add({clip.content(): torch.ones(8, 1024).half()})
         first.flush()
     part = second._part
 
@@ -239,7 +239,7 @@ def test_what_another_process_wrote_meanwhile_is_not_written_twice(tmp_path: Pat
     first, second = (Cache(tmp_path, "space", 5.0) for _ in range(2))
     for cache, keys in ((first, "ab"), (second, "bc")):
         for key in keys:
-            cache.add(key, torch.full((8, 1024), ord(key)).half())
+            cache.add({key: torch.full((8, 1024), ord(key)).half()})
     first.flush()
     second.flush()
     held = [key for path in shards(tmp_path) for key in load_file(path)]
@@ -271,14 +271,14 @@ def test_a_shard_that_vanishes_while_it_is_opened_is_no_failure(
 ) -> None:
     """Another process may merge it; torch then raises a RuntimeError."""
     cache = Cache(tmp_path, "f", 5.0)
-    cache.add("k", torch.zeros(2, 3))
+    cache.add({"k": torch.zeros(2, 3)})
     cache.flush()
 
     def vanish(shard: Path, wanted: set[str] | None) -> dict[str, torch.Tensor]:
         shard.unlink()
         raise RuntimeError("unable to open file: No such file or directory (2)")
 
-    monkeypatch.setattr(embeddings, "_read_shard", vanish)
+    monkeypatch.setattr(cache_module, "_read_shard", vanish)
     assert list(tmp_path.glob("*/*.safetensors"))
     assert cache.read(["k"]) == {}
     assert not list(tmp_path.glob("*/*.safetensors")) and not caplog.records
