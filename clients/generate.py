@@ -77,7 +77,7 @@ def job_of(node: Node) -> Job:
                 for label in classes
             }
         )
-        pictures = plan(config.seed, node.id, classes, node.entry.samples_per_node)
+        pictures = plan(config.seed, node.id, classes, node.entry.pictures)
         source = {"generator": {label: values["generators"][label]["sha256"] for label in classes}}
     adapter = adapter_from(values["adapter"], node.states["adapter"], "the adapter the server sent")
     feed = AdapterFeed(audio, adapter, targets, config.conditioning, config.renderer.batch_size)
@@ -93,7 +93,7 @@ def own_clips(node: Node) -> dict[str, list[Clip]]:
     VegasError
         There are none.
     """
-    caps = split_evenly(node.entry.samples_per_node, node.entry.selected_classes)
+    caps = split_evenly(node.entry.pictures, node.entry.selected_classes)
     chosen = {label: list(unseen(node.clips, label).values())[: caps[label]] for label in node.entry.selected_classes}
     if not any(chosen.values()):
         raise VegasError(

@@ -113,7 +113,7 @@ def _by_nodes(federation: Federation, config: Config, subfolder: str, targets: C
     drawing = Drawing(contents)
 
     def problem(node: str, reply: Reply) -> str | None:
-        most = config.nodes[node].samples_per_node
+        most = config.nodes[node].pictures
         return odd_pictures(reply.values, reply.states, most, len(config.judge_classes))
 
     def follow(node: str, reply: Reply) -> RecordDict | None:

@@ -6,13 +6,13 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 
 from vegas_fl.audio.clips import Clip
-from vegas_fl.config import PARTS, DataConfig
+from vegas_fl.config import PARTS, DataConfig, NodeConfig
 from vegas_fl.core.errors import VegasError
 from vegas_fl.data.datasets import Dataset, open_dataset
-from vegas_fl.data.shares import NodeEntry, owners, shares, training, units
+from vegas_fl.data.shares import owners, shares, training, units
 
 
-def check(config: DataConfig, nodes: Mapping[str, NodeEntry], ids: Sequence[str] | None = None) -> list[str]:
+def check(config: DataConfig, nodes: Mapping[str, NodeConfig], ids: Sequence[str] | None = None) -> list[str]:
     """Everything that is wrong with the data settings and with who owns what, as sentences. Reads no audio.
 
     Parameters
@@ -38,7 +38,7 @@ def check(config: DataConfig, nodes: Mapping[str, NodeEntry], ids: Sequence[str]
     return mistakes
 
 
-def _overlaps(config: DataConfig, nodes: Mapping[str, NodeEntry]) -> Iterator[str]:
+def _overlaps(config: DataConfig, nodes: Mapping[str, NodeConfig]) -> Iterator[str]:
     """Nodes that would all use all clips of a class."""
     labels = sorted({label for node in nodes.values() for label in node.selected_classes})
     for label in labels if config.partition == "none" else []:
@@ -73,7 +73,9 @@ def settings_mistakes(config: DataConfig) -> Iterator[str]:
                 yield f"fold {', '.join(map(str, both))} is in data.{part}_folds and in data.{later}_folds; use it once"
 
 
-def contents(config: DataConfig, nodes: Mapping[str, NodeEntry], ids: Sequence[str], dataset: Dataset) -> Iterator[str]:
+def contents(
+    config: DataConfig, nodes: Mapping[str, NodeConfig], ids: Sequence[str], dataset: Dataset
+) -> Iterator[str]:
     """Mistakes that show when the lists of clips are compared with what the nodes ``ids`` want."""
     if config.by_folds and (mistake := _unknown_folds(config, dataset)):
         yield mistake

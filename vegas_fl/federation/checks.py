@@ -56,7 +56,7 @@ def odd_counts(values: Mapping[str, Any], described: Mapping[str, Any], entry: N
         return f"it answered for classes it does not own: {', '.join(strange)}"
     held = described.get("train", {})
     for label, count in samples.items():
-        most = min(held.get(label, entry.samples_per_node), entry.samples_per_node)
+        most = min(held.get(label, entry.training_clips), entry.training_clips)
         if type(count) is not int or not 0 < count <= most:
             return f"it claims {count!r} clips of {label}, of which it has {most}"
     return None

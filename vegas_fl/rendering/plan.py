@@ -74,9 +74,7 @@ def rows(config: Config) -> list[Row]:
     """The folders of a run."""
     wanted: dict[str, dict[str, int]] = {}
     if config.images.where != "server":
-        wanted |= {
-            node: split_evenly(entry.samples_per_node, entry.selected_classes) for node, entry in config.nodes.items()
-        }
+        wanted |= {node: split_evenly(entry.pictures, entry.selected_classes) for node, entry in config.nodes.items()}
     if config.images.where != "nodes":
         wanted[SERVER] = split_evenly(config.images.server_samples, config.classes)
     trained = range(1, config.rounds + 1) if "adapters" in config.stages else rounds_there(config)
