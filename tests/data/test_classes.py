@@ -8,30 +8,31 @@ from transformers import AutoTokenizer
 import vegas_tiny
 from vegas_fl.data.classes import ESC50, VEGAS, WORDS, prompt, words
 
-PACK = {
-    "baby_cry": "a crying baby",
-    "chainsaw": "a chainsaw",
-    "clock_tick": "a ticking clock",
-    "crackling_fire": "a crackling fire",
-    "crying_baby": "a crying baby",
-    "dog": "a dog",
-    "drum": "a drum",
-    "fireworks": "fireworks",
-    "helicopter": "a helicopter",
-    "printer": "a printer",
-    "rail_transport": "a train",
-    "rain": "rain",
-    "rooster": "a rooster",
-    "sea_waves": "sea waves",
-    "sneezing": "a sneezing person",
-    "snoring": "a snoring person",
-    "water_flowing": "flowing water",
-}
-"""What the tiny pack was trained with."""
+PACK = """
+baby_cry: a crying baby
+chainsaw: a chainsaw
+clock_tick: a ticking clock
+crackling_fire: a crackling fire
+crying_baby: a crying baby
+dog: a dog
+drum: a drum
+fireworks: fireworks
+helicopter: a helicopter
+printer: a printer
+rail_transport: a train
+rain: rain
+rooster: a rooster
+sea_waves: sea waves
+sneezing: a sneezing person
+snoring: a snoring person
+water_flowing: flowing water
+"""
+"""The classes the tiny pack was trained with, and the words for each."""
 
 
-def test_the_words_the_tiny_pack_learnt_are_as_they_were() -> None:
-    assert {name: words(name) for name in PACK} == PACK
+def test_the_words_the_tiny_pack_was_trained_with_never_change() -> None:
+    pairs = dict(line.split(": ") for line in PACK.split("\n") if line)
+    assert len(pairs) == 17 and {name: words(name) for name in pairs} == pairs
 
 
 @pytest.mark.parametrize(("table", "size"), [(VEGAS, 10), (ESC50, 50)])

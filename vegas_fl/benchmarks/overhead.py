@@ -11,7 +11,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from vegas_fl.data.datasets.synthesis import RECIPES
+from vegas_fl.data.datasets.recipes import RECIPES
 
 TRIVIAL = [
     *("run=overhead", "stages=[adapters]", "aggregation=fedavg", "adapter.local_epochs=1", "evaluation.split=none"),

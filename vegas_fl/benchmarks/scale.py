@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vegas_fl.benchmarks.memory import peak_bytes
-from vegas_fl.data.datasets.synthesis import RECIPES
+from vegas_fl.data.datasets.recipes import RECIPES
 
 QUICK = ["stages=[generators,adapters]", "generator.epochs=5", "adapter.local_epochs=1", "evaluation.split=none"]
 

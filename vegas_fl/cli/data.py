@@ -54,11 +54,11 @@ def _told(overrides: list[str] | None, picture: Path | None, *, listen: bool) ->
     from vegas_fl.data import survey
 
     config = _composed(overrides)
-    findings = survey.survey(config, listen=listen, progress=True)
-    print(survey.table(survey.rows(findings)))
+    entries = survey.survey(config, listen=listen, progress=True)
+    print(survey.table(survey.summaries(entries)))
     if picture:
-        survey.picture(findings, picture)
+        survey.picture(entries, picture)
         print(f"picture: {picture}")
     for sentence in survey.passed_over(config):
         print(f"note: {sentence}")
-    return survey.problems(findings)
+    return survey.problems(entries)
