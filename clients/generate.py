@@ -79,7 +79,7 @@ def job_of(node: Node, request: Generate) -> Job:
                 for label in classes
             }
         )
-        pictures = plan(config.seed, node.id, classes, node.entry.samples_per_node)
+        pictures = plan(config.seed, node.id, classes, node.entry.pictures)
         source = {"generator": {label: headers[label]["sha256"] for label in classes}}
     adapter = adapter_from(request.adapter, node.states["adapter"], "the adapter the server sent")
     feed = AdapterFeed(audio, adapter, targets, config.conditioning, config.renderer.batch_size)
@@ -95,7 +95,7 @@ def own_clips(node: Node) -> dict[str, list[Clip]]:
     VegasError
         The node has none.
     """
-    caps = split_evenly(node.entry.samples_per_node, node.entry.selected_classes)
+    caps = split_evenly(node.entry.pictures, node.entry.selected_classes)
     chosen = {label: list(unseen(node.clips, label).values())[: caps[label]] for label in node.entry.selected_classes}
     if not any(chosen.values()):
         raise VegasError(

@@ -87,7 +87,7 @@ def _by_nodes(
     progress = PictureProgress(contents)
 
     def check(node: str, reply: Reply[Pictures]) -> str | None:
-        most, width = config.nodes[node].samples_per_node, None if real is None else real.shape[1]
+        most, width = config.nodes[node].pictures, None if real is None else real.shape[1]
         return check_pictures(reply.values, reply.states, most, len(config.judge_classes), width)
 
     def follow(node: str, reply: Reply[Pictures]) -> RecordDict | None:

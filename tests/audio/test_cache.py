@@ -19,7 +19,7 @@ def shards(cache: Path) -> list[Path]:
 def test_a_cache_that_others_may_merge_can_be_used(tmp_path: Path) -> None:
     cache = Cache(tmp_path, "space", 5.0)
     for key in "abcdefghi":
-        cache.add(key, torch.ones(8, 1024).half())
+        cache.add({key: torch.ones(8, 1024).half()})
         cache.flush()
     (shards(tmp_path)[0].parent / ".merging").mkdir()  # as little to be opened as another user's file
     cache.merge()
@@ -30,7 +30,7 @@ def test_a_cache_that_others_may_merge_can_be_used(tmp_path: Path) -> None:
 def test_a_reader_finds_what_is_merged_under_its_hands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = (Cache(tmp_path, "space", 5.0) for _ in range(2))
     for key in "abcdefghi":
-        first.add(key, torch.ones(8, 1024).half())
+        first.add({key: torch.ones(8, 1024).half()})
         first.flush()
 
     def after_a_merge(path: Path, framework: str) -> object:
@@ -47,7 +47,7 @@ def test_what_another_process_wrote_meanwhile_is_not_written_twice(tmp_path: Pat
     first, second = (Cache(tmp_path, "space", 5.0) for _ in range(2))
     for cache, keys in ((first, "ab"), (second, "bc")):
         for key in keys:
-            cache.add(key, torch.full((8, 1024), ord(key)).half())
+            cache.add({key: torch.full((8, 1024), ord(key)).half()})
     first.flush()
     second.flush()
     held = [key for path in shards(tmp_path) for key in load_file(path)]
@@ -60,7 +60,7 @@ def test_a_shard_that_vanishes_while_it_is_opened_is_no_failure(
 ) -> None:
     """Another process may merge it; torch then raises a RuntimeError."""
     cache = Cache(tmp_path, "f", 5.0)
-    cache.add("k", torch.zeros(2, 3))
+    cache.add({"k": torch.zeros(2, 3)})
     cache.flush()
 
     def vanish(shard: Path, framework: str) -> object:

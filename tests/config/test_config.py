@@ -5,7 +5,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from vegas_fl.config import ConfigError, compose, parse
+from vegas_fl.config import ConfigError, compose, parse, restored
 
 
 @pytest.mark.parametrize("renderer", ["tiny", "flux_schnell"])
@@ -104,3 +104,36 @@ def test_targets_of_clips_need_an_aggregation_that_hears_of_them() -> None:
     with pytest.raises(ConfigError, match="targets=attributes has no effect with aggregation=replay"):
         compose(["targets=attributes", "aggregation=replay"])
     assert compose(["targets=attributes", "aggregation=replay", "stages=[generators]"])
+
+
+def test_a_stored_configuration_takes_overrides_of_its_own_nodes() -> None:
+    stored = compose(["experiment=esc10_10n", "data.root=/x"]).model_dump(mode="json")
+    config = restored(stored, ["nodes.5.samples_per_node=3", "nodes.0.dataset.root=/y", "images.round=2"])
+    assert len(config.nodes) == 10 and config.nodes["5"].samples_per_node == 3 and config.images.round == 2
+    assert config.data_of("0") == config.data.model_copy(update={"root": "/y"})
+    again = restored(config.model_dump(mode="json"), ["images.round=null", "renderer=flux_schnell", "renderer.steps=7"])
+    assert again.images.round is None and again.nodes == config.nodes
+    assert again.renderer == compose(["renderer=flux_schnell", "renderer.steps=7"]).renderer
+
+
+def test_sections_that_are_not_stored_follow_the_overrides() -> None:
+    stored = {"renderer": compose(["renderer.steps=3"]).model_dump(mode="json")["renderer"]}
+    config = restored(stored, ["run=mine", "device=cpu"])
+    assert config.renderer.steps == 3 and config.adapter.checkpoint_dir == "checkpoints/adapters/mine"
+
+
+@pytest.mark.parametrize(
+    ("override", "seen"),
+    [
+        ("nodes.0.x=1", "nodes.0.x: there is no such key"),
+        ("images.round.y=2", "images.round: input should be a valid integer"),
+        ("foo.bar=3", "foo: there is no such key"),
+        ("renderer=nowhere", "renderer/nowhere"),
+        ("~nodes.1", "~nodes.1: a stored configuration cannot lose keys"),
+    ],
+)
+def test_a_wrong_override_of_a_stored_configuration_is_named(override: str, seen: str) -> None:
+    stored = compose(["experiment=esc10_10n", "data.root=/x"]).model_dump(mode="json")
+    with pytest.raises(ConfigError) as error:
+        restored(stored, [override])
+    assert seen in str(error.value)

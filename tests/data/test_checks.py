@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from tests.support.datasets import data
-from tests.support.splits import Entry, nodes
+from tests.support.splits import entry, nodes
 from vegas_fl.config import DataConfig
 from vegas_fl.data.checks import check
 
 
 def test_every_mistake_is_told_at_once(folds: DataConfig) -> None:
     config = folds.model_copy(update={"train_ratio": 0.9, "train_folds": (1, 2), "val_folds": (2,), "test_folds": (7,)})
-    mistakes = check(config, nodes(Entry(("dog", "rooster"), samples_per_node=1), Entry(("dgo",)), Entry(("cat",))))
+    mistakes = check(config, nodes(entry(("dog", "rooster"), samples_per_node=1), entry(("dgo",)), entry(("cat",))))
     told = "\n".join(mistakes)
     for expected in (
         "0.9 + 0.1 + 0.1 = 1.1",
@@ -28,7 +28,7 @@ def test_every_mistake_is_told_at_once(folds: DataConfig) -> None:
         assert expected in told
     assert len(mistakes) == 6
     # Whatever else is wrong with the classes, folds are looked at.
-    told = "\n".join(check(config, nodes(Entry(("dgo",)))))
+    told = "\n".join(check(config, nodes(entry(("dgo",)))))
     assert "fold 7 does not exist" in told and "no clip of class 'dgo'" in told
 
 
@@ -43,22 +43,22 @@ def test_every_mistake_is_told_at_once(folds: DataConfig) -> None:
     ],
 )
 def test_impossible_settings(changes: dict[str, Any], seen: str) -> None:
-    mistakes = check(data(name="toy", **changes), nodes(Entry(("dog",))))
+    mistakes = check(data(name="toy", **changes), nodes(entry(("dog",))))
     assert any(seen in mistake for mistake in mistakes)
 
 
 def test_more_owners_than_clips() -> None:
-    entries = nodes(*[Entry(("dog",))] * 3)
+    entries = nodes(*[entry(("dog",))] * 3)
     mistakes = check(data(name="toy", clips_per_class=2), entries)
     assert len(mistakes) == 1
     assert "2 recordings to train on for 3 nodes (0, 1, 2)" in mistakes[0]
 
 
 def test_a_sound_configuration_has_no_mistakes(folds: DataConfig) -> None:
-    assert check(folds, nodes(Entry(("dog",)), Entry(("dog", "rooster")))) == []
-    assert check(data(name="toy"), nodes(replace(Entry(("dog",)), samples_per_node=1))) == []
+    assert check(folds, nodes(entry(("dog",)), entry(("dog", "rooster")))) == []
+    assert check(data(name="toy"), nodes(replace(entry(("dog",)), samples_per_node=1))) == []
 
 
 def test_missing_data_is_one_sentence_beside_the_others() -> None:
-    mistakes = check(data(root="/nowhere/at/all", train_ratio=0.7), nodes(Entry(("dog",))))
+    mistakes = check(data(root="/nowhere/at/all", train_ratio=0.7), nodes(entry(("dog",))))
     assert len(mistakes) == 2

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from tests.support.datasets import data
-from tests.support.splits import Entry, names, nodes, split
-from vegas_fl.config import DataConfig
+from tests.support.splits import entry, names, nodes, split
+from vegas_fl.config import DataConfig, NodeConfig
 from vegas_fl.data.checks import check
 from vegas_fl.data.datasets import open_dataset
 
 
-def everyone(count: int) -> dict[str, Entry]:
-    return nodes(*[Entry(("dog", "drum", "printer"))] * count)
+def everyone(count: int) -> dict[str, NodeConfig]:
+    return nodes(*[entry(("dog", "drum", "printer"))] * count)
 
 
 def test_dirichlet_shares_are_disjoint_complete_and_leave_no_node_without_clips() -> None:
@@ -34,7 +34,7 @@ def test_a_small_alpha_gives_nearly_all_to_one_node_and_a_large_one_even_shares(
 
 
 def test_dirichlet_respects_folds_and_its_seed(folds: DataConfig) -> None:
-    entries = nodes(*[Entry(("dog", "rooster"))] * 3)
+    entries = nodes(*[entry(("dog", "rooster"))] * 3)
     config = folds.model_copy(update={"partition": "dirichlet", "dirichlet_alpha": 0.5})
     splits = [split(config, entries, str(node)) for node in range(3)]
     assert {clip.fold for s in splits for clips in s.train.values() for clip in clips} == {1, 2, 3}
@@ -52,7 +52,7 @@ def test_impossible_dirichlet_shares_are_one_sentence() -> None:
 def test_pathological_nodes_have_few_classes_and_classes_as_many_nodes() -> None:
     config = data(name="toy", clips_per_class=30, partition="pathological", classes_per_node=2)
     classes = open_dataset(config).classes
-    entries = nodes(*[Entry(classes)] * 10)
+    entries = nodes(*[entry(classes)] * 10)
     held = {node: set(split(config, entries, node).train) for node in entries}
     assert {len(labels) for labels in held.values()} == {2}
     assert {sum(label in labels for labels in held.values()) for label in classes} == {2}
@@ -63,13 +63,13 @@ def test_pathological_nodes_have_few_classes_and_classes_as_many_nodes() -> None
 
 def test_pathological_shares_that_leave_a_class_to_nobody() -> None:
     config = data(name="toy", clips_per_class=30, partition="pathological", classes_per_node=2)
-    mistakes = check(config, nodes(*[Entry(("dog", "drum", "printer"))]))
+    mistakes = check(config, nodes(*[entry(("dog", "drum", "printer"))]))
     assert len(mistakes) == 1
     assert "leave" in mistakes[0] and "to nobody" in mistakes[0]
 
 
 def test_pathological_shares_that_leave_a_node_without_clips() -> None:
     config = data(name="toy", clips_per_class=1, partition="pathological", classes_per_node=1)
-    mistakes = check(config, nodes(*[Entry(("dog", "drum"))] * 3))
+    mistakes = check(config, nodes(*[entry(("dog", "drum"))] * 3))
     assert len(mistakes) == 1
     assert "classes of few recordings (dog: 1, drum: 1) leave node" in mistakes[0]

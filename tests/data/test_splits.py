@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.datasets import data
 from tests.support.sounds import write
-from tests.support.splits import Entry, names, nodes, split
+from tests.support.splits import entry, names, nodes, split
 from vegas_fl.config import DataConfig
 from vegas_fl.core.errors import VegasError
 from vegas_fl.data.checks import check
@@ -27,7 +27,7 @@ def test_split_evenly(total: int, classes: str, shares: list[int]) -> None:
 
 def test_ratios_are_kept_class_by_class() -> None:
     config = data(name="toy", clips_per_class=50)
-    result = split(config, nodes(Entry(("dog", "drum"))))
+    result = split(config, nodes(entry(("dog", "drum"))))
     for label in ("dog", "drum"):
         assert [len(part[label]) for part in (result.train, result.val, result.test)] == [40, 5, 5]
     everything = names(result.train) + names(result.val) + names(result.test)
@@ -36,7 +36,7 @@ def test_ratios_are_kept_class_by_class() -> None:
 
 def test_the_seed_decides() -> None:
     config = data(name="toy", clips_per_class=50)
-    entries = nodes(Entry(("dog",)))
+    entries = nodes(entry(("dog",)))
     first, again = split(config, entries), split(config, entries)
     other = split(config.model_copy(update={"split_seed": 7}), entries)
     assert names(first.train) == names(again.train)
@@ -45,7 +45,7 @@ def test_the_seed_decides() -> None:
 
 def test_a_shared_class_is_dealt_out_before_it_is_split() -> None:
     config = data(name="toy", clips_per_class=50)
-    entries = nodes(Entry(("dog",)), Entry(("drum", "dog")), Entry(("dog",)))
+    entries = nodes(entry(("dog",)), entry(("drum", "dog")), entry(("dog",)))
     shares = []
     for node in entries:
         result = split(config, entries, node)
@@ -58,7 +58,7 @@ def test_a_shared_class_is_dealt_out_before_it_is_split() -> None:
 
 def test_samples_per_node_caps_training_only() -> None:
     config = data(name="toy", clips_per_class=50)
-    result = split(config, nodes(Entry(("dog", "drum"), samples_per_node=15)))
+    result = split(config, nodes(entry(("dog", "drum"), samples_per_node=15)))
     assert [len(clips) for clips in result.train.values()] == [8, 7]
     assert [len(clips) for clips in result.test.values()] == [5, 5]
     assert result.notes == []
@@ -66,7 +66,7 @@ def test_samples_per_node_caps_training_only() -> None:
 
 def test_fewer_clips_than_asked_for_are_told() -> None:
     config = data(name="toy", clips_per_class=100)
-    result = split(config, nodes(Entry(("dog",), samples_per_node=200)))
+    result = split(config, nodes(entry(("dog",), samples_per_node=200)))
     assert len(result.train["dog"]) == 80
     assert result.notes == ["node 0: class dog has 80 training clips, samples_per_node asks for 200: all 80 are used"]
 
@@ -74,34 +74,34 @@ def test_fewer_clips_than_asked_for_are_told() -> None:
 @pytest.mark.parametrize(("clips", "parts"), [(1, [1, 0, 0]), (2, [1, 0, 1]), (3, [1, 1, 1]), (4, [2, 1, 1])])
 def test_small_classes_train_first(clips: int, parts: list[int]) -> None:
     config = data(name="toy", clips_per_class=clips)
-    result = split(config, nodes(Entry(("dog",), samples_per_node=1)))
+    result = split(config, nodes(entry(("dog",), samples_per_node=1)))
     assert len(result.train["dog"]) == 1
-    uncapped = split(config, nodes(Entry(("dog",))))
+    uncapped = split(config, nodes(entry(("dog",))))
     assert [len(part["dog"]) for part in (uncapped.train, uncapped.val, uncapped.test)] == parts
     assert any("too few clips" in note for note in result.notes) == (0 in parts)
 
 
 def test_folds_decide(folds: DataConfig) -> None:
-    result = split(folds, nodes(Entry(("dog",))))
+    result = split(folds, nodes(entry(("dog",))))
     assert {clip.fold for clip in result.train["dog"]} == {1, 2, 3}
     assert {clip.fold for clip in result.test["dog"]} == {4}
     assert (len(result.train["dog"]), len(result.val["dog"]), len(result.test["dog"])) == (30, 0, 10)
 
 
 def test_folds_without_a_word_on_validation_hold_some_out(folds: DataConfig) -> None:
-    result = split(folds.model_copy(update={"val_folds": None}), nodes(Entry(("dog",))))
+    result = split(folds.model_copy(update={"val_folds": None}), nodes(entry(("dog",))))
     assert (len(result.train["dog"]), len(result.val["dog"]), len(result.test["dog"])) == (27, 3, 10)
     assert {clip.fold for clip in result.val["dog"]} <= {1, 2, 3}
 
 
 def test_a_capped_node_trains_on_all_its_folds(folds: DataConfig) -> None:
-    result = split(folds, nodes(Entry(("dog",), samples_per_node=12)))
+    result = split(folds, nodes(entry(("dog",), samples_per_node=12)))
     assert len(result.train["dog"]) == 12
     assert {clip.fold for clip in result.train["dog"]} == {1, 2, 3}
 
 
 def test_a_shared_class_is_dealt_out_within_each_fold(folds: DataConfig) -> None:
-    entries = nodes(Entry(("dog",)), Entry(("dog",)))
+    entries = nodes(entry(("dog",)), entry(("dog",)))
     parts = [split(folds, entries, node) for node in entries]
     assert [len(part.train["dog"]) for part in parts] == [15, 15]
     assert [len(part.test["dog"]) for part in parts] == [5, 5]
@@ -110,7 +110,7 @@ def test_a_shared_class_is_dealt_out_within_each_fold(folds: DataConfig) -> None
 
 def test_small_folds_leave_no_owner_without_clips(folds: DataConfig) -> None:
     """Ten clips a fold among twelve nodes: what one fold does not reach, the next one does."""
-    entries = nodes(*[Entry(("dog",))] * 12)
+    entries = nodes(*[entry(("dog",))] * 12)
     assert check(folds, entries) == []
     parts = [split(folds, entries, node) for node in entries]
     assert sorted(len(part.train["dog"]) for part in parts) == [2] * 6 + [3] * 6
@@ -120,7 +120,7 @@ def test_small_folds_leave_no_owner_without_clips(folds: DataConfig) -> None:
 
 def test_the_order_of_the_nodes_and_of_their_classes_changes_nothing() -> None:
     config = data(name="toy", clips_per_class=20)
-    entries = nodes(Entry(("dog", "drum")), Entry(("drum", "dog")))
+    entries = nodes(entry(("dog", "drum")), entry(("drum", "dog")))
     turned = dict(reversed(entries.items()))
     assert split(config, entries, "1") == split(config, turned, "1")
 
@@ -128,7 +128,7 @@ def test_the_order_of_the_nodes_and_of_their_classes_changes_nothing() -> None:
 def test_a_class_that_does_not_exist() -> None:
     config = data(name="toy")
     with pytest.raises(VegasError) as error:
-        split(config, nodes(Entry(("dogg",))))
+        split(config, nodes(entry(("dogg",))))
     assert "did you mean dog?" in str(error.value)
     assert "chainsaw" in str(error.value)
 
@@ -138,7 +138,7 @@ def test_a_node_needs_only_its_own_classes(tmp_path: Path) -> None:
     for index in range(5):
         write(tmp_path / "dog" / f"{index}.wav")
     config = data(root=str(tmp_path))
-    entries = nodes(Entry(("dog",)), Entry(("cat",)))
+    entries = nodes(entry(("dog",)), entry(("cat",)))
     assert split(config, entries, "0").train["dog"]
     assert any("cat" in mistake for mistake in check(config, entries))
 
@@ -155,7 +155,7 @@ def test_every_clip_belongs_to_one_node_and_one_part(
     classes = ("dog", "rooster")
     config = folds if by_folds else data(name="toy", clips_per_class=40)
     config = config.model_copy(update=changes)
-    entries = nodes(*[Entry(classes if by_folds else ("dog", "drum", "chainsaw"))] * 4)
+    entries = nodes(*[entry(classes if by_folds else ("dog", "drum", "chainsaw"))] * 4)
     given = [split(config, entries, node) for node in entries]
     held = [clip for result in given for part in (result.train, result.val, result.test) for clip in names(part)]
     dataset = open_dataset(config)
@@ -179,7 +179,7 @@ def cut_from_videos(root: Path, clips: int, of_each: int) -> DataConfig:
 @pytest.mark.parametrize("count", [1, 3])
 def test_clips_of_one_video_stay_together(tmp_path: Path, changes: dict[str, Any], count: int) -> None:
     config = cut_from_videos(tmp_path, 60, 3).model_copy(update=changes)
-    entries = nodes(*[Entry(("dog",))] * count)
+    entries = nodes(*[entry(("dog",))] * count)
     places: dict[str | None, set[tuple[str, str]]] = {}
     held = []
     for node in entries:
@@ -194,14 +194,14 @@ def test_clips_of_one_video_stay_together(tmp_path: Path, changes: dict[str, Any
 
 
 def test_clips_of_a_single_video_all_train_and_that_is_told(tmp_path: Path) -> None:
-    result = split(cut_from_videos(tmp_path, 10, 10), nodes(Entry(("dog",), samples_per_node=5)))
+    result = split(cut_from_videos(tmp_path, 10, 10), nodes(entry(("dog",), samples_per_node=5)))
     assert [len(part["dog"]) for part in (result.train, result.val, result.test)] == [5, 0, 0]
     assert "node 0: class dog has too few clips (10, cut from 1 recording) for a test part" in result.notes
 
 
 def test_nodes_with_folders_of_their_own_keep_all_their_clips(tmp_path: Path) -> None:
     config = cut_from_videos(tmp_path, 10, 1).model_copy(update={"partition": "none"})
-    entries = nodes(Entry(("dog",)), Entry(("dog",)))
+    entries = nodes(entry(("dog",)), entry(("dog",)))
     for node in entries:
         result = split(config, entries, node)
         assert len(names(result.train) + names(result.val) + names(result.test)) == 10
@@ -212,7 +212,7 @@ def test_nodes_with_folders_of_their_own_keep_all_their_clips(tmp_path: Path) ->
 
 def test_a_manifest_proves_the_same_clips() -> None:
     config = data(name="toy", clips_per_class=20)
-    entries = nodes(Entry(("dog",)))
+    entries = nodes(entry(("dog",)))
     first, again = split(config, entries).manifest(), split(config, entries).manifest()
     other = split(config.model_copy(update={"split_seed": 7}), entries).manifest()
     assert first == again != other

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-from vegas_fl.config import DataConfig
+from vegas_fl.config import DataConfig, NodeConfig
 from vegas_fl.data.datasets import open_dataset
 from vegas_fl.data.splits import Split, node_clips
 
 
-@dataclass(frozen=True)
-class Entry:
-    selected_classes: tuple[str, ...]
-    samples_per_node: int = 1000
+def entry(classes: tuple[str, ...], samples_per_node: int = 1000) -> NodeConfig:
+    return NodeConfig(selected_classes=classes, samples_per_node=samples_per_node)
 
 
-def nodes(*entries: Entry) -> dict[str, Entry]:
+def nodes(*entries: NodeConfig) -> dict[str, NodeConfig]:
     return {str(index): entry for index, entry in enumerate(entries)}
 
 
-def split(config: DataConfig, entries: dict[str, Entry], node: str = "0") -> Split:
+def split(config: DataConfig, entries: dict[str, NodeConfig], node: str = "0") -> Split:
     return node_clips(config, entries, node, open_dataset(config))
 
 

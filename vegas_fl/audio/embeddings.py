@@ -1,12 +1,12 @@
-"""Audio embeddings of clips, from the cache where it has them."""
+"""Audio embeddings of clips: read from the cache, or computed."""
 
 from __future__ import annotations
 
-import logging
+import contextlib
 import os
 import random
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,17 +17,15 @@ from tqdm import tqdm
 from vegas_fl.audio import encoders
 from vegas_fl.audio.cache import Cache
 from vegas_fl.audio.clips import Clip
-from vegas_fl.audio.encoders import load_encoder
+from vegas_fl.audio.encoders import AudioEncoder, load_encoder
 from vegas_fl.config import EncoderConfig
 from vegas_fl.core.errors import AboutRecordings, VegasError
 
-log = logging.getLogger(__name__)
-
 READERS = min(8, os.cpu_count() or 1)
-"""Recordings that are read at once, while the network hears."""
+"""Threads that read recordings while the network runs."""
 
 BAD_SHOWN = 20
-"""Bad recordings that one message names."""
+"""Most unusable recordings named in one message."""
 
 
 def embed(
@@ -41,8 +39,8 @@ def embed(
 ) -> torch.Tensor:
     """Audio embeddings of clips, from the cache where it has them.
 
-    The encoder is loaded only if something is missing. Values are rounded to float16 whether they come
-    from the cache or not, so both give the same.
+    The encoder is loaded only if something is missing. Values are always rounded to float16, so they do not
+    depend on whether they come from the cache.
 
     Parameters
     ----------
@@ -51,11 +49,11 @@ def embed(
     cache_dir : Path or None
         Folder of the cache; None: compute everything, keep nothing.
     max_seconds : float
-        Seconds of a clip that are heard.
+        Only this much of a clip is used.
     device : str
         Where the encoder runs.
     progress : bool
-        Show a progress bar when something is computed.
+        Show a progress bar while embeddings are computed.
 
     Returns
     -------
@@ -65,37 +63,30 @@ def embed(
     Raises
     ------
     AboutRecordings
-        Recordings cannot be used: all of them are named, and the good ones are in the cache.
+        Some recordings cannot be used. The message names them all; the others are in the cache.
     """
-    keys, problems = _contents(clips)
-    wanted = dict(zip(reversed(keys), reversed(clips), strict=True))
+    keys, problems = _content_keys(clips)
+    first = dict(zip(reversed(keys), reversed(clips), strict=True))  # of several copies, the first
+    usable = {key: clip for key, clip in first.items() if key not in problems}
     cache = Cache(cache_dir, encoders.fingerprint(config), max_seconds) if cache_dir else None
-    found = cache.read(wanted) if cache else {}
-    missing = {key: wanted[key] for key in dict.fromkeys(keys) if key not in found and key not in problems}
-    if missing:
-        random.Random(os.urandom(8)).shuffle(order := list(missing))
-        try:
-            for key, embedding in _compute(
-                {k: missing[k] for k in order}, found, config, max_seconds, device, progress, problems
-            ):
-                found[key] = embedding
-                if cache and cache.add(key, embedding):
-                    found |= cache.read(missing.keys() - found.keys())
-        finally:
-            if cache:
-                cache.flush()
-        if cache:
-            cache.merge()
+    found = cache.read(usable) if cache else {}
+    if missing := {key: clip for key, clip in usable.items() if key not in found}:
+        embedder = _Embedder(load_encoder(config, device), config.batch_size, max_seconds, cache)
+        with cache or contextlib.nullcontext():
+            embedder.run(missing, progress)
+        found |= embedder.found
+        problems |= embedder.problems
     if problems:
-        raise AboutRecordings(_told(clips, keys, wanted, problems))
+        raise AboutRecordings(_report(clips, keys, first, problems))
     embeddings = torch.empty(len(clips), *encoders.shape(config))
     for position, key in enumerate(keys):
         embeddings[position] = found[key]
     return embeddings
 
 
-def _contents(clips: Sequence[Clip]) -> tuple[list[str], dict[str, str]]:
-    """What each clip is known by in the cache, the hash of its content; and by name, why some cannot be read."""
+def _content_keys(clips: Sequence[Clip]) -> tuple[list[str], dict[str, str]]:
+    """The cache key of each clip (a hash of its content), and the errors of clips that have none, by their names,
+    which stand in for the key."""
     keys: list[str] = []
     problems: dict[str, str] = {}
     for clip in clips:
@@ -107,49 +98,62 @@ def _contents(clips: Sequence[Clip]) -> tuple[list[str], dict[str, str]]:
     return keys, problems
 
 
-def _told(clips: Sequence[Clip], keys: Sequence[str], wanted: dict[str, Clip], problems: dict[str, str]) -> str:
-    """All recordings that cannot be used, in one message."""
+def _report(clips: Sequence[Clip], keys: Sequence[str], first: Mapping[str, Clip], problems: Mapping[str, str]) -> str:
+    """One message about all recordings that cannot be used."""
     lines = []
     for clip, key in zip(clips, keys, strict=True):
         if key in problems:
-            first = wanted[key]
-            same = f"{clip.name} has the same content as {first.name}"
-            lines.append(f"- {problems[key] if clip is first else same}")
+            same = f"{clip.name} has the same content as {first[key].name}"
+            lines.append(f"- {problems[key] if clip is first[key] else same}")
     count = "1 recording" if len(lines) == 1 else f"{len(lines)} recordings"
     rest = [f"- and {len(lines) - BAD_SHOWN} more"] if len(lines) > BAD_SHOWN else []
     return "\n".join([f"{count} cannot be used:", *lines[:BAD_SHOWN], *rest])
 
 
-def _compute(
-    clips: dict[str, Clip],
-    found: Mapping[str, torch.Tensor],
-    config: EncoderConfig,
-    max_seconds: float,
-    device: str,
-    progress: bool,
-    problems: dict[str, str],
-) -> Iterator[tuple[str, torch.Tensor]]:
-    """Embeddings (float16) of ``clips`` by key, batch by batch, but of those that have been ``found`` by then; what
-    cannot be used goes to ``problems``."""
-    encoder = load_encoder(config, device)
-    waiting, ahead = deque(clips.items()), deque[list[tuple[str, Future[np.ndarray]]]]()
-    bar = tqdm(total=len(clips), desc="listening", unit="clip", mininterval=1, disable=not progress)
-    with bar, ThreadPoolExecutor(READERS) as readers:
-        while waiting or ahead:
-            while waiting and len(ahead) < 2:  # read while the network hears
-                ahead.append([])
-                while waiting and len(ahead[-1]) < config.batch_size:
-                    key, clip = waiting.popleft()
-                    if key in found:
-                        bar.update()
-                    else:
-                        ahead[-1].append((key, readers.submit(clip.read, encoder.rate, max_seconds)))
-            waveforms = {}
-            for key, reading in (batch := ahead.popleft()):
-                try:
-                    waveforms[key] = reading.result()
-                except VegasError as error:
-                    problems[key] = str(error)
-            if waveforms:
-                yield from zip(waveforms, encoder.encode(list(waveforms.values())).half(), strict=True)
-            bar.update(len(batch))
+class _Embedder:
+    """Computes embeddings batch by batch and adds them to the cache.
+
+    Attributes
+    ----------
+    found : dict
+        Embeddings ``[S, D]`` float16 by key.
+    problems : dict
+        Why a recording cannot be used, by key.
+    """
+
+    def __init__(self, encoder: AudioEncoder, batch_size: int, max_seconds: float, cache: Cache | None) -> None:
+        self._encoder, self._batch_size, self._max_seconds, self._cache = encoder, batch_size, max_seconds, cache
+        self.found: dict[str, torch.Tensor] = {}
+        self.problems: dict[str, str] = {}
+
+    def run(self, clips: Mapping[str, Clip], progress: bool) -> None:
+        """Embed ``clips``, in random order: several processes that embed the same clips share the work."""
+        order = list(clips)
+        random.SystemRandom().shuffle(order)
+        waiting, ahead = deque(order), deque[dict[str, Future[np.ndarray]]]()
+        bar = tqdm(total=len(clips), desc="embedding", unit="clip", mininterval=1, disable=not progress)
+        with bar, ThreadPoolExecutor(READERS) as readers:
+            while waiting or ahead:
+                while waiting and len(ahead) < 2:  # read the next batch while the network runs
+                    batch: dict[str, Future[np.ndarray]] = {}
+                    while waiting and len(batch) < self._batch_size:
+                        if (key := waiting.popleft()) not in self.found:
+                            batch[key] = readers.submit(clips[key].read, self._encoder.rate, self._max_seconds)
+                    ahead.append(batch)
+                embeddings = self._encode(ahead.popleft())
+                self.found |= embeddings
+                if self._cache and self._cache.add(embeddings):  # see what other processes have written by now
+                    self.found |= self._cache.read(clips.keys() - self.found.keys())
+                bar.update(len(self.found) + len(self.problems) - bar.n)
+
+    def _encode(self, batch: Mapping[str, Future[np.ndarray]]) -> dict[str, torch.Tensor]:
+        """The embeddings of the recordings of a batch that can be used."""
+        waveforms = {}
+        for key, reading in batch.items():
+            try:
+                waveforms[key] = reading.result()
+            except VegasError as error:
+                self.problems[key] = str(error)
+        if not waveforms:
+            return {}
+        return dict(zip(waveforms, self._encoder.encode(list(waveforms.values())).half(), strict=True))

@@ -18,7 +18,7 @@ from vegas_fl.audio.clips import Clip
 from vegas_fl.audio.embeddings import embed
 from vegas_fl.config import Config, compose
 from vegas_fl.data.datasets import open_dataset
-from vegas_fl.data.datasets.synthesis import RECIPES
+from vegas_fl.data.datasets.recipes import RECIPES
 from vegas_fl.data.splits import node_clips
 
 Accuracies = dict[str, dict[str, float]]

@@ -51,11 +51,11 @@ def _problems(overrides: list[str] | None, picture: Path | None, *, listen: bool
     from vegas_fl.runs import preflight
 
     config = sound(lambda: compose(overrides or ()), preflight.check_recordings)
-    findings = survey.survey(config, listen=listen, progress=True)
-    print(survey.table(survey.rows(findings)))
+    entries = survey.survey(config, listen=listen, progress=True)
+    print(survey.table(survey.summaries(entries)))
     if picture:
-        survey.picture(findings, picture)
+        survey.picture(entries, picture)
         print(f"picture: {picture}")
     for sentence in survey.passed_over(config):
         print(f"note: {sentence}")
-    return survey.problems(findings)
+    return survey.problems(entries)

@@ -22,9 +22,8 @@ from vegas_fl.config.whole import Config
 
 
 def lenient(override: str) -> str:
-    """Let Hydra accept a value for any key (``a.b=1`` → ``++a.b=1``): whether the key exists is checked with
-    everything else, so that all mistakes are told at once. Choices of a group, deletions and Hydra's own
-    keys are left as they are."""
+    """Make Hydra accept any key (``a.b=1`` → ``++a.b=1``): unknown keys are reported later, with all other mistakes.
+    Choices of a group, deletions and Hydra's own keys are returned unchanged."""
     key = override.partition("=")[0]
     if not override[:1].isalpha() or "=" not in override or key in GROUPS or key.startswith("hydra."):
         return override
@@ -43,25 +42,18 @@ def compose(overrides: Sequence[str] = ()) -> Config:
     Raises
     ------
     ConfigError
-        Listing every mistake.
+        Lists every mistake.
     """
-    with _compose_lock:
-        GlobalHydra.instance().clear()
-        try:
-            with initialize_config_module("conf", version_base="1.3"):
-                composed = hydra_compose("config", overrides=[lenient(o) for o in overrides])
-        except HydraException as error:
-            raise ConfigError([str(error)]) from error
-    return validate(composed)
+    return validate(_composed(overrides))
 
 
 def sound(make: Callable[[], Config], check: Callable[[Config], Sequence[str]]) -> Config:
-    """What ``make`` makes, if ``check`` finds nothing wrong with it.
+    """The configuration that ``make`` returns, if ``check`` finds no mistake in it.
 
     Raises
     ------
     ConfigError
-        Listing the mistakes of both.
+        Lists the mistakes found by either.
     """
     mistakes: tuple[str, ...] = ()
     try:
@@ -76,52 +68,77 @@ def sound(make: Callable[[], Config], check: Callable[[Config], Sequence[str]]) 
 
 
 def restored(stored: dict[str, Any], overrides: Sequence[str]) -> Config:
-    """A stored configuration, or part of one, with Hydra overrides over it and defaults for the rest.
+    """A stored configuration, or sections of one, with overrides; sections that are not stored come from ``conf/``.
 
     Parameters
     ----------
     stored : dict
-        Resolved sections, as ``Config.model_dump(mode="json")`` gives them.
+        Resolved sections, as returned by ``Config.model_dump(mode="json")``.
     overrides : sequence of str
         As on the command line; ``renderer=flux_schnell`` replaces the whole section.
 
     Raises
     ------
     ConfigError
-        Listing every mistake.
+        Lists every mistake.
     """
-    fresh = compose(overrides).model_dump(mode="json")
-    values = copy.deepcopy(fresh | stored)
+    composed = _resolved(_composed(overrides))
+    values = composed | copy.deepcopy(stored)
     for override in overrides:
-        *above, last = override.partition("=")[0].lstrip("+~").split(".")
-        place, new = values, fresh
-        for part in above:
-            place, new = place[part], new[part]
-        if last in new:
-            place[last] = new[last]
+        if override.startswith("~"):
+            raise ConfigError([f"{override}: a stored configuration cannot lose keys; change them with KEY=VALUE"])
+        _copy(override.lstrip("+").partition("=")[0].split("."), composed, values)
     return parse(values)
+
+
+def _copy(key: Sequence[str], source: dict[str, Any], target: dict[str, Any]) -> None:
+    """Copy the value at ``key``, if ``source`` has one: ``experiment=…`` and ``hydra.…`` are not keys."""
+    name, *rest = key
+    if name in source and not rest:
+        target[name] = source[name]
+    elif name in source:
+        if not isinstance(target.get(name), dict):
+            target[name] = {}
+        _copy(rest, source[name], target[name])
 
 
 def validate(composed: DictConfig) -> Config:
     """Turn a composed configuration into a :class:`Config`, or raise :class:`ConfigError` with every mistake."""
+    return parse(_resolved(composed))
+
+
+def _composed(overrides: Sequence[str]) -> DictConfig:
+    """``conf/`` with Hydra overrides, not yet checked."""
+    with _compose_lock:
+        GlobalHydra.instance().clear()
+        try:
+            with initialize_config_module("conf", version_base="1.3"):
+                return hydra_compose("config", overrides=[lenient(o) for o in overrides])
+        except HydraException as error:
+            raise ConfigError([str(error)]) from error
+
+
+def _resolved(composed: DictConfig) -> dict[str, Any]:
+    """Plain values, references replaced, node ids as text (YAML reads an unquoted 0 as a number)."""
     try:
         values: Any = OmegaConf.to_container(composed, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError([f"{error.full_key}: {str(error).splitlines()[0]}"]) from error
-    settings = {str(key): value for key, value in values.items() if key != "hydra"}
-    return parse(_normalised(settings))
+    if isinstance(values.get("nodes"), dict):
+        values["nodes"] = {str(node): entry for node, entry in values["nodes"].items()}
+    return {str(key): value for key, value in values.items() if key != "hydra"}
 
 
 def parse(values: dict[str, Any]) -> Config:
     """Validate plain values (of YAML or JSON) as a :class:`Config`.
 
-    Unknown keys are reported together with what the checks across sections find, because those can still
-    run; values of a wrong type hide the latter.
+    Unknown keys and contradictions between sections are reported together. Values of a wrong type are reported
+    first, because contradictions cannot be looked for.
 
     Raises
     ------
     ConfigError
-        Listing every mistake.
+        Lists every mistake.
     """
     mistakes: list[str] = []
     try:
@@ -139,12 +156,5 @@ def parse(values: dict[str, Any]) -> Config:
 
 
 def _read(values: dict[str, Any]) -> Config:
-    """Strictly typed, by way of JSON, where a list is what a tuple is written as."""
+    """Validate by way of JSON: pydantic's strict mode takes a list for a tuple only there."""
     return Config.model_validate_json(json.dumps(values))
-
-
-def _normalised(values: dict[str, Any]) -> dict[str, Any]:
-    """Node ids as text (YAML reads an unquoted 0 as a number)."""
-    if isinstance(values.get("nodes"), dict):
-        values["nodes"] = {str(key): node for key, node in values["nodes"].items()}
-    return values

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import typing
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -15,7 +14,6 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     SerializerFunctionWrapHandler,
-    create_model,
     model_serializer,
 )
 
@@ -64,24 +62,22 @@ class DataConfig(Section):
         return bool(self.train_folds or self.test_folds)
 
 
-class Changes(Section):
-    """Some keys of another section; only those that were set are there when it is written down."""
+class DatasetConfig(DataConfig):
+    """The keys of ``data`` that a node sets for itself. All are optional; only those that were set are written, and
+    only those may be read: see :meth:`over`."""
+
+    def over(self, data: DataConfig) -> DataConfig:
+        """``data`` with the keys that are set here."""
+        return data.model_copy(update={key: getattr(self, key) for key in self.model_fields_set})
 
     @model_serializer(mode="wrap")
-    def _what_was_set(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _set_keys(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {key: value for key, value in write(self).items() if key in self.model_fields_set}
 
 
-if TYPE_CHECKING:
-    DatasetConfig = DataConfig
-else:
-    _kinds = typing.get_type_hints(DataConfig, include_extras=True)
-    DatasetConfig = create_model(
-        "DatasetConfig",
-        __base__=Changes,
-        __doc__="The keys of the data group that a node has otherwise than the others.",
-        **{key: (_kinds[key], None) for key in DataConfig.model_fields},
-    )
+for _field in DatasetConfig.model_fields.values():
+    _field.default = None
+DatasetConfig.model_rebuild(force=True)
 
 
 class EncoderConfig(Section):
@@ -206,6 +202,16 @@ class NodeConfig(Section):
     selected_classes: Annotated[tuple[str, ...], Field(min_length=1)]
     samples_per_node: PositiveInt
     dataset: DatasetConfig | None = None
+
+    @property
+    def training_clips(self) -> int:
+        """The most clips it trains on, all classes together."""
+        return self.samples_per_node
+
+    @property
+    def pictures(self) -> int:
+        """The pictures it draws, all classes together."""
+        return self.samples_per_node
 
 
 Source = Literal["adapter", "text", "none"]

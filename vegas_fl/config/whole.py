@@ -7,31 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
 
-from vegas_fl.config.sections import (
-    AdapterConfig,
-    ConditioningConfig,
-    DataConfig,
-    DatasetConfig,
-    EncoderConfig,
-    EvaluationConfig,
-    FedAvgConfig,
-    FederationConfig,
-    FlowerConfig,
-    GeneratorConfig,
-    ImagesConfig,
-    InProcessConfig,
-    KDConfig,
-    Name,
-    NodeConfig,
-    PathsConfig,
-    RendererConfig,
-    ReplayConfig,
-    Section,
-    StandaloneConfig,
-    StudentConfig,
-    TrackingConfig,
-    TransportConfig,
-)
+from vegas_fl.config import sections
+from vegas_fl.config.sections import DataConfig, DatasetConfig, Name, NodeConfig, Section, StudentConfig
 
 
 class Config(Section):
@@ -46,20 +23,23 @@ class Config(Section):
     samples_per_node: PositiveInt
     targets: Literal["class", "caption", "attributes"]
     images_output_dir: str
-    conditioning: ConditioningConfig
-    images: ImagesConfig
-    evaluation: EvaluationConfig
-    federation: FederationConfig
-    transport: TransportConfig
-    tracking: TrackingConfig
-    paths: PathsConfig
+    conditioning: sections.ConditioningConfig
+    images: sections.ImagesConfig
+    evaluation: sections.EvaluationConfig
+    federation: sections.FederationConfig
+    transport: sections.TransportConfig
+    tracking: sections.TrackingConfig
+    paths: sections.PathsConfig
     data: DataConfig
-    encoder: EncoderConfig
-    generator: GeneratorConfig
-    adapter: AdapterConfig
-    aggregation: Annotated[KDConfig | ReplayConfig | FedAvgConfig | StandaloneConfig, Field(discriminator="name")]
-    renderer: RendererConfig
-    engine: Annotated[InProcessConfig | FlowerConfig, Field(discriminator="name")]
+    encoder: sections.EncoderConfig
+    generator: sections.GeneratorConfig
+    adapter: sections.AdapterConfig
+    aggregation: Annotated[
+        sections.KDConfig | sections.ReplayConfig | sections.FedAvgConfig | sections.StandaloneConfig,
+        Field(discriminator="name"),
+    ]
+    renderer: sections.RendererConfig
+    engine: Annotated[sections.InProcessConfig | sections.FlowerConfig, Field(discriminator="name")]
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -69,7 +49,7 @@ class Config(Section):
     def data_of(self, node: str) -> DataConfig:
         """Where a node's recordings come from: ``data``, with what its ``dataset`` changes."""
         own = self.nodes[node].dataset
-        return self.data.model_copy(update={key: getattr(own, key) for key in own.model_fields_set} if own else {})
+        return own.over(self.data) if own else self.data
 
     def peers(self, node: str) -> dict[str, NodeConfig]:
         """The nodes (this one among them) that read the same data set, and so share out the clips of a class."""

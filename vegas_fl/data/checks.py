@@ -6,14 +6,14 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 
 from vegas_fl.audio.clips import Clip
-from vegas_fl.config import PARTS, DataConfig
+from vegas_fl.config import PARTS, DataConfig, NodeConfig
 from vegas_fl.core.errors import VegasError
 from vegas_fl.data.datasets import Dataset, open_dataset
-from vegas_fl.data.shares import NodeEntry, owners, shares, training, units
+from vegas_fl.data.shares import owners, shares, training, units
 
 
 def check(
-    config: DataConfig, nodes: Mapping[str, NodeEntry], ids: Sequence[str] | None = None, keys: str = "data"
+    config: DataConfig, nodes: Mapping[str, NodeConfig], ids: Sequence[str] | None = None, keys: str = "data"
 ) -> list[str]:
     """Everything that is wrong with the data settings and with who owns what, as sentences. Reads no audio.
 
@@ -42,7 +42,7 @@ def check(
     return mistakes
 
 
-def _overlaps(config: DataConfig, nodes: Mapping[str, NodeEntry], keys: str) -> Iterator[str]:
+def _overlaps(config: DataConfig, nodes: Mapping[str, NodeConfig], keys: str) -> Iterator[str]:
     """Nodes that would all use all clips of a class."""
     labels = sorted({label for node in nodes.values() for label in node.selected_classes})
     for label in labels if config.partition == "none" else []:
@@ -80,7 +80,7 @@ def settings_mistakes(config: DataConfig, keys: str = "data") -> Iterator[str]:
 
 
 def contents(
-    config: DataConfig, nodes: Mapping[str, NodeEntry], ids: Sequence[str], dataset: Dataset, keys: str = "data"
+    config: DataConfig, nodes: Mapping[str, NodeConfig], ids: Sequence[str], dataset: Dataset, keys: str = "data"
 ) -> Iterator[str]:
     """Mistakes that show when the lists of clips are compared with what the nodes ``ids`` want."""
     if config.by_folds and (mistake := _unknown_folds(config, dataset, keys)):

@@ -8,12 +8,12 @@ al. 2017).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from dataclasses import dataclass
 
 import numpy as np
 
 from vegas_fl.audio.clips import Clip
-from vegas_fl.config import DataConfig
+from vegas_fl.config import DataConfig, NodeConfig
 from vegas_fl.core.errors import VegasError
 from vegas_fl.core.seeds import derive_seed
 from vegas_fl.data.datasets import Dataset
@@ -22,17 +22,31 @@ DRAWS = 1000
 """How often Dirichlet shares are drawn before giving up."""
 
 
-class NodeEntry(Protocol):
-    """What a split needs to know of a node (:class:`vegas_fl.config.NodeConfig`)."""
+@dataclass(frozen=True)
+class Share:
+    """What one of a class's owners gets of it.
 
-    @property
-    def selected_classes(self) -> tuple[str, ...]: ...
+    Attributes
+    ----------
+    position, owners : int
+        Its place among the owners, and their number.
+    fractions : array [owners] or None
+        How much each owner gets; None: all get the same number.
+    """
 
-    @property
-    def samples_per_node(self) -> int: ...
+    position: int
+    owners: int
+    fractions: np.ndarray | None
+
+    def of(self, order: np.ndarray, skipped: int) -> np.ndarray:
+        """This owner's part of ``order``. Even shares are dealt in turns, which go on after the ``skipped`` units that
+        were dealt before: otherwise the first owners would get every remainder."""
+        if self.fractions is None:
+            return order[(self.position - skipped) % self.owners :: self.owners]
+        return order[slice(*bounds(self.fractions, len(order))[self.position : self.position + 2])]
 
 
-def owners(nodes: Mapping[str, NodeEntry], label: str) -> list[str]:
+def owners(nodes: Mapping[str, NodeConfig], label: str) -> list[str]:
     """The nodes that select a class, by number."""
     return sorted((node for node, entry in nodes.items() if label in entry.selected_classes), key=int)
 
@@ -57,7 +71,7 @@ def units(config: DataConfig, clips: Sequence[Clip]) -> list[list[Clip]]:
 
 
 def shares(
-    config: DataConfig, nodes: Mapping[str, NodeEntry], dataset: Dataset, keys: str = "data"
+    config: DataConfig, nodes: Mapping[str, NodeConfig], dataset: Dataset, keys: str = "data"
 ) -> dict[str, np.ndarray | None]:
     """How much of each class its owners get: None for even shares, else fractions in the order of the owners.
 
@@ -92,7 +106,7 @@ def shares(
     )
 
 
-def _held(nodes: Mapping[str, NodeEntry], given: Mapping[str, np.ndarray], sizes: Mapping[str, int]) -> dict[str, int]:
+def _held(nodes: Mapping[str, NodeConfig], given: Mapping[str, np.ndarray], sizes: Mapping[str, int]) -> dict[str, int]:
     """How many units each node gets to train on, of all its classes together."""
     held = dict.fromkeys(nodes, 0)
     for label, share in given.items():
@@ -102,7 +116,7 @@ def _held(nodes: Mapping[str, NodeEntry], given: Mapping[str, np.ndarray], sizes
 
 
 def _few_classes(
-    config: DataConfig, nodes: Mapping[str, NodeEntry], labels: Sequence[str], keys: str
+    config: DataConfig, nodes: Mapping[str, NodeConfig], labels: Sequence[str], keys: str
 ) -> dict[str, np.ndarray]:
     """Even shares for the nodes that a class is given to, nothing for the others that select it.
 

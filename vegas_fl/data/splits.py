@@ -15,26 +15,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from vegas_fl.audio.clips import Clip
-from vegas_fl.config import PARTS, DataConfig
+from vegas_fl.config import PARTS, DataConfig, NodeConfig
 from vegas_fl.core.errors import VegasError
 from vegas_fl.core.seeds import derive_seed
 from vegas_fl.data.checks import contents, settings_mistakes
 from vegas_fl.data.datasets import Dataset
-from vegas_fl.data.shares import (
-    NodeEntry,
-    bounds,
-    grouped,
-    owners,
-    shares,
-    units,
-)
+from vegas_fl.data.shares import Share, grouped, owners, shares, units
 
 Parts = dict[str, list[Clip]]
 
 
 @dataclass(frozen=True)
 class Split:
-    """A node's clips by class, and ``notes``: sentences its owner would want to read."""
+    """A node's clips by class, and ``notes``: sentences that its owner should read."""
 
     train: Parts
     val: Parts
@@ -55,7 +48,7 @@ def split_evenly(total: int, classes: Sequence[str]) -> dict[str, int]:
     return {name: each + (position < rest) for position, name in enumerate(classes)}
 
 
-def node_clips(config: DataConfig, nodes: Mapping[str, NodeEntry], node_id: str, dataset: Dataset) -> Split:
+def node_clips(config: DataConfig, nodes: Mapping[str, NodeConfig], node_id: str, dataset: Dataset) -> Split:
     """The clips of one node.
 
     ``samples_per_node`` caps what it trains on (several classes share it evenly); validation and test clips
@@ -70,62 +63,52 @@ def node_clips(config: DataConfig, nodes: Mapping[str, NodeEntry], node_id: str,
         raise VegasError("\n".join(mistakes))
     node = nodes[node_id]
     sharing = {node_id: node} if config.partition == "none" else nodes
-    dealt = shares(config, sharing, dataset)
-    parts = {
-        label: _parts(config, label, _share(config, sharing, node_id, dataset.clips(label), dealt[label], label))
-        for label in node.selected_classes
-    }
+    fractions = shares(config, sharing, dataset)
+    parts: dict[str, Parts] = {}
+    for label in node.selected_classes:
+        among = owners(sharing, label)
+        share = Share(among.index(node_id), len(among), fractions[label])
+        parts[label] = _parts(config, label, _dealt(config, label, dataset.clips(label), share))
     owned = [label for label in parts if parts[label]["train"]]  # all of them, if shares are even
-    caps = split_evenly(node.samples_per_node, owned)
+    caps = split_evenly(node.training_clips, owned)
     split = Split({}, {}, {}, [])
     for label in node.selected_classes:
         split.val[label], split.test[label] = parts[label]["val"], parts[label]["test"]
         if label in owned:
             split.train[label] = parts[label]["train"][: caps[label]]
-            split.notes.extend(_notes(config, node_id, node, label, parts[label], caps[label]))
+            notes = _notes(config, node, parts[label], caps[label])
+            split.notes.extend(f"node {node_id}: class {label} {note}" for note in notes)
     return split
 
 
-def _share(
-    config: DataConfig,
-    nodes: Mapping[str, NodeEntry],
-    node_id: str,
-    clips: Sequence[Clip],
-    share: np.ndarray | None,
-    label: str,
-) -> list[Clip]:
-    """The node's share of a class, shuffled; with folds, its share of every fold (or of every part, see below)."""
-    sharing = owners(nodes, label)
-    position = sharing.index(node_id)
-    # Small shares of small folds would all be rounded to nothing: folds of one part are cut as one.
+def _dealt(config: DataConfig, label: str, clips: Sequence[Clip], share: Share) -> list[Clip]:
+    """A node's share of a class, shuffled; with folds, its share of every fold (or of every part, see below)."""
     folds = [tuple(sorted(config.folds[part])) for part in PARTS]
-    groups = folds if share is not None else [(fold,) for part in folds for fold in part]
+    even = share.fractions is None
+    # Small fractions of small folds would all be rounded to nothing: folds of one part are cut as one.
+    groups = [(fold,) for part in folds for fold in part] if even else folds
     dealt: list[Clip] = []
-    turn = 0  # goes on from fold to fold: else the first owners would get what remains of each, and the last ones none
+    skipped = 0
     for group in groups if config.by_folds else [None]:
         members = units(config, [clip for clip in clips if group is None or clip.fold in group])
-        name = group[0] if group and share is None else group
+        name = group[0] if group and even else group
         order = np.random.default_rng(derive_seed(config.split_seed, "split", label, name)).permutation(len(members))
-        if share is None:
-            mine = order[(position - turn) % len(sharing) :: len(sharing)]
-            turn += len(members)
-        else:
-            mine = order[slice(*bounds(share, len(members))[position : position + 2])]
-        dealt += [clip for i in mine for clip in members[i]]
+        dealt += [clip for i in share.of(order, skipped) for clip in members[i]]
+        skipped += len(members)
     return dealt
 
 
-def _parts(config: DataConfig, label: str, share: Sequence[Clip]) -> dict[str, list[Clip]]:
-    """A share divided into training, validation and test clips."""
+def _parts(config: DataConfig, label: str, dealt: Sequence[Clip]) -> Parts:
+    """A node's clips of a class, divided into training, validation and test clips."""
     if config.by_folds:
-        parts = {part: [clip for clip in share if clip.fold in config.folds[part]] for part in PARTS}
-        # A cap takes the first ones: mix the folds.
+        parts = {part: [clip for clip in dealt if clip.fold in config.folds[part]] for part in PARTS}
+        # samples_per_node keeps the first ones: mix the folds.
         order = np.random.default_rng(derive_seed(config.split_seed, "mix", label)).permutation(len(parts["train"]))
         parts["train"] = [parts["train"][i] for i in order]
         if config.val_folds is None:
             parts["val"], parts["train"] = _held_out(parts["train"], config.val_ratio)
         return parts
-    test, rest = _held_out(share, config.test_ratio)
+    test, rest = _held_out(dealt, config.test_ratio)
     val, train = _held_out(rest, config.val_ratio / (1 - config.test_ratio))
     return {"test": test, "val": val, "train": train}
 
@@ -147,15 +130,14 @@ def _held_out(clips: Sequence[Clip], ratio: float) -> tuple[list[Clip], list[Cli
     return held, [clip for clip in clips if id(clip) not in out]
 
 
-def _notes(
-    config: DataConfig, node_id: str, node: NodeEntry, label: str, parts: Mapping[str, list[Clip]], cap: int
-) -> Iterator[str]:
+def _notes(config: DataConfig, node: NodeConfig, parts: Parts, cap: int) -> Iterator[str]:
+    """What the owner of a node would want to know about its clips of a class."""
     training = len(parts["train"])
     if training < cap:
         of = f" ({cap} of them of this class)" if len(node.selected_classes) > 1 else ""
         yield (
-            f"node {node_id}: class {label} has {training} training clip{'s' * (training != 1)}, "
-            f"samples_per_node asks for {node.samples_per_node}{of}: all {training} are used"
+            f"has {training} training clip{'s' * (training != 1)}, "
+            f"samples_per_node asks for {node.training_clips}{of}: all {training} are used"
         )
     folds = config.folds
     wanted = {
@@ -167,4 +149,4 @@ def _notes(
             clips = [clip for part in parts.values() for clip in part]
             recorded = len(grouped(clips))
             of = f", cut from {recorded} recording{'s' * (recorded != 1)}" if recorded < len(clips) else ""
-            yield f"node {node_id}: class {label} has too few clips ({len(clips)}{of}) for a {meaning} part"
+            yield f"has too few clips ({len(clips)}{of}) for a {meaning} part"

@@ -1,7 +1,7 @@
-"""What the nodes of a configuration hold: counts, lengths and rates; and what is wrong with it.
+"""What recordings the nodes of a configuration hold: counts, lengths, sample rates and problems.
 
-Unlike the checks before a run, :func:`survey` can listen to every recording, and compares the nodes with each other:
-something only the owner of all data (or a simulation) can do.
+Unlike the checks before a run, :func:`survey` can read every recording, and it compares nodes with each other, which
+only the owner of all data (or a simulation) can do.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from vegas_fl.data.datasets import open_dataset
 from vegas_fl.data.splits import node_clips
 
 HASH_RATE = 16_000
-"""Hz at which recordings are compared: a wav and the flac made of it are the same."""
+"""Hz at which recordings are compared, so that a wav file equals the flac file made from it."""
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One clip where it was found, and what was found.
+class SurveyedClip:
+    """A clip of a node.
 
     Attributes
     ----------
     node, part : str
-        Who holds it, and for what: train, val or test.
+        The node that holds it, and its part of the split: train, val or test.
     clip : Clip
     seconds : float
         Length of the whole recording; NaN if it cannot be read.
     rate : int
-        Its rate in Hz; 0 if it cannot be read.
+        Its sample rate in Hz; 0 if it cannot be read.
     sound : str
-        Hash of what is heard; "" if nobody listened.
+        Hash of its samples; "" if they were not read.
     problem : str
         Why it cannot be used, or "".
     """
@@ -59,12 +59,12 @@ class Finding:
 
     @property
     def place(self) -> str:
-        """Who holds it for what, in words."""
+        """Its node and part, in words."""
         return f"node {self.node} ({self.part})"
 
 
-class Row(NamedTuple):
-    """A class on a node: clips of each part, seconds of the shortest, the mean and the longest, rates in Hz."""
+class ClassSummary(NamedTuple):
+    """A class on a node: clips in each part; shortest, mean and longest clip in seconds; sample rates in Hz."""
 
     node: str
     label: str
@@ -73,28 +73,28 @@ class Row(NamedTuple):
     rates: tuple[int, ...]
 
 
-def survey(config: Config, listen: bool, progress: bool = False) -> list[Finding]:
+def survey(config: Config, listen: bool, progress: bool = False) -> list[SurveyedClip]:
     """All clips of all nodes.
 
     Parameters
     ----------
     config : Config
-        Its data have passed :func:`vegas_fl.data.checks.check`.
+        One that :func:`vegas_fl.data.checks.check` finds no mistake in.
     listen : bool
-        Read every recording to its end, instead of only what its header says.
+        Read every recording to its end, not only its header.
     progress : bool
         Show a progress bar.
     """
     held = list(_held(config))
 
-    def look(place: tuple[str, str, Clip]) -> Finding:
+    def look(place: tuple[str, str, Clip]) -> SurveyedClip:
         node, part, clip = place
         try:
             seconds, rate = clip.format()
             sound = _sound(clip, config.data_of(node).max_seconds) if listen else ""
         except VegasError as error:
-            return Finding(node, part, clip, float("nan"), 0, "", str(error))
-        return Finding(node, part, clip, seconds, rate, sound, "")
+            return SurveyedClip(node, part, clip, float("nan"), 0, "", str(error))
+        return SurveyedClip(node, part, clip, seconds, rate, sound, "")
 
     with ThreadPoolExecutor(os.cpu_count()) as readers:
         found = readers.map(look, held)
@@ -114,110 +114,107 @@ def _sound(clip: Clip, max_seconds: float) -> str:
     return hashlib.sha256(np.round(samples * 32767).astype("<i2").tobytes()).hexdigest()
 
 
-def problems(findings: Sequence[Finding]) -> list[str]:
-    """What is wrong with a survey that listened, as sentences: recordings that cannot be used, copies, and clips cut
-    from one recording that are trained on here and tested on there."""
-    told = [finding.problem for finding in findings if finding.problem]
-    heard = [finding for finding in findings if finding.sound]
-    for copies in _groups(heard, lambda finding: finding.sound):
-        told.append(f"one recording {_uses(copies)} more than once: {_places(copies)}; keep one")
-    for related in _groups(heard, _source):
-        if len({finding.part for finding in related}) > 1 and len({finding.sound for finding in related}) > 1:
-            told.append(
+def problems(entries: Sequence[SurveyedClip]) -> list[str]:
+    """What is wrong with the recordings, as sentences: those that cannot be used, copies, and clips cut from one
+    recording that are in different parts. The latter two are found only if the recordings were read."""
+    found = [entry.problem for entry in entries if entry.problem]
+    readable = [entry for entry in entries if entry.sound]
+    for copies in _groups(readable, lambda entry: entry.sound):
+        parts = {copy.part for copy in copies}
+        where = "in both training and test sets" if {"train", "test"} <= parts else "more than once"
+        found.append(f"one recording appears {where}: {_places(copies)}; keep one")
+    for related in _groups(readable, _source):
+        if len({entry.part for entry in related}) > 1 and len({entry.sound for entry in related}) > 1:
+            found.append(
                 f"clips cut from one recording are in different parts: {_places(related)}; put them into one fold, or "
                 "keep one part"
             )
-    return told
+    return found
 
 
 def passed_over(config: Config) -> list[str]:
-    """What looks like recordings of the nodes' classes and is not read, as sentences."""
-    told = []
+    """Files that look like recordings of the nodes' classes but are not read, as sentences."""
+    found = []
     for node, entry in config.nodes.items():
         dataset = open_dataset(config.data_of(node))
-        told += [sentence for label in entry.selected_classes for sentence in dataset.passed_over(label)]
-    return list(dict.fromkeys(told))
+        found += [sentence for label in entry.selected_classes for sentence in dataset.passed_over(label)]
+    return list(dict.fromkeys(found))
 
 
-def _groups(findings: Sequence[Finding], key: Callable[[Finding], object]) -> Iterator[list[Finding]]:
-    """Findings that have the same key, where several have."""
-    groups: dict[object, list[Finding]] = defaultdict(list)
-    for finding in findings:
-        if (value := key(finding)) is not None:
-            groups[value].append(finding)
+def _groups(entries: Sequence[SurveyedClip], key: Callable[[SurveyedClip], object]) -> Iterator[list[SurveyedClip]]:
+    """Groups of two or more entries with the same key (None: in no group)."""
+    groups: dict[object, list[SurveyedClip]] = defaultdict(list)
+    for entry in entries:
+        if (value := key(entry)) is not None:
+            groups[value].append(entry)
     yield from (group for group in groups.values() if len(group) > 1)
 
 
-def _source(finding: Finding) -> object:
-    """What the clip was cut from; names of sources mean something within one folder only."""
-    clip = finding.clip
+def _source(entry: SurveyedClip) -> object:
+    """The recording the clip was cut from; names of such recordings are unique within one folder only."""
+    clip = entry.clip
     return None if clip.source is None else (Path(clip.name).parent, clip.source)
 
 
-def _uses(copies: Sequence[Finding]) -> str:
-    parts = {copy.part for copy in copies}
-    return "is trained on and tested on, it is there" if {"train", "test"} <= parts else "is there"
+def _places(entries: Sequence[SurveyedClip]) -> str:
+    return some([f"{entry.clip.name} in {entry.place}" for entry in entries])
 
 
-def _places(findings: Sequence[Finding]) -> str:
-    return some([f"{finding.clip.name} in {finding.place}" for finding in findings])
-
-
-def rows(findings: Sequence[Finding]) -> list[Row]:
-    """A row for each class of each node."""
-    groups: dict[tuple[str, str], list[Finding]] = defaultdict(list)
-    for finding in findings:
-        groups[finding.node, finding.clip.label].append(finding)
+def summaries(entries: Sequence[SurveyedClip]) -> list[ClassSummary]:
+    """One summary for each class of each node."""
+    groups: dict[tuple[str, str], list[SurveyedClip]] = defaultdict(list)
+    for entry in entries:
+        groups[entry.node, entry.clip.label].append(entry)
     made = []
     for (node, label), group in groups.items():
-        lengths = [finding.seconds for finding in group if not finding.problem] or [float("nan")]
+        lengths = [entry.seconds for entry in group if not entry.problem] or [float("nan")]
         made.append(
-            Row(
+            ClassSummary(
                 node,
                 label,
-                {part: sum(finding.part == part for finding in group) for part in PARTS},
+                {part: sum(entry.part == part for entry in group) for part in PARTS},
                 (min(lengths), float(np.mean(lengths)), max(lengths)),
-                tuple(sorted({finding.rate for finding in group if finding.rate})),
+                tuple(sorted({entry.rate for entry in group if entry.rate})),
             )
         )
     return made
 
 
-def table(made: Sequence[Row]) -> str:
-    """The rows as text, and their sum."""
-    width = max([5, *(len(row.label) for row in made)])
+def table(made: Sequence[ClassSummary]) -> str:
+    """The summaries and their total, as text."""
+    width = max([5, *(len(summary.label) for summary in made)])
     lines = [
         f"{'node':>4}  {'class':<{width}}" + "".join(f"{part:>7}" for part in PARTS) + "   seconds (mean)       Hz"
     ]
-    for row in made:
-        shortest, mean, longest = row.seconds
+    for summary in made:
+        shortest, mean, longest = summary.seconds
         lines.append(
-            f"{row.node:>4}  {row.label:<{width}}"
-            + "".join(f"{row.clips[part]:>7}" for part in PARTS)
-            + f"   {f'{shortest:.1f}-{longest:.1f} ({mean:.1f})':<19}  {', '.join(map(str, row.rates))}"
+            f"{summary.node:>4}  {summary.label:<{width}}"
+            + "".join(f"{summary.clips[part]:>7}" for part in PARTS)
+            + f"   {f'{shortest:.1f}-{longest:.1f} ({mean:.1f})':<19}  {', '.join(map(str, summary.rates))}"
         )
-    total = "".join(f"{sum(row.clips[part] for row in made):>7}" for part in PARTS)
+    total = "".join(f"{sum(summary.clips[part] for summary in made):>7}" for part in PARTS)
     return "\n".join([*lines, f"{'all':>4}  {'':<{width}}{total}"])
 
 
-def picture(findings: Sequence[Finding], path: Path) -> None:
-    """Clips of each class by node, and how long they are, as a PNG."""
+def picture(entries: Sequence[SurveyedClip], path: Path) -> None:
+    """Draw the number of clips of each class on each node, and their lengths, as a PNG."""
     from matplotlib.figure import Figure
 
-    made = rows(findings)
+    made = summaries(entries)
     figure = Figure(figsize=(11, max(3.0, 1.5 + 0.22 * len(made))), layout="constrained")
     counts, lengths = figure.subplots(1, 2, width_ratios=(2, 1))
-    names = [f"{row.node}: {row.label}" for row in made]
+    names = [f"{summary.node}: {summary.label}" for summary in made]
     left = np.zeros(len(made))
     for part in PARTS:
-        clips = np.array([row.clips[part] for row in made])
+        clips = np.array([summary.clips[part] for summary in made])
         counts.barh(names, clips, left=left, label=part)
         left += clips
     counts.invert_yaxis()
     counts.set(xlabel="clips", title="who holds what, for what")
     figure.legend(loc="outside lower left", ncols=len(PARTS), frameon=False)
     counts.tick_params(axis="y", labelsize=7)
-    lengths.hist([finding.seconds for finding in findings if not finding.problem], bins=30)
+    lengths.hist([entry.seconds for entry in entries if not entry.problem], bins=30)
     lengths.set(xlabel="seconds", ylabel="clips", title="lengths")
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=120)

@@ -55,7 +55,7 @@ def check_samples(
         return f"replied for classes it does not own: {', '.join(strange)}"
     held = described.train if described else {}
     for label, count in samples.items():
-        most = min(held.get(label, entry.samples_per_node), entry.samples_per_node)
+        most = min(held.get(label, entry.training_clips), entry.training_clips)
         if not 0 < count <= most:
             return f"claims {count} training clips of {label}, expected 1 to {most}"
     return None

@@ -71,9 +71,7 @@ def planned_folders(config: Config) -> list[PlannedFolder]:
     """The folders of pictures of a run."""
     wanted: dict[str, dict[str, int]] = {}
     if config.images.where != "server":
-        wanted |= {
-            node: split_evenly(entry.samples_per_node, entry.selected_classes) for node, entry in config.nodes.items()
-        }
+        wanted |= {node: split_evenly(entry.pictures, entry.selected_classes) for node, entry in config.nodes.items()}
     if config.images.where != "nodes":
         wanted[SERVER] = split_evenly(config.images.server_samples, config.classes)
     trained = range(1, config.rounds + 1) if "adapters" in config.stages else saved_rounds(config)

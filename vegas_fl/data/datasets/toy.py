@@ -10,7 +10,8 @@ import soxr
 
 from vegas_fl.audio.clips import Clip
 from vegas_fl.core.seeds import derive_seed
-from vegas_fl.data.datasets import synthesis
+from vegas_fl.data.datasets.recipes import RECIPES, synthesise
+from vegas_fl.data.datasets.synthesis import RATE, SECONDS
 
 VERSION = 2
 """Raised when a recipe changes: embeddings in caches are then of other clips."""
@@ -24,13 +25,13 @@ class Toy:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        return tuple(sorted(synthesis.RECIPES))
+        return tuple(sorted(RECIPES))
 
     def passed_over(self, label: str) -> list[str]:
         return []
 
     def clips(self, label: str) -> list[Clip]:
-        if label not in synthesis.RECIPES:
+        if label not in RECIPES:
             return []
         return [ToyClip(label, f"toy {label} {index}", None, index) for index in range(self._count)]
 
@@ -46,10 +47,10 @@ class ToyClip(Clip):
 
     def read(self, rate: int, max_seconds: float) -> np.ndarray:
         rng = np.random.default_rng(derive_seed("toy", VERSION, self.label, self.index))
-        sound = synthesis.synthesise(self.label, rng)
-        if rate != synthesis.RATE:
-            sound = np.clip(soxr.resample(sound, synthesis.RATE, rate), -1.0, 1.0).astype(np.float32)
+        sound = synthesise(self.label, rng)
+        if rate != RATE:
+            sound = np.clip(soxr.resample(sound, RATE, rate), -1.0, 1.0).astype(np.float32)
         return sound[: round(max_seconds * rate)]
 
     def format(self) -> tuple[float, int]:
-        return float(synthesis.SECONDS), synthesis.RATE
+        return float(SECONDS), RATE
