@@ -65,7 +65,7 @@ def _device(value: str) -> str:
 def _anchored(value: Any, info: ValidationInfo) -> Any:
     """A path relative to the folder of the settings file."""
     try:
-        return info.context / Path(value).expanduser() if isinstance(value, str) else value
+        return Path(info.context or "", Path(value).expanduser()) if isinstance(value, str) else value
     except RuntimeError as error:  # "~somebody"
         raise ValueError(f"{error}; write the folder out") from None
 
