@@ -13,9 +13,9 @@ from omegaconf import DictConfig
 
 from vegas_fl import cli
 from vegas_fl.cli.app import app
-from vegas_fl.config import Config, ConfigError, FlowerConfig, lenient, sound, validate
+from vegas_fl.config import Config, ConfigError, lenient, sound, validate
 from vegas_fl.core.errors import VegasError
-from vegas_fl.engines.run import run
+from vegas_fl.engines.run import elsewhere, run
 
 SWITCHES = {"--verbose": "hydra.verbose=true", "--overwrite": "images.overwrite=true"}
 """Switches of the command line that stand for an override."""
@@ -89,7 +89,6 @@ def checked(composed: DictConfig) -> Config:
     def check(config: Config) -> list[str]:
         from vegas_fl.runs import preflight
 
-        remote = isinstance(config.engine, FlowerConfig) and config.engine.connection is not None
-        return preflight.check(config, nodes_are_here=not remote)
+        return preflight.check(config, nodes_are_here=not elsewhere(config))
 
     return sound(lambda: validate(composed), check)
