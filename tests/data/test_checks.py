@@ -56,7 +56,7 @@ def test_more_owners_than_clips() -> None:
 
 def test_a_sound_configuration_has_no_mistakes(folds: DataConfig) -> None:
     assert check(folds, nodes(entry(("dog",)), entry(("dog", "rooster")))) == []
-    assert check(data(name="toy"), nodes(replace(entry(("dog",)), samples_per_node=1))) == []
+    assert check(data(name="toy"), nodes(entry(("dog",)))) == []
 
 
 def test_missing_data_is_one_sentence_beside_the_others() -> None:

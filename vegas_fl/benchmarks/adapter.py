@@ -90,16 +90,9 @@ class StepCost(NamedTuple):
 
 
 def step_cost(order: str, config: AdapterConfig, batch: int, steps: int, shape: AdapterShape = FLUX) -> StepCost:
-    """Median cost of a training step of both branches at ``shape``; memory is that of the whole process.
+    """Median cost of a training step of both branches with ``batch`` clips, of ``steps`` after one that warms up.
 
-    Parameters
-    ----------
-    order : str
-        One of ``ORDERS``.
-    config : AdapterConfig
-    batch, steps : int
-        Clips per step; timed steps, after one that warms up.
-    shape : AdapterShape
+    ``order`` is a key of ``ORDERS``. Memory is that of the whole process.
     """
     torch.manual_seed(0)
     adapter = ORDERS[order](shape, config)
@@ -123,15 +116,7 @@ def step_cost(order: str, config: AdapterConfig, batch: int, steps: int, shape: 
 def accuracy(order: str, root: Path, seeds_: Sequence[int], epochs: int = 50) -> list[dict[str, float]]:
     """Accuracy of centralised training on ESC-10 (folds 1-3 → 4) by branch, once per seed, at tiny size.
 
-    Parameters
-    ----------
-    order : str
-        One of ``ORDERS``.
-    root : Path
-        A data set in ESC-50's layout with ESC-10's classes.
-    seeds_ : sequence of int
-    epochs : int
-        Passes over the 240 clips.
+    ``order`` is a key of ``ORDERS``, ``root`` a data set in ESC-50's layout with ESC-10's classes.
     """
     config = compose(["experiment=esc10_1n", f"data.root={root}"])
     (x, labels), (unseen, truth) = embedded(config, "train"), embedded(config, "test")

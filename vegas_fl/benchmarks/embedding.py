@@ -31,37 +31,19 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EmbeddingBenchmark:
-    """The measurements.
-
-    Attributes
-    ----------
-    clips, processes : int
-        Number of clips, and of the processes that embedded them at once.
-    first, second, alone : float
-        Seconds of the first pass by all processes, of a second pass from the cache, of a first pass by one process.
-    bytes_each : float
-        Size of the cache on disk, per clip.
-    shards : int
-        Files of the cache.
-    kept : tuple of int
-        Clips in the cache after each kill.
-    resumed : float
-        Seconds of the last pass, which was not killed.
-    shared_is_same, killed_is_same : bool
-        Whether the shared cache, and the one of the killed processes, hold the same as the cache of one process.
-    """
+    """The measurements; times are in seconds."""
 
     clips: int
     processes: int
-    first: float
-    second: float
-    alone: float
-    bytes_each: float
-    shards: int
-    kept: tuple[int, ...]
-    resumed: float
-    shared_is_same: bool
-    killed_is_same: bool
+    first: float  # pass by all processes at once
+    second: float  # pass, from the cache
+    alone: float  # first pass by one process
+    bytes_each: float  # size of the cache on disk, per clip
+    shards: int  # files of the cache
+    kept: tuple[int, ...]  # clips in the cache after each kill
+    resumed: float  # last pass, which was not killed
+    shared_is_same: bool  # whether the cache of all processes holds the same as that of one
+    killed_is_same: bool  # whether the cache of the killed processes does
 
     def __str__(self) -> str:
         same = {True: "the same cache as one process", False: "NOT the same cache as one process"}
@@ -83,13 +65,8 @@ def measure(
 ) -> EmbeddingBenchmark:
     """Embed ``count`` toy clips in every way, each into an empty cache of its own in ``folder``.
 
-    Parameters
-    ----------
-    count, processes, kills : int
-        Number of clips; of processes that embed the same clips at once; of processes killed (SIGKILL) before the last.
-    folder : Path
-    shard_seconds : float
-        Age at which a shard is written: the most work that a killed process loses.
+    ``processes`` embed the same clips at once; ``kills`` processes get SIGKILL before one may finish. A shard is
+    written after ``shard_seconds``, which is the most work that a killed process loses.
     """
     context = multiprocessing.get_context("spawn")
     shared, alone, killed = (folder / name for name in ("shared", "alone", "killed"))

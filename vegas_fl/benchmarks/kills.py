@@ -90,30 +90,16 @@ class Deployment:
 
     def processes(self, victim: str) -> list[psutil.Process]:
         """The running processes of one kind."""
-        roots = [p for p in psutil.process_iter(["cmdline", "cwd"]) if _below(p, self.folder)]
-        family = {p for root in roots for p in (root, *_children(root))}
-        return sorted((p for p in family if PROCESSES[victim] in _command(p)), key=lambda p: p.pid)
+        every = {p.pid: p for p in psutil.process_iter(["cmdline", "cwd", "ppid"])}
 
+        def ours(process: psutil.Process | None) -> bool:
+            if process is None or process.pid == 0:
+                return False
+            cwd = process.info["cwd"]
+            return bool(cwd and Path(cwd).is_relative_to(self.folder)) or ours(every.get(process.info["ppid"]))
 
-def _below(process: psutil.Process, folder: Path) -> bool:
-    try:
-        return Path(process.cwd()).is_relative_to(folder)
-    except psutil.Error:
-        return False
-
-
-def _children(process: psutil.Process) -> list[psutil.Process]:
-    try:
-        return process.children(recursive=True)
-    except psutil.Error:
-        return []
-
-
-def _command(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline()[:3])
-    except psutil.Error:
-        return ""
+        found = [p for p in every.values() if PROCESSES[victim] in " ".join((p.info["cmdline"] or [])[:3]) and ours(p)]
+        return sorted(found, key=lambda p: p.pid)
 
 
 @contextlib.contextmanager

@@ -50,16 +50,8 @@ class Cell(NamedTuple):
 def bench(root: Path, seeds: Sequence[int], output: Path, settings: Sequence[str] = tuple(SETTINGS)) -> list[Cell]:
     """Run what ``output`` (a CSV file) lacks, and return all cells.
 
-    Parameters
-    ----------
-    root : Path
-        A data set in ESC-50's layout with ESC-10's classes.
-    seeds : sequence of int
-        Seeds of training, and of the split of classes that nodes share.
-    output : Path
-        Receives one line per cell.
-    settings : sequence of str
-        Keys of ``SETTINGS``.
+    ``root`` is a data set in ESC-50's layout with ESC-10's classes, ``settings`` are keys of ``SETTINGS``. Seeds are
+    those of training, and of the split of classes that nodes share.
     """
     cells = read(output)
     for seed in seeds:

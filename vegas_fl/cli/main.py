@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import sys
 
 import hydra
@@ -9,10 +11,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from vegas_fl import cli
 from vegas_fl.cli.app import app
-from vegas_fl.config import Config, ConfigError, FlowerConfig, lenient, sound, validate
+from vegas_fl.config import Config, ConfigError, lenient, sound, validate
 from vegas_fl.core.errors import VegasError
-from vegas_fl.engines.run import run
+from vegas_fl.engines.run import elsewhere, run
 
 SWITCHES = {"--verbose": "hydra.verbose=true", "--overwrite": "images.overwrite=true"}
 """Switches of the command line that stand for an override."""
@@ -65,21 +68,8 @@ def is_command(arguments: list[str]) -> bool:
 
 def run_tool(arguments: list[str]) -> None:
     """Run a tool; an error ends it with a sentence and exit code 1, a mistake in the configuration with 2."""
-    from vegas_fl.cli import (  # noqa: F401
-        bench,
-        compare,
-        data,
-        deploy,
-        gallery,
-        import_checkpoint,
-        import_config,
-        paint,
-        plan,
-        render,
-        report,
-        verify,
-    )
-
+    for module in pkgutil.iter_modules(cli.__path__):  # each adds its command to the app
+        importlib.import_module(f"{cli.__name__}.{module.name}")
     try:
         app(args=arguments, prog_name="vegas-fl")
     except VegasError as error:
@@ -99,7 +89,6 @@ def checked(composed: DictConfig) -> Config:
     def check(config: Config) -> list[str]:
         from vegas_fl.runs import preflight
 
-        remote = isinstance(config.engine, FlowerConfig) and config.engine.connection is not None
-        return preflight.check(config, nodes_are_here=not remote)
+        return preflight.check(config, nodes_are_here=not elsewhere(config))
 
     return sound(lambda: validate(composed), check)

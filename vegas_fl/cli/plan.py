@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vegas_fl.cli.app import app
-from vegas_fl.config import Config, ConfigError, FlowerConfig, compose, sound
+from vegas_fl.config import ConfigError, compose, sound
 from vegas_fl.core import logs
+from vegas_fl.engines.run import elsewhere
 
 if TYPE_CHECKING:
     from vegas_fl.rendering.plan import PlannedFolder
@@ -32,11 +33,10 @@ def plan(
     logs.show(sys.stderr)
     config = sound(
         lambda: compose(overrides or []),
-        lambda config: preflight.check(config, nodes_are_here=not _elsewhere(config), may_lack=True),
+        lambda config: preflight.check(config, nodes_are_here=not elsewhere(config), may_lack=True),
     )
-    elsewhere = _elsewhere(config)
     print(f"run {config.run}: {', '.join(config.stages)}; {len(config.nodes)} nodes, {len(config.classes)} classes")
-    for absent in preflight.lacking(config, nodes_are_here=not elsewhere):
+    for absent in preflight.lacking(config, nodes_are_here=not elsewhere(config)):
         print(f"still needed: {absent}")
     if "images" not in config.stages:
         print(f"stages={list(config.stages)}: this run draws no pictures")
@@ -62,7 +62,7 @@ def plan(
         f"renderer {config.renderer.model} on {device}, memory {timed.mode}: loaded in {timed.load:.1f} s, "
         f"a batch of {timed.size} takes {timed.batch:.2f} s ({timed.size / timed.batch:.3g} pictures a second)"
     )
-    here = " if every node were this machine" if elsewhere else ""
+    here = " if every node were this machine" if elsewhere(config) else ""
     print(f"estimated time: {duration(whole)}{here}")
     _disk(planned, missing, timed.bytes_each)
 
@@ -80,11 +80,6 @@ def _disk(planned: list[PlannedFolder], missing: int, bytes_each: float) -> None
     print(f"disk: about {missing * bytes_each / 1e6:.1f} MB ({bytes_each / 1e3:.0f} kB a picture)")
     if short := shortage((row.folder, row.missing * bytes_each) for row in planned):
         raise ConfigError(short)
-
-
-def _elsewhere(config: Config) -> bool:
-    """Whether the nodes are other machines."""
-    return isinstance(config.engine, FlowerConfig) and config.engine.connection is not None
 
 
 def duration(seconds: float) -> str:

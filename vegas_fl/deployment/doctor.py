@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -41,45 +42,53 @@ class Finding(NamedTuple):
 
 
 def examine(settings: ServerSettings | NodeSettings) -> Iterator[Finding]:
-    """All findings of a machine."""
-    yield from _versions()
-    yield from _attempt("pack", _pack)
-    if isinstance(settings, ServerSettings):
-        yield from _server_keys(settings)
-        yield from _port(settings.service)
-        yield from _superlink(settings)
-        folders = [("folder", settings.folder)]
+    """Check the machine with these settings."""
+    yield _attempt("versions", _versions)
+    yield _attempt("pack", _pack)
+    yield from _server(settings) if isinstance(settings, ServerSettings) else _node(settings)
+
+
+def _server(settings: ServerSettings) -> Iterator[Finding]:
+    yield from _server_keys(settings)
+    yield _port(settings.service)
+    yield from _superlink(settings)
+    yield _folder("folder", settings.folder)
+
+
+def _node(settings: NodeSettings) -> Iterator[Finding]:
+    yield _expiry("CA", settings.ca)
+    yield _attempt("key", lambda: _node_key(settings.key))
+    yield _port(settings.service)
+    yield from _reached(settings.superlink, settings.ca)
+    if settings.data_root is None:
+        yield Finding("data_root", "warning", "not set: the node has only synthetic recordings (data=toy)")
     else:
-        yield from _node_keys(settings)
-        yield from _port(settings.service)
-        yield from _reached(settings.superlink, settings.ca)
-        yield from _data(settings)
-        yield from _models(settings)
-        yield from _attempt("device", lambda: _device(settings.device))
-        own = {"output_dir": settings.output_dir, "generators_dir": settings.generators_dir}
-        folders = [(k, f) for k, f in {**own, "cache_dir": settings.cache_dir, "folder": settings.folder}.items() if f]
-    for key, folder in folders:
-        yield from _folder(key, folder)
+        yield _attempt("data_root", partial(_data, settings.data_root))
+    for name, place in settings.models.items():
+        yield _attempt("models", partial(_model, name, place))
+    yield _attempt("device", lambda: _device(settings.device))
+    for key in ("output_dir", "generators_dir", "cache_dir", "folder"):
+        if folder := getattr(settings, key):
+            yield _folder(key, folder)
 
 
-def _attempt(subject: str, look: Callable[[], str]) -> Iterator[Finding]:
+def _attempt(subject: str, look: Callable[[], str]) -> Finding:
     """The result of ``look``; an error is a problem."""
     try:
-        yield Finding(subject, "ok", look())
+        return Finding(subject, "ok", look())
     except (VegasError, OSError) as error:
-        yield Finding(subject, "problem", str(error))
+        return Finding(subject, "problem", str(error))
 
 
-def _versions() -> Iterator[Finding]:
+def _versions() -> str:
     from packaging.requirements import Requirement
 
     found, odd = {}, []
     try:
         needed = [Requirement(text) for text in importlib.metadata.requires("vegas-fl") or []]
         own = importlib.metadata.version("vegas-fl")
-    except (importlib.metadata.PackageNotFoundError, ValueError):
-        yield Finding("versions", "problem", "vegas-fl is not installed; run pip install on the checkout")
-        return
+    except (importlib.metadata.PackageNotFoundError, ValueError) as error:
+        raise VegasError("vegas-fl is not installed; run pip install on the checkout") from error
     for one in needed:
         if one.marker is not None:
             continue
@@ -91,8 +100,9 @@ def _versions() -> Iterator[Finding]:
             odd.append(f"{one.name} {found[one.name]}, expected {one.name}{one.specifier}")
     shown = ", ".join(f"{name} {found[name]}" for name in ("flwr", "torch", "diffusers", "transformers"))
     seen = f"Python {platform.python_version()}, vegas-fl {own}, {shown}"
-    remedy = f"; {'; '.join(odd)}: run pip install on the checkout, the same on all machines" if odd else ""
-    yield Finding("versions", "problem" if odd else "ok", seen + remedy)
+    if odd:
+        raise VegasError(f"{seen}; {'; '.join(odd)}: run pip install on the checkout, the same on all machines")
+    return seen
 
 
 def _pack() -> str:
@@ -102,11 +112,11 @@ def _pack() -> str:
 
 
 def _server_keys(settings: ServerSettings) -> Iterator[Finding]:
-    for name, file in {"CA": settings.ca, "certificate": settings.folder / "server.crt"}.items():
-        yield from _expiry(name, file)
+    yield _expiry("CA", settings.ca)
+    yield _expiry("certificate", settings.folder / "server.crt")
     for key in (settings.folder / "ca.key", settings.folder / "server.key"):
         if key.is_file():
-            yield from _private(key)
+            yield _attempt("key", partial(_private, key))
     try:
         problem = certificates.mismatch(settings.folder)
         names = certificates.look_at(settings.folder / "server.crt").names
@@ -121,49 +131,43 @@ def _server_keys(settings: ServerSettings) -> Iterator[Finding]:
         yield Finding("certificate", "ok", f"for {', '.join(names)}")
 
 
-def _node_keys(settings: NodeSettings) -> Iterator[Finding]:
-    yield from _expiry("CA", settings.ca)
-    if not os.path.lexists(settings.key):
-        yield Finding("key", "problem", f"{settings.key} is missing; run vegas-fl deploy key")
-    elif odd := certificates.odd_node_key(settings.key):
-        yield Finding("key", "problem", odd)
-    else:
-        yield from _private(settings.key)
+def _node_key(key: Path) -> str:
+    if not os.path.lexists(key):
+        raise VegasError(f"{key} is missing; run vegas-fl deploy key")
+    if odd := certificates.odd_node_key(key):
+        raise VegasError(odd)
+    return _private(key)
 
 
-def _expiry(name: str, file: Path) -> Iterator[Finding]:
+def _expiry(name: str, file: Path) -> Finding:
     try:
         seen = certificates.look_at(file)
     except VegasError as error:
-        yield Finding(name, "problem", str(error))
-        return
+        return Finding(name, "problem", str(error))
     verdict: Verdict = "ok" if seen.days_left > EXPIRES_SOON else "warning" if seen.days_left > 0 else "problem"
     left = f"expires in {seen.days_left:.0f} days" if seen.days_left > 0 else f"expired {-seen.days_left:.0f} days ago"
-    yield Finding(name, verdict, f"{file} ({seen.fingerprint}) {left}")
+    return Finding(name, verdict, f"{file} ({seen.fingerprint}) {left}")
 
 
-def _private(key: Path) -> Iterator[Finding]:
+def _private(key: Path) -> str:
     if certificates.readable_by_others(key):
-        yield Finding("key", "problem", f"{key} can be read by others; run chmod 600 {key}")
-    else:
-        yield Finding("key", "ok", f"{key}, readable only by its owner")
+        raise VegasError(f"{key} can be read by others; run chmod 600 {key}")
+    return f"{key}, readable only by its owner"
 
 
-def _port(service: Service) -> Iterator[Finding]:
+def _port(service: Service) -> Finding:
     address, process = service.address, service.process()
     assert address is not None
     port = address[1]
     if process is not None:
         verdict: Verdict = "ok" if taken(address) else "problem"
-        yield Finding("process", verdict, f"{service.name} runs (PID {process.pid}), log {service.log}")
-    elif not taken(address):
-        yield Finding("port", "ok", f"port {port} is free; {service.name} does not run")
-    elif _started_otherwise(holder := listener(port), service):
-        yield Finding("process", "ok", f"{service.name} runs, not started by vegas-fl deploy: {described(holder)}")
-    else:
-        yield Finding(
-            "port", "problem", f"port {port} is taken by {described(holder)}; end that process, or set another port"
-        )
+        return Finding("process", verdict, f"{service.name} runs (PID {process.pid}), log {service.log}")
+    if not taken(address):
+        return Finding("port", "ok", f"port {port} is free; {service.name} does not run")
+    if _started_otherwise(holder := listener(port), service):
+        return Finding("process", "ok", f"{service.name} runs, not started by vegas-fl deploy: {described(holder)}")
+    seen = f"port {port} is taken by {described(holder)}; end that process, or set another port"
+    return Finding("port", "problem", seen)
 
 
 def _started_otherwise(holder: psutil.Process | None, service: Service) -> bool:
@@ -208,31 +212,24 @@ def _reached(address: str, ca: Path) -> Iterator[Finding]:
             yield Finding("clock", "problem", f"{seen}; {remedy}")
 
 
-def _data(settings: NodeSettings) -> Iterator[Finding]:
-    root = settings.data_root
-    if root is None:
-        yield Finding("data_root", "warning", "not set: the node has only synthetic recordings (data=toy)")
-        return
+def _data(root: Path) -> str:
     try:
         entries = sorted((entry for entry in os.scandir(root) if entry.name[0] != "."), key=lambda entry: entry.name)
         closed = [entry.name for entry in entries if not os.access(entry, os.R_OK | (os.X_OK if entry.is_dir() else 0))]
     except OSError as error:
-        yield Finding("data_root", "problem", f"{root} cannot be read ({error.strerror})")
-        return
+        raise VegasError(f"{root} cannot be read ({error.strerror})") from error
     if closed:
-        yield Finding("data_root", "problem", f"{root}: no permission to read {some(closed)}")
-    else:
-        seen = f"{root}: {some([entry.name for entry in entries])}" if entries else f"{root} is empty"
-        yield Finding("data_root", "ok" if entries else "problem", seen)
+        raise VegasError(f"{root}: no permission to read {some(closed)}")
+    if not entries:
+        raise VegasError(f"{root} is empty")
+    return f"{root}: {some([entry.name for entry in entries])}"
 
 
-def _models(settings: NodeSettings) -> Iterator[Finding]:
-    for name, place in settings.models.items():
-        folder = Path(place or name).expanduser()
-        if place and not folder.is_dir():
-            yield Finding("models", "problem", f"{name}: {place} is not a folder")
-        else:
-            yield Finding("models", "ok", f"{name}: {folder if folder.is_dir() else 'from the hub'}")
+def _model(name: str, place: str | None) -> str:
+    folder = Path(place or name).expanduser()
+    if place and not folder.is_dir():
+        raise VegasError(f"{name}: {place} is not a folder")
+    return f"{name}: {folder if folder.is_dir() else 'from the hub'}"
 
 
 def _device(name: str) -> str:
@@ -247,13 +244,12 @@ def _device(name: str) -> str:
     return f"{device}, {cores()} CPU cores"
 
 
-def _folder(key: str, folder: Path) -> Iterator[Finding]:
+def _folder(key: str, folder: Path) -> Finding:
     place = nearest_existing(folder)
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         reason = f"{place} cannot be written to" if place.is_dir() else f"{place} is not a folder"
-        yield Finding(key, "problem", f"{folder} cannot be written: {reason}")
-        return
+        return Finding(key, "problem", f"{folder} cannot be written: {reason}")
     free = shutil.disk_usage(place).free
     remedy = "" if free > DISK else f"; free at least {DISK / 1e9:g} GB"
     verdict: Verdict = "ok" if free > DISK else "warning" if free > LEAST_DISK else "problem"
-    yield Finding(key, verdict, f"{folder}, {free / 1e9:.2g} GB free{remedy}")
+    return Finding(key, verdict, f"{folder}, {free / 1e9:.2g} GB free{remedy}")

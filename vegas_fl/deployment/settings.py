@@ -24,19 +24,24 @@ from vegas_fl.config.sections import Name, Section
 from vegas_fl.core.errors import VegasError
 from vegas_fl.deployment.processes import Service
 
-HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+HOST = r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
 OWN_PORTS = 9100
 """A SuperNode's own port, unless it is set, is this plus the node's number."""
 
 
-def _host(value: str) -> str:
-    if not HOST.fullmatch(value):
-        raise ValueError("expected a name (ASCII or xn--…) or an IPv4 address, without https:// and port")
-    return value
+def _matching(pattern: str, expected: str) -> AfterValidator:
+    """A text that matches ``pattern``."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"expected {expected}")
+        return value
+
+    return AfterValidator(check)
 
 
 def _name_or_address(value: str) -> str:
-    if not HOST.fullmatch(value.removeprefix("*.")):
+    if not re.fullmatch(HOST, value.removeprefix("*.")):
         with contextlib.suppress(ValueError):
             return str(ipaddress.ip_address(value))
         raise ValueError("expected a name (ASCII or xn--…) or an IP address")
@@ -51,22 +56,15 @@ def _listening(value: str) -> str:
 
 def _host_and_port(value: str) -> str:
     host, _, port = value.rpartition(":")
-    if not HOST.fullmatch(host) or not re.fullmatch(r"\d{1,5}", port, re.ASCII) or not 1 <= int(port) <= 65535:
+    if not re.fullmatch(HOST, host) or not re.fullmatch(r"\d{1,5}", port, re.ASCII) or not 1 <= int(port) <= 65535:
         raise ValueError("expected HOST:PORT, without https://")
-    return value
-
-
-def _device(value: str) -> str:
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
-        raise ValueError("expected auto, cpu, cuda, cuda:N or mps")
     return value
 
 
 def _anchored(value: Any, info: ValidationInfo) -> Any:
     """A path relative to the folder of the settings file."""
     try:
-        folder: Path = info.context or Path()
-        return folder / Path(value).expanduser() if isinstance(value, str) else value
+        return Path(info.context or "", Path(value).expanduser()) if isinstance(value, str) else value
     except RuntimeError as error:  # "~somebody"
         raise ValueError(f"{error}; write the folder out") from None
 
@@ -80,6 +78,8 @@ def _models(value: dict[str, str | None], info: ValidationInfo) -> dict[str, str
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Days = Annotated[int, Field(ge=1, le=36500)]
+Host = Annotated[str, _matching(HOST, "a name (ASCII or xn--…) or an IPv4 address, without https:// and port")]
+Device = Annotated[str, _matching(r"auto|cpu|mps|cuda(:\d+)?", "auto, cpu, cuda, cuda:N or mps")]
 Folder = Annotated[Path, BeforeValidator(_anchored)]
 
 
@@ -91,13 +91,18 @@ class MachineSettings(Section):
     file: Path
     folder: Folder
 
+    @property
+    def written(self) -> list[Path]:
+        """The folders that the machine's process writes to."""
+        return [self.folder]
+
 
 class ServerSettings(MachineSettings):
     """``server.yaml``."""
 
     verb = "superlink"
     name: Name = "vegas"
-    host: Annotated[str, AfterValidator(_host)]
+    host: Host
     names: Annotated[tuple[Annotated[str, AfterValidator(_name_or_address)], ...], Field(strict=False)] = ()
     bind: Annotated[str, AfterValidator(_listening)] = "0.0.0.0"
     port: Port = 9092
@@ -139,11 +144,6 @@ class ServerSettings(MachineSettings):
         """Its process."""
         return Service(self.folder, "superlink", (self.local_host, self.port))
 
-    @property
-    def written(self) -> list[Path]:
-        """The folders that it writes to."""
-        return [self.folder]
-
 
 class NodeSettings(MachineSettings):
     """``node.yaml``."""
@@ -157,7 +157,7 @@ class NodeSettings(MachineSettings):
     generators_dir: Folder | None = None
     cache_dir: Folder | None = None
     models: Annotated[dict[str, str | None], AfterValidator(_models)] = Field(default_factory=dict)
-    device: Annotated[str, AfterValidator(_device)] = "auto"
+    device: Device = "auto"
     port: Port | None = None
 
     @property
@@ -182,7 +182,6 @@ class NodeSettings(MachineSettings):
 
     @property
     def written(self) -> list[Path]:
-        """The folders that it writes to."""
         own = (self.folder, self.output_dir, self.generators_dir, self.cache_dir)
         return list(dict.fromkeys(folder for folder in own if folder))
 

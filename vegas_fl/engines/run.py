@@ -5,6 +5,11 @@ from __future__ import annotations
 from vegas_fl.config import Config, FlowerConfig
 
 
+def elsewhere(config: Config) -> bool:
+    """Whether the nodes are other machines."""
+    return isinstance(config.engine, FlowerConfig) and config.engine.connection is not None
+
+
 def run(config: Config) -> None:
     """Run ``config`` with the engine that it names.
 
