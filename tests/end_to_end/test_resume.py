@@ -84,7 +84,7 @@ def test_a_run_killed_again_and_again_ends_with_the_same_files(
         stopped(after)
         assert ROUND_3 not in hashes(tmp_path)
     done = vegas(tmp_path, *small)
-    assert "run small goes on; done so far: generators, evaluating generators, adapters round 1" in done.stdout
+    assert "run small continues; done so far: generators, evaluating generators, adapters round 1" in done.stdout
     assert "round 1, accuracy" not in done.stdout and "round 3, accuracy" in done.stdout
     assert hashes(tmp_path) == hashes(undisturbed)
     assert accuracies(tmp_path) == accuracies(undisturbed)
@@ -129,7 +129,7 @@ def test_a_damaged_round_is_told_and_the_one_before_is_used(
 ) -> None:
     damage(two_rounds / "checkpoints/adapters/small/small_round_2_t5.safetensors")
     done = vegas(two_rounds, *small)
-    assert "adapters round 2 is done again" in done.stdout and reason in done.stdout
+    assert "adapters round 2 is repeated" in done.stdout and reason in done.stdout
     assert "round 1, accuracy" not in done.stdout and "round 2, accuracy" in done.stdout
     assert hashes(two_rounds) == hashes(undisturbed)
 
@@ -139,7 +139,7 @@ def test_a_damaged_generator_is_trained_again_and_all_that_came_of_it(
 ) -> None:
     flipped(two_rounds / "checkpoints/generators/small/vae_perclass_round_1_dog.safetensors")
     done = vegas(two_rounds, *small)
-    assert "generators is done again" in done.stdout and "round 1, accuracy" in done.stdout
+    assert "generators is repeated" in done.stdout and "round 1, accuracy" in done.stdout
     assert hashes(two_rounds) == hashes(undisturbed)
 
 
@@ -192,7 +192,7 @@ def another_format(path: Path) -> None:
         (halved, ""),
         (rounds_flipped, "it does not match its hash"),
         (keyless, "it does not match its hash"),
-        (another_format, "its format is 9"),
+        (another_format, "expected format 1, got 9"),
         (lambda path: path.write_text("{}"), ""),
         (lambda path: path.write_text("[]"), ""),
         (lambda path: path.write_bytes(b"\xff"), ""),
