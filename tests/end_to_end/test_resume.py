@@ -122,7 +122,7 @@ def another(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("damage", "reason"),
-    [(truncated, "cannot be read"), (flipped, "does not match its hash"), (another, "another file")],
+    [(truncated, "cannot be read"), (flipped, "does not match its hash"), (another, "has changed")],
 )
 def test_a_damaged_round_is_told_and_the_one_before_is_used(
     undisturbed: Path, two_rounds: Path, small: list[str], damage: Callable[[Path], None], reason: str
@@ -155,14 +155,14 @@ def test_other_settings_start_anew_and_lose_nothing(two_rounds: Path, small: lis
 
 def test_what_does_not_decide_the_result_may_change(undisturbed: Path, two_rounds: Path, small: list[str]) -> None:
     done = vegas(two_rounds, *small, "federation.timeout=500", "evaluation.compare=[]")
-    assert "run small goes on" in done.stdout
+    assert "run small continues" in done.stdout
     assert hashes(two_rounds) == hashes(undisturbed)
 
 
 def test_a_finished_run_started_again_is_a_new_one(two_rounds: Path, small: list[str]) -> None:
     vegas(two_rounds, *small)
     done = vegas(two_rounds, *small)
-    assert "goes on" not in done.stdout and "moved to" in done.stdout
+    assert "continues" not in done.stdout and "moved to" in done.stdout
     assert len(read(two_rounds / "runs/small").attempts) == 2
 
 
@@ -226,7 +226,7 @@ def test_what_another_training_left_is_kept_though_the_new_one_is_killed_in_its_
     monkeypatch.setattr(train_generator, "train", killed)
     vegas(tmp_path, *small, "seed=7", code=130)
     monkeypatch.undo()
-    assert "goes on" in vegas(tmp_path, *small, "seed=7").stdout
+    assert "run small continues" in vegas(tmp_path, *small, "seed=7").stdout
     kept = {
         str(path.relative_to(tmp_path)).replace("previous/", ""): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in tmp_path.glob("checkpoints/**/previous/*.safetensors")
