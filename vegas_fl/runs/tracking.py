@@ -76,16 +76,14 @@ class TensorBoard:
     """Event files in a folder."""
 
     def __init__(self, folder: Path) -> None:
-        from torch.utils.tensorboard import FileWriter
+        from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = FileWriter(str(folder), flush_secs=10)
+        self._writer = SummaryWriter(str(folder), flush_secs=10)
 
     def scalars(self, values: dict[str, float], round_: int | None) -> None:
-        """Write scalars as one event."""
-        from tensorboard.compat.proto.summary_pb2 import Summary
-
-        values_ = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
-        self._writer.add_summary(Summary(value=values_), round_ or 0)
+        """Write scalars."""
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, round_ or 0)
 
     def close(self) -> None:
         """Write everything out."""
