@@ -84,7 +84,7 @@ def test_a_run_killed_again_and_again_ends_with_the_same_files(
         stopped(after)
         assert ROUND_3 not in hashes(tmp_path)
     done = vegas(tmp_path, *small)
-    assert "run small goes on; done so far: generators, evaluating generators, adapters round 1" in done.stdout
+    assert "run small continues; done so far: generators, evaluating generators, adapters round 1" in done.stdout
     assert "round 1, accuracy" not in done.stdout and "round 3, accuracy" in done.stdout
     assert hashes(tmp_path) == hashes(undisturbed)
     assert accuracies(tmp_path) == accuracies(undisturbed)
@@ -122,14 +122,14 @@ def another(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("damage", "reason"),
-    [(truncated, "cannot be read"), (flipped, "does not match its hash"), (another, "another file")],
+    [(truncated, "cannot be read"), (flipped, "does not match its hash"), (another, "has changed")],
 )
 def test_a_damaged_round_is_told_and_the_one_before_is_used(
     undisturbed: Path, two_rounds: Path, small: list[str], damage: Callable[[Path], None], reason: str
 ) -> None:
     damage(two_rounds / "checkpoints/adapters/small/small_round_2_t5.safetensors")
     done = vegas(two_rounds, *small)
-    assert "adapters round 2 is done again" in done.stdout and reason in done.stdout
+    assert "adapters round 2 is repeated" in done.stdout and reason in done.stdout
     assert "round 1, accuracy" not in done.stdout and "round 2, accuracy" in done.stdout
     assert hashes(two_rounds) == hashes(undisturbed)
 
@@ -139,7 +139,7 @@ def test_a_damaged_generator_is_trained_again_and_all_that_came_of_it(
 ) -> None:
     flipped(two_rounds / "checkpoints/generators/small/vae_perclass_round_1_dog.safetensors")
     done = vegas(two_rounds, *small)
-    assert "generators is done again" in done.stdout and "round 1, accuracy" in done.stdout
+    assert "generators is repeated" in done.stdout and "round 1, accuracy" in done.stdout
     assert hashes(two_rounds) == hashes(undisturbed)
 
 
@@ -155,14 +155,14 @@ def test_other_settings_start_anew_and_lose_nothing(two_rounds: Path, small: lis
 
 def test_what_does_not_decide_the_result_may_change(undisturbed: Path, two_rounds: Path, small: list[str]) -> None:
     done = vegas(two_rounds, *small, "federation.timeout=500", "evaluation.compare=[]")
-    assert "run small goes on" in done.stdout
+    assert "run small continues" in done.stdout
     assert hashes(two_rounds) == hashes(undisturbed)
 
 
 def test_a_finished_run_started_again_is_a_new_one(two_rounds: Path, small: list[str]) -> None:
     vegas(two_rounds, *small)
     done = vegas(two_rounds, *small)
-    assert "goes on" not in done.stdout and "moved to" in done.stdout
+    assert "continues" not in done.stdout and "moved to" in done.stdout
     assert len(read(two_rounds / "runs/small").attempts) == 2
 
 
@@ -192,7 +192,7 @@ def another_format(path: Path) -> None:
         (halved, ""),
         (rounds_flipped, "it does not match its hash"),
         (keyless, "it does not match its hash"),
-        (another_format, "its format is 9"),
+        (another_format, "expected format 1, got 9"),
         (lambda path: path.write_text("{}"), ""),
         (lambda path: path.write_text("[]"), ""),
         (lambda path: path.write_bytes(b"\xff"), ""),
@@ -226,7 +226,7 @@ def test_what_another_training_left_is_kept_though_the_new_one_is_killed_in_its_
     monkeypatch.setattr(train_generator, "train", killed)
     vegas(tmp_path, *small, "seed=7", code=130)
     monkeypatch.undo()
-    assert "goes on" in vegas(tmp_path, *small, "seed=7").stdout
+    assert "run small continues" in vegas(tmp_path, *small, "seed=7").stdout
     kept = {
         str(path.relative_to(tmp_path)).replace("previous/", ""): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in tmp_path.glob("checkpoints/**/previous/*.safetensors")

@@ -140,8 +140,8 @@ def test_other_errors_are_not_taken_for_memory(painter: Painter, monkeypatch: py
     [
         (lambda c: Conditioning(c.clip * float("nan"), c.t5), "clip embeddings hold values that are not finite"),
         (lambda c: Conditioning(c.clip, c.t5 / 0), "t5 embeddings hold values that are not finite"),
-        (lambda c: Conditioning(c.clip[:, :60], c.t5), "clip embeddings are 2 x 60.* takes 2 x 64"),
-        (lambda c: Conditioning(c.clip, c.t5[..., :32]), "t5 embeddings are 2 x 16 x 32.* takes 2 x T x 64"),
+        (lambda c: Conditioning(c.clip[:, :60], c.t5), "clip embeddings are 2 x 60.* expects 2 x 64"),
+        (lambda c: Conditioning(c.clip, c.t5[..., :32]), "t5 embeddings are 2 x 16 x 32.* expects 2 x T x 64"),
     ],
 )
 def test_embeddings_that_cannot_be_drawn(

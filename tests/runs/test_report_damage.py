@@ -158,7 +158,7 @@ def test_tensorboard_that_cannot_be_written_does_not_hurt_the_run(
     (tmp_path / "live/tensorboard").write_text("a file")
     with caplog.at_level(logging.WARNING):
         Record(config).add(stage="evaluation", round=1, accuracy=1.0)
-    assert caplog.text.count("TensorBoard gets nothing more of this run") == 1
+    assert caplog.text.count("TensorBoard receives no more data of this run") == 1
 
 
 @pytest.mark.skipif(importlib.util.find_spec("wandb") is not None, reason="Weights & Biases is installed")

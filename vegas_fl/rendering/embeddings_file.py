@@ -7,6 +7,7 @@ by the run itself.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -115,7 +116,7 @@ class FileFeed:
 
     def __init__(self, prompts: Prompts) -> None:
         self._where = {p.name: (path, row) for path, part in prompts.files.items() for row, p in enumerate(part)}
-        self._open: tuple[Path | None, dict[str, torch.Tensor]] = (None, {})
+        self._load = functools.lru_cache(maxsize=1)(lambda path: tensorfiles.load(path, kind=KIND).tensors)
 
     def __call__(self, pictures: Sequence[Picture]) -> Conditioning:
         rows = [self._row(picture.name) for picture in pictures]
@@ -123,9 +124,7 @@ class FileFeed:
 
     def _row(self, name: str) -> dict[str, torch.Tensor]:
         path, row = self._where[name]
-        if self._open[0] != path:
-            self._open = (path, tensorfiles.load(path, kind=KIND).tensors)
-        return {branch: tensor[row] for branch, tensor in self._open[1].items()}
+        return {branch: tensor[row] for branch, tensor in self._load(path).items()}
 
 
 def _header(job: Job, config: Config, part: Sequence[Picture]) -> dict[str, Any]:

@@ -133,6 +133,7 @@ class PictureFolder:
 
     def __init__(self, path: Path, recipes: dict[str, Recipe]) -> None:
         self.path, self.recipes = path, recipes
+        self.manifest = path / MANIFEST
 
     def pending(self, pictures: Sequence[Picture], overwrite: bool) -> list[Picture]:
         """The pictures still to be drawn.
@@ -148,7 +149,7 @@ class PictureFolder:
         if overwrite:
             for name in present:
                 (self.path / name).unlink()
-            (self.path / MANIFEST).unlink(missing_ok=True)
+            self.manifest.unlink(missing_ok=True)
             return list(pictures)
         planned = {picture.name: picture for picture in pictures}
         remedy = "choose another images_output_dir, or add --overwrite (images.overwrite=true) to draw all again"
@@ -210,17 +211,16 @@ class PictureFolder:
         return data
 
     def _append(self, line: str) -> None:
-        path = self.path / MANIFEST
         try:
-            with open(path, "ab+") as file:
+            with open(self.manifest, "ab+") as file:
                 if file.tell():
                     file.seek(-1, os.SEEK_END)
                     line = line if file.read(1) == b"\n" else f"\n{line}"
                 file.write(f"{line}\n".encode())
         except OSError as error:
             raise VegasError(
-                f"{path} cannot be written ({error.strerror}); free the disk or choose another images_output_dir; the "
-                "pictures drawn so far are kept"
+                f"{self.manifest} cannot be written ({error.strerror}); free the disk or choose another "
+                "images_output_dir; the pictures drawn so far are kept"
             ) from error
 
     def _difference(self, made: Recipe, picture: Picture) -> str | None:

@@ -60,12 +60,14 @@ class Job:
 
     def folder(self, renderer: RendererConfig) -> PictureFolder:
         """Its folder, for pictures drawn by ``renderer``."""
-        look = {
-            "renderer": renderer.model,
-            "renderer_fingerprint": flux.picture_fingerprint(renderer),
-            "steps": renderer.steps,
-        }
-        return PictureFolder(self.path, {label: {**recipe, **look} for label, recipe in self.recipes.items()})
+        entries = renderer_entries(renderer)
+        return PictureFolder(self.path, {label: {**recipe, **entries} for label, recipe in self.recipes.items()})
+
+
+def renderer_entries(renderer: RendererConfig) -> Recipe:
+    """The renderer's entries of a recipe."""
+    fingerprint = flux.picture_fingerprint(renderer)
+    return {"renderer": renderer.model, "renderer_fingerprint": fingerprint, "steps": renderer.steps}
 
 
 def job_path(config: Config, node: str, subfolder: str = "") -> Path:

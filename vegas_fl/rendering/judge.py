@@ -25,6 +25,7 @@ from vegas_fl.core.devices import resolve_device
 from vegas_fl.core.errors import VegasError
 from vegas_fl.data.classes import prompt, words
 from vegas_fl.rendering.jobs import Job
+from vegas_fl.rendering.memory import first_line
 
 BATCH = 50
 
@@ -168,8 +169,18 @@ class _CLIP:
     """A CLIPModel and its processor."""
 
     def __init__(self, model: str, device: str, revision: str | None) -> None:
-        self._model, self._processor = _open(model, device, revision)
+        from transformers import CLIPModel, CLIPProcessor, logging
+
+        logging.disable_progress_bar()
         self._device = device
+        try:
+            place = str(pack.model_folder("clip")) if model == "pack" else model
+            self._model = CLIPModel.from_pretrained(place, revision=revision).to(device).eval()
+            self._processor = CLIPProcessor.from_pretrained(place, revision=revision)
+        except (OSError, ValueError) as error:
+            raise VegasError(
+                f"renderer.judge={model} cannot be opened ({first_line(error)}); set renderer.judge=null"
+            ) from error
 
     @torch.no_grad()
     def pictures(self, paths: Sequence[Path]) -> Tensor:
@@ -194,17 +205,3 @@ class _CLIP:
         """Directions ``[N, F]`` of texts."""
         inputs = self._processor(text=list(texts), return_tensors="pt", padding=True, truncation=True).to(self._device)
         return nn.functional.normalize(self._model.get_text_features(**inputs).pooler_output.float().cpu(), dim=1)
-
-
-def _open(model: str, device: str, revision: str | None) -> tuple[Any, Any]:
-    from transformers import CLIPModel, CLIPProcessor, logging
-
-    logging.disable_progress_bar()
-    try:
-        if model == "pack":
-            model = str(pack.model_folder("clip"))
-        network = CLIPModel.from_pretrained(model, revision=revision)
-        return network.to(device).eval(), CLIPProcessor.from_pretrained(model, revision=revision)
-    except (OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise VegasError(f"renderer.judge={model} cannot be opened ({first}); set renderer.judge=null") from error

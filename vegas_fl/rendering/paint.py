@@ -20,7 +20,7 @@ from vegas_fl.core.seeds import derive_seed
 from vegas_fl.data.classes import WORDS, prompt, words
 from vegas_fl.rendering import flux
 from vegas_fl.rendering.folder import Picture, PictureFolder
-from vegas_fl.rendering.jobs import AdapterFeed, recorded
+from vegas_fl.rendering.jobs import AdapterFeed, recorded, renderer_entries
 from vegas_fl.rendering.painter import painter, rendering_threads
 from vegas_fl.rendering.text_targets import text_targets
 from vegas_fl.storage.adapters import SavedAdapter, adapter_from, load_newest
@@ -137,9 +137,7 @@ def _recipe(config: Config, saved: SavedAdapter) -> dict[str, Any]:
         "run_seed": config.seed,
         "conditioning": config.conditioning.model_dump(),
         **{f"{branch}_adapter": sha256 for branch, sha256 in saved.sha256.items()},
-        "renderer": config.renderer.model,
-        "renderer_fingerprint": flux.picture_fingerprint(config.renderer),
-        "steps": config.renderer.steps,
+        **renderer_entries(config.renderer),
     }
 
 

@@ -28,11 +28,6 @@ class Painter:
     Every call of the pipeline gets a batch of :attr:`batch` pictures, the last one padded, because kernels may round
     differently for other sizes: at one batch size, a picture does not depend on the others in its batch.
 
-    Parameters
-    ----------
-    config : RendererConfig
-    device : str
-
     Attributes
     ----------
     batch : int

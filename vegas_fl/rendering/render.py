@@ -174,13 +174,7 @@ class Writer:
 
 
 def shortage(needs: Iterable[tuple[Path, float]]) -> list[str]:
-    """Disks without room for pictures, as sentences.
-
-    Parameters
-    ----------
-    needs : iterable of (folder, bytes)
-        The folders need not exist.
-    """
+    """Disks without room for pictures, as sentences; ``needs`` are (folder, bytes), and a folder need not exist."""
     disks: dict[int, tuple[Path, float]] = {}
     for folder, size in needs:
         place = nearest_existing(folder)

@@ -1,4 +1,4 @@
-"""Everything that can be known to be wrong before a run starts, found at once."""
+"""Checks before a run starts: all problems that can be found without training, at once."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from vegas_fl.storage.names import adapter_rounds, find_adapters, find_generator
 
 
 def check(config: Config, nodes_are_here: bool, may_lack: bool = False) -> list[str]:
-    """Sentences about what the run needs and does not have. Loads no network, writes nothing.
+    """Problems that would stop the run, as sentences. Loads no network, writes nothing.
 
     Parameters
     ----------
     config : Config
     nodes_are_here : bool
-        Whether the nodes' recordings and folders are on this machine; elsewhere each node checks its own.
+        Whether the nodes' recordings and folders are on this machine; otherwise each node checks its own.
     may_lack : bool
-        Leave out what can still be brought, :func:`lacking`: a plan needs no data.
+        Ignore missing files that can still be provided (:func:`lacking`): a plan needs no data.
     """
     mistakes: list[str] = []
     if nodes_are_here and config.needs_recordings:
         mistakes += check_recordings(config, may_lack)
-        mistakes += _problem(lambda: encoders.fingerprint(config.encoder))
+        mistakes += _problem(encoders.fingerprint, config.encoder)
     if not may_lack:
         mistakes += _generators(config)
         mistakes += _adapters(config)
@@ -44,7 +44,7 @@ def check(config: Config, nodes_are_here: bool, may_lack: bool = False) -> list[
             "set tracking.wandb=null"
         )
     if "images" in config.stages and (reference := config.evaluation.reference):
-        mistakes += _problem(lambda: judge.reference_pictures(Path(reference).expanduser(), config.classes))
+        mistakes += _problem(judge.reference_pictures, Path(reference).expanduser(), config.classes)
     folders = {"paths.runs": config.paths.runs}
     if "generators" in config.stages:
         folders["generator.checkpoint_dir"] = config.generator.checkpoint_dir
@@ -58,7 +58,7 @@ def check(config: Config, nodes_are_here: bool, may_lack: bool = False) -> list[
 
 
 def lacking(config: Config, nodes_are_here: bool) -> list[str]:
-    """Folders of data sets and checkpoints that the run would need and that are not there, as sentences."""
+    """Missing folders of data sets and missing checkpoints that the run needs, as sentences."""
     folders: list[str] = []
     if nodes_are_here and config.needs_recordings:
         folders = [absent for keys, data, _ in _data_sets(config) if (absent := missing_folder(data, keys))]
@@ -66,7 +66,7 @@ def lacking(config: Config, nodes_are_here: bool) -> list[str]:
 
 
 def check_recordings(config: Config, may_lack: bool = False) -> list[str]:
-    """Mistakes of the data sets; with ``may_lack``, of those whose folder is not there only what shows without it."""
+    """Mistakes of the data sets; with ``may_lack``, only of the settings where a data set's folder is missing."""
     found: list[str] = []
     for keys, data, nodes in _data_sets(config):
         if may_lack and missing_folder(data):
@@ -79,7 +79,7 @@ def check_recordings(config: Config, may_lack: bool = False) -> list[str]:
 
 
 def _captions(config: Config) -> Iterator[str]:
-    """Nodes whose clips have no captions to learn."""
+    """Nodes whose clips have no captions."""
     for node, entry in config.nodes.items():
         data = config.data_of(node)
         if missing_folder(data):
@@ -93,7 +93,7 @@ def _captions(config: Config) -> Iterator[str]:
 
 
 def _data_sets(config: Config) -> Iterator[tuple[str, DataConfig, list[str]]]:
-    """Where its keys stand, the settings, and the nodes that read it with just these settings."""
+    """For each data set: where its keys stand in the configuration, its settings, and the nodes that use these."""
     groups: dict[DataConfig, list[str]] = {}
     for node in config.nodes:
         groups.setdefault(config.data_of(node), []).append(node)
@@ -102,7 +102,7 @@ def _data_sets(config: Config) -> Iterator[tuple[str, DataConfig, list[str]]]:
 
 
 def _generators(config: Config) -> Iterator[str]:
-    """Generators that are loaded, not trained, and are not there."""
+    """Missing generators that the run loads instead of training them."""
     sampled = isinstance(config.aggregation, StudentConfig) or config.adapter.replay_samples
     draws = "images" in config.stages and config.images.source == "generator"
     if "generators" in config.stages or not (draws or ("adapters" in config.stages and sampled)):
@@ -127,14 +127,9 @@ def _generators(config: Config) -> Iterator[str]:
 
 
 def _adapters(config: Config) -> Iterator[str]:
-    """Adapters that are loaded, not trained, and are not there."""
+    """Missing adapters that the run loads instead of training them."""
     if "images" in config.stages and "adapters" not in config.stages:
-        seen = set()
-        for node in config.nodes:
-            for problem in _problem(lambda node=node: adapter_rounds(config, node)):  # type: ignore[misc]
-                if problem not in seen:
-                    yield problem
-                seen.add(problem)
+        yield from dict.fromkeys(p for node in config.nodes for p in _problem(adapter_rounds, config, node))
     if "adapters" in config.stages and config.adapter.local_checkpoint_dir:
         folder = Path(config.adapter.local_checkpoint_dir)
         for node in config.nodes:
@@ -146,23 +141,24 @@ def _adapters(config: Config) -> Iterator[str]:
 
 
 def _renderer(config: Config, nodes_are_here: bool) -> Iterator[str]:
-    """Why the renderer cannot be loaded; embeddings are written without it."""
-    if problems := _problem(lambda: flux.location(config.renderer)):
+    """Why the renderer cannot be loaded; it is not needed to write embeddings."""
+    if problems := _problem(flux.location, config.renderer):
         yield from problems
         return
     if not ("images" in config.stages and config.images.output == "pictures"):
         return
     if nodes_are_here or config.images.where != "nodes":
         yield from filter(None, [flux.incomplete(config.renderer), memory.quantization_problem(config.renderer)])
-        if told := _problem(lambda: resolve_device(config.device)):
-            yield from told
-        elif config.renderer.quantization == "none":  # together with one, the configuration itself tells
+        if problems := _problem(resolve_device, config.device):
+            yield from problems
+        elif config.renderer.quantization == "none":  # with one, the check of the configuration says so
             yield from filter(None, [memory.mode_problem(config.renderer, resolve_device(config.device))])
 
 
-def _problem(attempt: Callable[[], object]) -> list[str]:
+def _problem(check: Callable[..., object], *values: object) -> list[str]:
+    """The :class:`VegasError` that ``check(*values)`` raises, as a list of sentences."""
     try:
-        attempt()
+        check(*values)
     except VegasError as error:
         return [str(error)]
     return []
@@ -172,6 +168,6 @@ def _unwritable(key: str, folder: Path) -> Iterator[str]:
     """Why ``folder`` cannot be created or written to."""
     place = nearest_existing(folder)
     if not place.is_dir():
-        yield f"{key}={folder} cannot be made: {place} is not a folder; choose another"
+        yield f"{key}={folder} cannot be created: {place} is not a folder; choose another"
     elif not os.access(place, os.W_OK | os.X_OK):
-        yield f"{key}={folder} cannot be written: no permission in {place}; choose another"
+        yield f"{key}={folder} is not writable: no permission in {place}; choose another"

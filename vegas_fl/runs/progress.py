@@ -1,8 +1,8 @@
-"""How far a run has come, ``runs/<run>/state.json``: stopped at any moment, the same command goes on from there.
+"""The progress of a run, ``runs/<run>/state.json``: after an interruption, the same command continues from there.
 
-The file is replaced whenever a stage or round is done, and names the checkpoints it left with their hashes. Nothing
-random is kept, because nothing random has a state: every draw comes from a hash of the run's seed and of what is
-drawn (:mod:`vegas_fl.core.seeds`), so a round done again gives the same.
+The file is replaced whenever a stage or round is done, and lists the checkpoints of each step with their hashes. It
+holds no random state: every draw is derived from a hash of the run's seed and of what is drawn
+(:mod:`vegas_fl.core.seeds`), so a repeated round gives the same result.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ from vegas_fl.storage import tensorfiles
 log = logging.getLogger("vegas_fl.server")
 
 FORMAT = 1
-"""Version of the file; one of another version is not gone on from."""
+"""Version of the file; a run is not continued from another one."""
 
-NO_MATTER = ("engine", "tracking", "federation", "paths", "device", "images", "images_output_dir", "evaluation")
-"""Sections that may change between two attempts: they decide how a run is done, or what is looked at, not what is
-trained. Pictures have a check of their own (vegas_fl/rendering/folder.py)."""
+FREE_TO_CHANGE = ("engine", "tracking", "federation", "paths", "device", "images", "images_output_dir", "evaluation")
+"""Sections that may change before a run is continued, because they do not affect training. Pictures have a check of
+their own (vegas_fl/rendering/folder.py)."""
 
 LOCK_WAIT = 20.0
-"""Seconds given to a process that is about to end."""
+"""Seconds to wait for another process to end."""
 
 Step = dict[str, Any]
-"""``stage``, ``round`` (None for a stage without rounds), ``files`` (path → hash), ``lines`` of metrics and ``seconds``
-until then."""
+"""``stage``, ``round`` (None for a stage without rounds), ``files`` (path → hash), and the number of ``lines`` of
+metrics and ``seconds`` until its end."""
 
 
 @contextlib.contextmanager
 def exclusive(config: Config) -> Iterator[None]:
-    """Only one process at a time works on a run; the lock goes with the process, however that ends.
+    """Allow only one process at a time to work on a run. The lock is released when the process ends, even if killed.
 
     Raises
     ------
     VegasError
-        Another one is at it.
+        Another process works on it.
     """
     folder = Path(config.paths.runs) / config.run
     lock = FileLock(folder / ".lock")
@@ -57,7 +57,7 @@ def exclusive(config: Config) -> Iterator[None]:
         lock.acquire(timeout=LOCK_WAIT)
     except Timeout as error:
         raise VegasError(
-            f"run {config.run}: another process works on it ({folder} is locked); wait for its end, or give this one "
+            f"run {config.run}: another process works on it ({folder} is locked); wait until it ends, or choose "
             "another name (run=…)"
         ) from error
     except OSError as error:
@@ -69,14 +69,10 @@ def exclusive(config: Config) -> Iterator[None]:
 
 
 class Progress:
-    """The steps of a run that are done.
+    """The completed steps of a run.
 
-    If ``state.json`` is of an unfinished run with the same settings, its steps are taken over, without those whose
-    files are damaged and what came after them.
-
-    Parameters
-    ----------
-    config : Config
+    If ``state.json`` belongs to an unfinished run with the same settings, its steps are kept, up to the first whose
+    files are damaged.
     """
 
     def __init__(self, config: Config) -> None:
@@ -86,15 +82,15 @@ class Progress:
         self._begun: list[str] = []
         self._base: Step = {"lines": 0, "seconds": 0.0}
         self.resumes = False
-        """Whether this is the continuation of an interrupted run."""
+        """Whether an interrupted run is continued."""
         self.id = uuid.uuid4().hex
-        """Of this training, the same after an interruption."""
+        """Identifies this training, also after an interruption."""
         old = self._read()
         if old is None or old["complete"]:
             return
         if changed := differences(old["settings"], self._settings):
             log.warning(
-                "run %s was interrupted with other settings (%s): it starts anew, and the checkpoints made so far "
+                "run %s was interrupted with other settings (%s): it starts from the beginning, and its checkpoints "
                 "are moved to previous/",
                 config.run,
                 some(changed, 3),
@@ -102,44 +98,44 @@ class Progress:
             return
         self.resumes, self.id, self._base, self._begun = True, old["id"], old["base"], old["begun"]
         self._steps = intact(old["steps"])
-        log.info("run %s goes on; done so far: %s", config.run, ", ".join(map(name, self._steps)) or "nothing")
+        log.info("run %s continues; done so far: %s", config.run, ", ".join(map(name, self._steps)) or "nothing")
 
     @property
     def last(self) -> Step:
-        """The last step that is done, or the run's start."""
+        """The last completed step, or the run's start."""
         return self._steps[-1] if self._steps else self._base
 
     def start(self, lines: int) -> None:
-        """A new run starts after so many ``lines`` of metrics."""
+        """Record that a new run starts after ``lines`` lines of metrics."""
         self._base = {"lines": lines, "seconds": 0.0}
         self._write()
 
     def begun(self, stage: str) -> bool:
-        """Whether a stage has begun, before an interruption; if not, what lies in its folder is another training's."""
+        """Whether a stage had begun before an interruption; if not, files in its folder belong to another training."""
         return stage in self._begun
 
     def begin(self, stage: str) -> None:
-        """A stage begins: what another training left has been moved away."""
+        """Record that a stage begins and the files of another training were moved away."""
         if stage not in self._begun:
             self._begun.append(stage)
             self._write()
 
     def has(self, stage: str) -> bool:
-        """Whether a stage is done; of one with rounds, whether any is."""
+        """Whether a stage, or any round of it, is done."""
         return any(step["stage"] == stage for step in self._steps)
 
     def rounds(self, stage: str) -> int:
-        """Rounds of a stage that are done."""
+        """Number of completed rounds of a stage."""
         return max((step["round"] for step in self._steps if step["stage"] == stage), default=0)
 
     def done(self, stage: str, files: Mapping[Path, str], round_: int | None, lines: int, seconds: float) -> None:
-        """A stage, or a round of it, is done: ``files`` (and their hashes) are what it left."""
+        """Record that a stage, or a round of it, is done and wrote ``files`` (path → hash)."""
         hashes = {str(path): sha256 for path, sha256 in files.items()}
         self._steps.append({"stage": stage, "round": round_, "files": hashes, "lines": lines, "seconds": seconds})
         self._write()
 
     def complete(self) -> None:
-        """The run is at its end: the same command is a new run."""
+        """Record that the run is complete: the same command starts a new one."""
         self._write(complete=True)
 
     def _write(self, complete: bool = False) -> None:
@@ -155,11 +151,11 @@ class Progress:
         write_atomically(self._path, sealed(state))
 
     def _read(self) -> dict[str, Any] | None:
-        """The file, if it is whole: a damaged one is not believed in parts."""
+        """The state, or None if the file is missing or damaged."""
         try:
             state: dict[str, Any] = json.loads(self._path.read_text("utf8"))
             if state["format"] != FORMAT:
-                raise ValueError(f"its format is {state['format']}, needed is {FORMAT}")
+                raise ValueError(f"expected format {FORMAT}, got {state['format']}")
             if sealed(state) != sealed(state, state["sha256"]):
                 raise ValueError("it does not match its hash")
             return state
@@ -167,7 +163,7 @@ class Progress:
             return None
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             log.warning(
-                "%s cannot be read (%s): the run starts anew, and the checkpoints made so far are moved to previous/",
+                "%s cannot be read (%s): the run starts from the beginning, and its checkpoints are moved to previous/",
                 self._path,
                 error,
             )
@@ -175,15 +171,15 @@ class Progress:
 
 
 def sealed(state: Mapping[str, Any], sha256: str | None = None) -> bytes:
-    """``state.json`` with the hash of what it says, or another one."""
-    said = {key: value for key, value in state.items() if key != "sha256"}
-    own = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
-    return json.dumps({**said, "sha256": sha256 or own}, indent=1).encode()
+    """The content of ``state.json``, with the hash of its other entries or a given one."""
+    entries = {key: value for key, value in state.items() if key != "sha256"}
+    own = hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
+    return json.dumps({**entries, "sha256": sha256 or own}, indent=1).encode()
 
 
 def settings(config: Config) -> dict[str, Any]:
-    """What decides what a run trains, key by key."""
-    values = anchored(config).model_dump(mode="json", exclude=set(NO_MATTER))
+    """The settings that affect training, key by key."""
+    values = anchored(config).model_dump(mode="json", exclude=set(FREE_TO_CHANGE))
     values["renderer"] = {key: values["renderer"][key] for key in ("model", "revision", "max_sequence_length")}
     return dict(_flat(values, ""))
 
@@ -197,16 +193,16 @@ def _flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Settings that are not the same, with both values."""
+    """Settings that differ, with both values."""
     return [f"{key} {old.get(key)} → {new.get(key)}" for key in {**old, **new} if old.get(key) != new.get(key)]
 
 
 def intact(steps: Sequence[Step]) -> list[Step]:
-    """The steps up to the first whose files are not as it left them. Of the rounds of a stage only the last is
-    needed, and looked at; if that is damaged, the one before."""
+    """The steps up to the first whose files have changed. Only the last round of a stage is used, and so checked; if
+    it is damaged, the round before it."""
     kept = list(steps)
     while damaged := [step for step in {step["stage"]: step for step in kept}.values() if _damage(step)]:
-        log.warning("%s is done again: %s", name(damaged[0]), _damage(damaged[0]))
+        log.warning("%s is repeated: %s", name(damaged[0]), _damage(damaged[0]))
         kept = kept[: kept.index(damaged[0])]
     return kept
 
@@ -215,7 +211,7 @@ def _damage(step: Step) -> str | None:
     for path, sha256 in step["files"].items():
         try:
             if tensorfiles.load(Path(path)).header["sha256"] != sha256:
-                return f"{path} is another file than it was"
+                return f"{path} has changed"
         except VegasError as error:
             return str(error)
     return None

@@ -1,13 +1,13 @@
-"""What a run leaves behind beside its pictures: ``runs/<run>/`` with
+"""The files of a run besides its pictures, in ``runs/<run>/``:
 
 | file | holds |
 |---|---|
 | ``config.yaml`` | the resolved configuration |
-| ``metrics.jsonl`` | a line whenever something was measured |
-| ``state.json`` | the steps that are done, so that the run can go on from there |
-| ``clips/node_<i>.json`` | which clips every node uses |
+| ``metrics.jsonl`` | a line for each measurement |
+| ``state.json`` | the completed steps, from which the run can continue |
+| ``clips/node_<i>.json`` | the clips a node uses |
 | ``checkpoints.json`` | the checkpoint files the run wrote |
-| ``report.html`` | the page of all that |
+| ``report.html`` | a page of all results |
 | ``tensorboard/<attempt>/`` | the measurements, for TensorBoard |
 """
 
@@ -37,19 +37,14 @@ from vegas_fl.storage.names import GENERATOR_FILES
 
 log = logging.getLogger("vegas_fl.server")
 
-DRAWING_SHARE = 20
-"""While a run goes on, its page is drawn again only after this many times as long as drawing takes."""
+PAGE_INTERVAL = 20
+"""During a run, its page is written again after this many times the time that writing it takes."""
 FIRST_PAGE = 5.0
-"""Seconds from a run's start to its first page; a shorter run has one at its end."""
+"""Seconds from a run's start to its first page; a shorter run gets one only at its end."""
 
 
 class Record:
-    """The folder of a run. Its steps, and repetitions of them, add to the same metrics.
-
-    Parameters
-    ----------
-    config : Config
-    """
+    """The folder of a run. All commands of the run add to the same metrics."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -63,8 +58,8 @@ class Record:
         write_atomically(self.folder / "config.yaml", text.encode())
         attempt = 1 + sum('"stage": "start"' in line or '"stage": "resumed"' in line for line in lines)
         self._trackers = Trackers(config, self.folder, attempt)
-        self._drawing = 0.0
-        """Seconds spent on drawing the page."""
+        self._page_seconds = 0.0
+        """Time spent on writing the page."""
         self._next_page = time.monotonic() + FIRST_PAGE
         about = {"stages": config.stages, "seed": config.seed, "aggregation": config.aggregation.name}
         if self.progress.resumes:
@@ -75,16 +70,16 @@ class Record:
 
     @property
     def seconds(self) -> float:
-        """How long the run took so far; what an interrupted attempt did not finish does not count."""
+        """Duration of the run so far, without the unfinished steps of interrupted attempts."""
         return round(time.monotonic() - self._start, 3)
 
     def done(self, stage: str, files: Mapping[Path, str] | None = None, round_: int | None = None) -> None:
-        """A stage, or a round of it, is done and need not be done again; it left ``files`` (path → hash)."""
+        """Record that a stage, or a round of it, is done and wrote ``files`` (path → hash)."""
         self.progress.done(stage, files or {}, round_, self._lines, self.seconds)
 
     @contextlib.contextmanager
     def to_the_end(self) -> Iterator[None]:
-        """The rest of the run: however it ends, that is recorded, and the page is drawn."""
+        """Run the block to the end of the run: however it ends, that is recorded, and the page is written."""
         problem = "it was interrupted"
         try:
             yield
@@ -100,10 +95,10 @@ class Record:
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a stage of the run; drawing the page does not count."""
-        start, drawing = time.monotonic(), self._drawing
+        """Time a stage of the run, without writing the page."""
+        start, before = time.monotonic(), self._page_seconds
         yield
-        seconds = time.monotonic() - start - (self._drawing - drawing)
+        seconds = time.monotonic() - start - (self._page_seconds - before)
         log.info("%s took %.1f s", name, seconds)
         self.add(stage=name, seconds=round(seconds, 3))
         self.page()
@@ -113,7 +108,7 @@ class Record:
         self.add_all([values])
 
     def add_all(self, lines: list[dict[str, Any]]) -> None:
-        """Append lines of metrics, with one time unless they have theirs."""
+        """Append lines of metrics, with the current time unless they have their own."""
         now = round(time.time(), 3)
         lines = [{"time": now, **values} for values in lines]
         try:
@@ -125,22 +120,21 @@ class Record:
         self._trackers.add(lines)
 
     def clips(self, node: str, manifest: Mapping[str, Any]) -> None:
-        """Keep which clips a node uses, ``clips/node_<i>.json``, so that a later run can be proven to use the same;
-        tell of one that had others when the run was started before.
+        """Record the clips a node uses in ``clips/node_<i>.json``, and warn if they were others in an earlier attempt.
 
-        A clip is told by a hash of its class and file name (:attr:`vegas_fl.audio.clips.Clip.id`).
+        A clip is identified by a hash of its class and file name (:attr:`vegas_fl.audio.clips.Clip.id`).
         """
         data = (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode()
         path = self.folder / "clips" / f"node_{node}.json"
         if path.exists() and path.read_bytes() != data:
-            log.warning("node %s uses other clips than when this run was started before; see %s", node, path)
+            log.warning("node %s uses other clips than in an earlier attempt of this run; see %s", node, path)
         write_atomically(path, data)
         self.add(stage="clips", node=node, sha256=hashlib.sha256(data).hexdigest())
 
     def page(self, now: bool = False) -> None:
-        """Write the list of checkpoints and the page; not ``now``, only if the last one was some time ago.
+        """Write the list of checkpoints and the page, unless it was written recently (and not ``now``).
 
-        A page that cannot be drawn is told in a sentence and does not hurt the run.
+        If that fails, a warning is logged and the run continues.
         """
         start = time.monotonic()
         if not now and start < self._next_page:
@@ -154,8 +148,8 @@ class Record:
         except Exception as error:
             log.warning("the report of run %s was not written: %s", self.config.run, error)
         spent = time.monotonic() - start
-        self._drawing += spent
-        self._next_page = time.monotonic() + DRAWING_SHARE * spent
+        self._page_seconds += spent
+        self._next_page = time.monotonic() + PAGE_INTERVAL * spent
 
     def results(self) -> list[str]:
         """The run's results as lines of text."""
@@ -166,7 +160,7 @@ class Record:
 
 
 def _whole_lines(path: Path) -> list[str]:
-    """The lines of ``path``; half a line at its end, left by a process that was killed, is cut off."""
+    """The lines of ``path``; an incomplete last line, left by a process that was killed, is removed."""
     if not path.exists():
         return []
     try:
@@ -174,13 +168,15 @@ def _whole_lines(path: Path) -> list[str]:
         if rest := len(data) - (data.rfind(b"\n") + 1):
             os.truncate(path, len(data) - rest)
     except OSError as error:
-        raise VegasError(f"{path} cannot be read or written ({error.strerror}); see to it, or choose run=…") from error
+        raise VegasError(
+            f"{path} cannot be read or written ({error.strerror}); change its permissions, or choose run=…"
+        ) from error
     return data[: len(data) - rest].decode("utf8", errors="replace").splitlines()
 
 
 def listing(config: Config, before: Path) -> list[dict[str, Any]]:
-    """The checkpoint files that a run wrote, those of its earlier steps among them: path, bytes, and of the header
-    kind, class, round, node and content hash. ``before`` is the list as the earlier steps left it."""
+    """The checkpoint files that a run wrote, with those of the list ``before``: path, bytes, and from the header kind,
+    class, round, node and content hash."""
     written: list[Path] = []
     if "generators" in config.stages:
         written += sorted(Path(config.generator.checkpoint_dir).glob(f"**/{GENERATOR_FILES}"))

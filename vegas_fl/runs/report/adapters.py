@@ -81,25 +81,21 @@ def _curves(runs: Sequence[Run], branch: str) -> Iterator[charts.Curve]:
 
 def confusions(runs: Sequence[Run], notes: list[str]) -> Section | None:
     """Confusion matrices of the aggregated adapters, those of the others on demand; recall of each class."""
-    first: list[Figure] = []
+    main: list[Figure] = []
     others: list[Figure] = []
     for name, run in named(runs):
         for adapter, branches in reversed(run.final.items()):
+            whose = f"{name}: {adapter}" if len(runs) > 1 else adapter
             for branch in BRANCHES:
-                whose = f"{name}: {adapter}" if len(runs) > 1 else adapter
-                line = branches.get(branch)
-                if line and matrix(line):
-                    (first if adapter == main_adapter(run) else others).append(
-                        confusion(f"{whose}, {BRANCH_NAMES[branch]}", line, run.classes, notes)
-                    )
-    if not first and not others:
-        return None
-    blocks: list[Block] = [FigureRow(first)] if first else []
+                if matrix(line := branches.get(branch, {})):
+                    figures = main if adapter == main_adapter(run) else others
+                    figures.append(confusion(f"{whose}, {BRANCH_NAMES[branch]}", line, run.classes, notes))
+    blocks: list[Block] = [FigureRow(main)] if main else []
     if others:
         blocks.append(Fold("Adapters for comparison", [FigureRow(others)]))
-    if table := _per_class(runs):
+    if blocks and (table := _per_class(runs)):
         blocks.append(table)
-    return Section("confusion", "Confusion between classes", blocks)
+    return Section("confusion", "Confusion between classes", blocks) if blocks else None
 
 
 def confusion(caption: str, line: Line, classes: Sequence[str], notes: list[str]) -> Figure:

@@ -172,10 +172,7 @@ def confusion(figure: Figure, counts: Sequence[Sequence[int]], classes: Sequence
 def quality(figure: Figure, rows: Sequence[tuple[str, dict[str, tuple[float | None, float | None]]]]) -> None:
     """A panel for each measure, a row for each class: the generator's samples (dot) against real clips (bar).
 
-    Parameters
-    ----------
-    figure : Figure
-    rows : sequence of (class, {measure: (samples, real clips)})
+    ``rows`` are (class, {measure: (samples, real clips)}).
     """
     measures = list(rows[0][1])
     figure.set_size_inches(WIDTH, 0.9 + 0.24 * len(rows))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
+from pydantic import TypeAdapter
 
 from vegas_fl.core.errors import VegasError
 
+T = TypeVar("T")
 Line = dict[str, Any]
 """A line of ``metrics.jsonl``; ``stage`` names its kind."""
 
@@ -168,7 +170,14 @@ def read(folder: Path) -> Run:
     if not (folder / "metrics.jsonl").exists() and not (folder / "config.yaml").exists():
         raise VegasError(f"{folder} is not the folder of a run: neither metrics.jsonl nor config.yaml found in it")
     notes: list[str] = []
-    config = _yaml(folder / "config.yaml", notes)
+    settings = TypeAdapter(dict[str, Any])
+    config = _parsed(
+        folder / "config.yaml",
+        lambda text: settings.validate_python(yaml.safe_load(text)),
+        notes,
+        "the settings are unknown",
+    )
+    config = config or {}
     attempts: list[RunAttempt] = []
     for line in _valid(_lines(folder / "metrics.jsonl", notes)):
         if line["stage"] == "start" or not attempts:
@@ -181,7 +190,9 @@ def read(folder: Path) -> Run:
         elif attempt.end is None and attempt is attempts[-1]:
             notes.append("The last attempt has not ended: it is still running, or it was stopped.")
     name = str(config.get("run") or folder.resolve().name)
-    return Run(name, folder, config, attempts, _checkpoints(folder / "checkpoints.json", notes), notes)
+    listed, entries = folder / "checkpoints.json", TypeAdapter(list[dict[str, Any]])
+    checkpoints = _parsed(listed, entries.validate_json, notes, "no checkpoints are listed") if listed.exists() else []
+    return Run(name, folder, config, attempts, checkpoints or [], notes)
 
 
 def find(name: str, runs: Path) -> Path:
@@ -261,25 +272,10 @@ def _is(value: Any, kind: type | tuple[type, ...]) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)
 
 
-def _yaml(path: Path, notes: list[str]) -> dict[str, Any]:
+def _parsed(path: Path, parse: Callable[[str], T], notes: list[str], lost: str) -> T | None:
+    """The content of a file; None and a note if it cannot be parsed."""
     try:
-        values = yaml.safe_load(path.read_text("utf8"))
+        return parse(path.read_text("utf8"))
     except (OSError, ValueError, yaml.YAMLError):
-        values = None
-    if not isinstance(values, dict):
-        notes.append("config.yaml cannot be read: the settings are unknown.")
-        return {}
-    return values
-
-
-def _checkpoints(path: Path, notes: list[str]) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    try:
-        entries = json.loads(path.read_text("utf8"))
-    except (OSError, ValueError):
-        entries = None
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        notes.append("checkpoints.json cannot be read: no checkpoints are listed.")
-        return []
-    return entries
+        notes.append(f"{path.name} cannot be read: {lost}.")
+        return None
