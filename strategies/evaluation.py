@@ -36,15 +36,10 @@ def evaluate(
 
     Parameters
     ----------
-    federation : Federation
-    record : Record
-    spaces : Spaces
-        What the adapters map between.
-    round_ : int
     shared : mapping
         Tensors that go with every message: the text targets.
     candidates : iterable of (name, state)
-        Adapters by name; "local 0", "local 1", … are added up as "local".
+        Adapters by name, all between ``spaces``; "local 0", "local 1", … are added up as "local".
     """
     config = federation.config
     sent: dict[str, int] = {}

@@ -96,7 +96,7 @@ def _by_nodes(
             return None
         return requests[node].model_copy(update={"again": True}).content(config)  # it has kept the weights
 
-    replies = federation.converse(Generate, contents, "pictures", check, follow, progress.idle)
+    replies = federation.ask(Generate, contents, "pictures", check, follow=follow, idle=progress.idle)
     return {
         node: Reply(reply.values.model_copy(update={"rendered": progress.rendered[node]}), reply.states)
         for node, reply in replies.items()

@@ -78,14 +78,7 @@ def size(content: RecordDict) -> int:
 
 
 class Exchange:
-    """Sends requests to nodes, and lets through only replies that can be used.
-
-    Parameters
-    ----------
-    grid : Grid
-        Flower's way to the nodes.
-    config : Config
-    """
+    """Sends requests to nodes over Flower's ``grid``, and lets through only replies that can be used."""
 
     def __init__(self, grid: Grid, config: Config) -> None:
         self.grid, self.config = grid, config
@@ -107,36 +100,24 @@ class Exchange:
         what: str,
         check: Check[R],
         round_: int | None = None,
-    ) -> dict[str, Reply[R]]:
-        """Send each node in ``contents`` a request, and :meth:`accept` the replies."""
-        return self.accept(kind, self.exchange(self.messages(kind, contents), round_), what, check, _whole)
-
-    def converse(
-        self,
-        kind: type[Request[R]],
-        contents: Mapping[str, RecordDict],
-        what: str,
-        check: Check[R],
-        follow: Follow[R],
+        follow: Follow[R] = lambda node, reply: None,
         idle: Callable[[], object] = lambda: None,
     ) -> dict[str, Reply[R]]:
-        """Like :meth:`ask`, but a node that is not done yet is sent a further message, until it is.
+        """Send each node in ``contents`` a request, and :meth:`accept` the replies.
 
-        No node waits for another. What a node prints reaches nobody in a deployment: a long job answers in parts
-        so that its progress is known. ``idle`` is called between two polls for replies.
+        A node that is not done yet is sent what ``follow`` returns for its reply, until that is None. No node waits for
+        another. What a node prints reaches nobody in a deployment: a long job answers in parts so that its progress is
+        known. ``idle`` is called between two polls for replies.
         """
         queue = deque(self.messages(kind, contents))
 
-        def last() -> Iterator[Message]:
-            for message in self.exchange(queue, idle=idle):
-                node, reply, _ = self._read(kind, message, check)
-                content = follow(node, reply) if node is not None and reply is not None else None
-                if node is None or content is None:
-                    yield message
-                else:
-                    queue.extend(self.messages(kind, {node: content}))
+        def goes_on(node: str, reply: Reply[R]) -> bool:
+            content = follow(node, reply)
+            if content is not None:
+                queue.extend(self.messages(kind, {node: content}))
+            return content is not None
 
-        return self.accept(kind, last(), what, check, _whole)
+        return self.accept(kind, self.exchange(queue, round_, idle), what, check, _whole, goes_on)
 
     def messages(self, kind: type[Request[R]], contents: Mapping[str, RecordDict]) -> list[Message]:
         """A message for each node in ``contents`` that takes part."""
@@ -180,12 +161,19 @@ class Exchange:
         self._write(traffic.lines())
 
     def accept(
-        self, kind: type[Request[R]], replies: Iterable[Message], what: str, check: Check[R], keep: Keep[R, T]
+        self,
+        kind: type[Request[R]],
+        replies: Iterable[Message],
+        what: str,
+        check: Check[R],
+        keep: Keep[R, T],
+        goes_on: Callable[[str, Reply[R]], bool] = lambda node, reply: False,
     ) -> dict[str, T]:
         """What ``keep`` makes of the usable replies of an :meth:`exchange`, in the order of the nodes.
 
         A reply is dropped, with node and reason in log and metrics, if it is an error, reports a problem, is a second
-        one, is not valid, or fails ``check``. Each is dealt with when it comes.
+        one, is not valid, or fails ``check``; after one that ``goes_on`` another follows. Each is dealt with when it
+        comes.
 
         Raises
         ------
@@ -202,7 +190,7 @@ class Exchange:
                 log.warning("%s: ignored a second reply of node %s", what, node)
             elif reply is None:
                 dropped[node] = problem
-            else:
+            elif not goes_on(node, reply):
                 accepted[node] = keep(node, reply)
                 log.debug("%s: node %s sent %s", what, node, ", ".join(reply.states) or "values only")
         asked = [self.nodes[id_] for id_ in self._traffic.down]
