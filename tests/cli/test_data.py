@@ -93,7 +93,7 @@ def test_all_mistakes_come_together_whoever_asks(tmp_path: Path) -> None:
     for command in ([], ["plan"], ["data", "check"], ["data", "stats"]):
         told = vegas(tmp_path, *command, *overrides, code=2).stderr
         assert "3 mistakes; nothing was started" in told
-        for seen in ("no clip of class 'cow'", "= 1.1; make it 1", "roundz: there is no such key"):
+        for seen in ("no clip of class 'cow'", "= 1.1; make it 1", "roundz: unknown key"):
             assert seen in told
 
 

@@ -57,10 +57,10 @@ def test_null_is_a_value_too() -> None:
 @pytest.mark.parametrize(
     ("changes", "seen"),
     [
-        ("{nam: esc50}", "nodes.0.dataset.nam: there is no such key; did you mean name?"),
+        ("{nam: esc50}", "nodes.0.dataset.nam: unknown key; did you mean name?"),
         ("{max_seconds: -1}", "nodes.0.dataset.max_seconds"),
         ("{name: esc}", "nodes.0.dataset.name"),
-        ("{root: null, split_seed: 1}", "share the class dog of one data set, but not its split_seed"),
+        ("{root: null, split_seed: 1}", "share the class dog of one data set, but differ in split_seed"),
     ],
 )
 def test_mistakes_are_named(changes: str, seen: str) -> None:

@@ -18,11 +18,11 @@ def test_every_mistake_is_told_at_once(folds: DataConfig) -> None:
     told = "\n".join(mistakes)
     for expected in (
         "0.9 + 0.1 + 0.1 = 1.1",
-        "fold 2 is in data.train_folds and in data.val_folds",
-        "fold 7 does not exist in the data, which has the folds 1, 2, 3, 4",
+        "fold 2 is in both data.train_folds and data.val_folds",
+        "fold 7 does not exist; the data set has the folds 1, 2, 3, 4",
         "nodes.0.samples_per_node=1 is less than its 2 classes",
-        "nodes.1.selected_classes: there is no clip of class 'dgo' (did you mean dog?)",
-        "nodes.2.selected_classes: there is no clip of class 'cat'",
+        "nodes.1.selected_classes: no clip of class 'dgo' found (did you mean dog?)",
+        "nodes.2.selected_classes: no clip of class 'cat' found",
     ):
         assert expected in told
     assert len(mistakes) == 6
@@ -50,7 +50,7 @@ def test_more_owners_than_clips() -> None:
     entries = nodes(*[entry(("dog",))] * 3)
     mistakes = check(data(name="toy", clips_per_class=2), entries)
     assert len(mistakes) == 1
-    assert "2 recordings to train on for 3 nodes (0, 1, 2)" in mistakes[0]
+    assert "2 recordings to train on, too few for 3 nodes (0, 1, 2)" in mistakes[0]
 
 
 def test_a_sound_configuration_has_no_mistakes(folds: DataConfig) -> None:

@@ -52,10 +52,10 @@ def test_vegas_captions(tmp_path: Path, captions: object) -> None:
     ("captions", "seen"),
     [
         ({"video_00009": "a dog"}, "captions for 1 recordings that are not in .*audios: video_00009"),
-        ({"video_00000": ""}, "'video_00000' has the caption ''"),
-        ({"video_00000": 3}, "has the caption 3"),
-        (["a dog"], "needed is"),
-        (3, "needed is"),
+        ({"video_00000": ""}, "got 'video_00000' with the caption ''"),
+        ({"video_00000": 3}, "with the caption 3"),
+        (["a dog"], "expected {"),
+        (3, "expected {"),
     ],
 )
 def test_captions_that_cannot_be_used(tmp_path: Path, captions: object, seen: str) -> None:
@@ -80,10 +80,10 @@ def test_one_file_of_captions_for_all_classes(tmp_path: Path, captions: object) 
 @pytest.mark.parametrize(
     ("captions", "seen"),
     [
-        ({"video_00000": "a dog barks"}, "names no class in .*name recordings as dog/video_00000"),
-        ({"cat": {"video_00000": "a cat"}}, "caption of 'cat', which names no class"),
+        ({"video_00000": "a dog barks"}, "has no such class; name recordings like dog/video_00000"),
+        ({"cat": {"video_00000": "a cat"}}, "caption for 'cat', but .* has no such class"),
         ({"dog/video_00009": "a dog"}, "captions for 1 recordings that are not in .*audios: video_00009"),
-        (3, "needed is"),
+        (3, "expected {"),
     ],
 )
 def test_one_file_of_captions_that_cannot_be_used(tmp_path: Path, captions: object, seen: str) -> None:
@@ -168,8 +168,8 @@ def test_vggsounds_labels_can_be_chosen(label: str) -> None:
 @pytest.mark.parametrize(
     ("row", "seen"),
     [
-        ("x,1,rain", "line 1.*'x,1,rain'.*a row is"),
-        ("x,one,rain,train", "a row is"),
+        ("x,1,rain", "line 1: expected a YouTube id.* got 'x,1,rain'"),
+        ("x,one,rain,train", "expected a YouTube id"),
         ("x,1,rain,val", "train or test"),
         ("x,1,rain,train", "none of the 1 clips"),
     ],

@@ -245,9 +245,12 @@ def test_plan_tells_and_writes_nothing(base: list[str], tmp_path: Path) -> None:
         (["renderer.quantization=int3"], "renderer.quantization"),
         (["renderer.quantization=nf4"], "renderer.quantization=nf4 needs"),
         (["renderer.memory=sequential"], "renderer.memory=sequential needs a GPU"),
-        (["renderer.memory=sequential", "renderer.quantization=int8"], "does not survive"),
+        (
+            ["renderer.memory=sequential", "renderer.quantization=int8"],
+            "memory=sequential does not work with renderer.quantization=int8",
+        ),
         (["renderer.model={tmp}/incomplete"], "lacks its component vae"),
-        (["renderer.height=70"], "multiples of 16 pixels; use 64"),
+        (["renderer.height=70"], "multiple of 16 pixels, got 70; use 64"),
         (["images.where=server", "images.adapters=local"], "the server has no adapter of its own"),
         (["images.where=both", "images.source=recordings"], "the server has no recordings"),
         (["images.every=2", "images.round=1"], "set one of them to null"),
@@ -271,7 +274,7 @@ def test_what_cannot_be_drawn_is_one_sentence(
 def test_a_missing_pack_is_one_sentence(base: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "vegas_tiny", None)  # as where only the app came, by Flower
     told = vegas(tmp_path, *base, code=2).stderr
-    assert "1 mistake" in told and "the tiny pack (package vegas_tiny), whose flux is asked for, is not" in told
+    assert "1 mistake" in told and "the tiny pack (package vegas_tiny) is not installed here, so its model flux" in told
 
 
 def test_any_recording_is_painted(trained: Path, tmp_path: Path, embedding_cache: Path) -> None:

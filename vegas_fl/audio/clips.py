@@ -1,4 +1,4 @@
-"""A clip: one recording, read as mono samples at the rate the audio encoder hears."""
+"""Clips: recordings, read as mono samples at the audio encoder's rate."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import soxr
 from vegas_fl.core.errors import AboutRecordings, VegasError, some
 
 SILENCE = 1e-4
-"""A clip whose loudest sample is below this (-80 dBFS) has nothing to hear."""
+"""A clip whose loudest sample is below this (-80 dBFS) is silent."""
 
 AUDIO_FILES = (".wav", ".flac", ".ogg", ".mp3")
-"""Endings of the files that are recordings, in lower case."""
+"""Endings of files that are read as recordings, in lower case."""
 
 OTHER_SOUNDS = (".aac", ".aif", ".aiff", ".amr", ".au", ".m4a", ".mp4", ".oga", ".opus", ".webm", ".wma")
-"""Endings of files that somebody may take for recordings, and that are not read."""
+"""Endings of audio files that cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,13 @@ class Clip(abc.ABC):
     label : str
         Its class.
     name : str
-        What messages call it: a file's path, "toy dog 17".
+        Its name in messages: the path of a file, or "toy dog 17".
     fold : int or None
-        Its fold, in data sets that come divided.
+        Its fold, in data sets that have folds.
     caption : str or None
-        What is to be seen, in words, in data sets that say so.
+        A text that says what is to be seen, in data sets that have captions.
     source : str or None
-        The longer recording it was cut from, where that is known: clips of one source resemble each other.
+        The longer recording it was cut from, if known: clips from one source resemble each other.
     """
 
     label: str
@@ -50,7 +50,7 @@ class Clip(abc.ABC):
 
     @abc.abstractmethod
     def content(self) -> str:
-        """Hash (SHA-256, hex) of what the clip sounds like; equal for equal recordings, whatever their names."""
+        """Hash (SHA-256, hex) of the recording: the same for copies under other names."""
 
     @abc.abstractmethod
     def read(self, rate: int, max_seconds: float) -> np.ndarray:
@@ -64,7 +64,7 @@ class Clip(abc.ABC):
 
     @abc.abstractmethod
     def format(self) -> tuple[float, int]:
-        """Length in seconds and rate in Hz of the whole recording, without reading it.
+        """Length in seconds and sample rate in Hz of the whole recording, from its header.
 
         Raises
         ------
@@ -74,7 +74,7 @@ class Clip(abc.ABC):
 
     @property
     def id(self) -> str:
-        """What manifests call it: a hash of its class and name that says nothing of folders or of its content."""
+        """Its name in manifests: a hash of class and file name, which reveals neither folders nor content."""
         return hashlib.sha256(f"{self.label}/{Path(self.name).name}".encode()).hexdigest()[:16]
 
 
@@ -109,9 +109,9 @@ class FileClip(Clip):
         samples = samples[: round(max_seconds * rate)]
         peak = float(np.abs(samples).max(initial=0.0))
         if peak < SILENCE:
-            heard = len(channels) / native
-            raise _bad(self, f"is silent (peak {peak:.1e} of 1 in the {heard:.1f} s that are read)", replace)
-        # Float files may exceed full scale, and resampling overshoots: scaled, because clipping distorts.
+            seconds = len(channels) / native
+            raise _bad(self, f"is silent (peak {peak:.1e} of 1 in the {seconds:.1f} s that are read)", replace)
+        # Float files may exceed full scale, and resampling may overshoot. Clipping would distort, so scale.
         return (samples / max(peak, 1.0)).astype(np.float32)
 
     def format(self) -> tuple[float, int]:
@@ -132,7 +132,7 @@ class FileClip(Clip):
 
 
 def recordings(folder: Path, label: str) -> list[FileClip]:
-    """The recordings in a folder, by name; hidden files (such as macOS's ``._x.wav``) are none."""
+    """The recordings in a folder, by name, without hidden files (such as macOS's ``._x.wav``)."""
     return [
         FileClip(label, str(path), None, path)
         for path in sorted(folder.iterdir())
@@ -141,8 +141,8 @@ def recordings(folder: Path, label: str) -> list[FileClip]:
 
 
 def passed_over(folder: Path) -> list[str]:
-    """What :func:`recordings` leaves out and somebody may miss, as a sentence: sounds of other formats, or deeper down;
-    none if there is nothing."""
+    """Audio files that :func:`recordings` does not read, because of their format or because they are in sub folders: a
+    list of one sentence, or of none."""
     missed = [
         str(path.relative_to(folder))
         for path in sorted(folder.rglob("*"))

@@ -1,7 +1,7 @@
-"""The typed configuration: what ``conf/`` may say, checked once, immutable afterwards.
+"""The typed configuration: checked once, immutable afterwards.
 
-Keys are documented where they get their defaults, in ``conf/*.yaml``. Here are their types and bounds,
-and :func:`compose`, which turns Hydra overrides into a :class:`Config` or lists every mistake at once.
+Keys are documented next to their defaults, in ``conf/*.yaml``. This package has their types and bounds, and
+:func:`compose`, which turns Hydra overrides into a :class:`Config` or lists every mistake at once.
 """
 
 from vegas_fl.config.composing import compose, lenient, parse, restored, sound, validate

@@ -1,4 +1,4 @@
-"""Hydra overrides, or plain values, → a checked :class:`Config`."""
+"""From Hydra overrides or plain values to a checked :class:`Config`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong across keys that are each well-formed."""
+"""Contradictions between keys that are valid on their own."""
 
 from __future__ import annotations
 
@@ -10,52 +10,56 @@ from vegas_fl.config.whole import Config
 
 
 def contradictions(config: Config) -> list[str]:
-    """A sentence for each."""
+    """All contradictions, as sentences."""
     found = []
     wanted = [str(i) for i in range(len(config.nodes))]
     if sorted(config.nodes) != sorted(wanted):
-        found.append(f"nodes: named {', '.join(config.nodes)}; {len(wanted)} nodes are named {', '.join(wanted)}")
+        found.append(
+            f"nodes: expected the names {', '.join(wanted)} for {len(wanted)} nodes, got {', '.join(config.nodes)}"
+        )
     for node, entry in config.nodes.items():
         names = entry.selected_classes
         if len(set(names)) < len(names):
-            found.append(f"nodes.{node}.selected_classes: {list(names)} names a class twice; name each once")
+            found.append(f"nodes.{node}.selected_classes: {list(names)} names a class twice; name each class once")
         for name in names:
             if not CLASS_NAME.fullmatch(name):
                 found.append(
                     f"nodes.{node}.selected_classes: {name!r} cannot be part of a file name; "
-                    "use letters, digits, blanks and . , ' _ - + & ( )"
+                    "use letters, digits, spaces and . , ' _ - + & ( )"
                 )
     found += _different_splits(config)
     order = [s for s in ("generators", "adapters", "images") if s in config.stages]
     if list(config.stages) != order:
-        found.append(f"stages: {list(config.stages)} is not in the order of the work; use {order}")
+        found.append(f"stages: {list(config.stages)} is out of order; use {order}")
     if config.min_nodes > len(config.nodes):
-        found.append(f"federation.min_nodes: {config.min_nodes} of {len(config.nodes)} nodes; use at most that many")
+        found.append(
+            f"federation.min_nodes: expected at most {len(config.nodes)}, the number of nodes; got {config.min_nodes}"
+        )
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", config.device):
-        found.append(f"device: {config.device!r} is not one of auto, cpu, cuda, cuda:N, mps")
+        found.append(f"device: expected auto, cpu, cuda, cuda:N or mps; got {config.device!r}")
     if config.adapter.local_checkpoint_dir == config.adapter.checkpoint_dir:
         found.append(
-            "adapter.local_checkpoint_dir is adapter.checkpoint_dir, where this run's adapters go; "
-            "give the run another name"
+            "adapter.local_checkpoint_dir is the same folder as adapter.checkpoint_dir, where this run saves its "
+            "adapters; give the run another name"
         )
     if config.evaluation.reference and not config.renderer.judge:
-        found.append("evaluation.reference is compared by renderer.judge, which is null; set a judge, or no reference")
+        found.append("evaluation.reference needs renderer.judge, which is null; set a judge, or remove the reference")
     found += _rendering(config)
     if config.targets != "class" and config.aggregation.name == "replay" and "adapters" in config.stages:
         found.append(
-            f"targets={config.targets} has no effect with aggregation=replay, which teaches samples their class's "
-            "prompt: they have no caption, and nobody heard them; use aggregation=kd, or targets=class"
+            f"targets={config.targets} has no effect with aggregation=replay, which trains on samples that have no "
+            "caption and no recording, only the prompt of their class; use aggregation=kd, or targets=class"
         )
     if config.aggregation.name == "standalone" and "images" in config.stages and config.images.adapters == "global":
         found.append(
-            "aggregation=standalone makes no global adapter, but images.adapters=global draws with it; "
+            "aggregation=standalone makes no global adapter, but images.adapters=global needs one; "
             "set images.adapters=local"
         )
     return found
 
 
 def _different_splits(config: Config) -> Iterator[str]:
-    """Nodes that share a class of one data set, but would not agree on who owns which clip."""
+    """Nodes that share a class of one data set, but with different settings for splitting it."""
     for node, entry in config.nodes.items():
         ours = config.data_of(node).model_dump(exclude={"max_seconds", "root"})
         for other, peer in config.peers(node).items():
@@ -64,22 +68,23 @@ def _different_splits(config: Config) -> Iterator[str]:
             differs = [key for key in ours if ours[key] != theirs[key]]
             if node < other and shared and differs:
                 yield (
-                    f"nodes {node} and {other} share the class {shared[0]} of one data set, but not its "
-                    f"{', '.join(differs)}: clips of one could be the other's; give both the same in nodes.N.dataset"
+                    f"nodes {node} and {other} share the class {shared[0]} of one data set, but differ in "
+                    f"{', '.join(differs)}, so they could use the same clips; set the same in both nodes.N.dataset"
                 )
 
 
 def _rendering(config: Config) -> list[str]:
-    """What is wrong with how pictures are to be drawn."""
+    """Contradictions in the settings for pictures."""
     found = []
     renderer, images = config.renderer, config.images
     for side in ("height", "width"):
         if (pixels := getattr(renderer, side)) % 16:
-            found.append(f"renderer.{side}: FLUX draws multiples of 16 pixels; use {max(16, round(pixels / 16) * 16)}")
+            nearest = max(16, round(pixels / 16) * 16)
+            found.append(f"renderer.{side}: expected a multiple of 16 pixels, got {pixels}; use {nearest}")
     if renderer.quantization != "none" and renderer.memory == "sequential":
         found.append(
-            f"renderer.memory=sequential moves weights one by one, which renderer.quantization={renderer.quantization} "
-            "does not survive; use memory=group_offload, or quantization=none"
+            f"renderer.memory=sequential does not work with renderer.quantization={renderer.quantization}; "
+            "use memory=group_offload, or quantization=none"
         )
     if images.where != "nodes":
         if images.adapters == "local":
@@ -91,8 +96,8 @@ def _rendering(config: Config) -> list[str]:
         if images.server_samples < len(config.classes):
             found.append(
                 f"images.server_samples={images.server_samples} is less than the {len(config.classes)} classes; "
-                "the server paints each at least once"
+                "the server draws at least one picture for each"
             )
     if images.every and images.round:
-        found.append("images.every draws many rounds, images.round draws one; set one of them to null")
+        found.append("images.every and images.round exclude each other; set one of them to null")
     return found

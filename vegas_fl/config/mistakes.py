@@ -1,4 +1,4 @@
-"""Mistakes of a configuration, as sentences."""
+"""Mistakes in a configuration, as sentences."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from vegas_fl.config.whole import Config
 from vegas_fl.core.errors import VegasError
 
 TAGS = ("vae", "gmm", "mlp", "kd", "replay", "fedavg", "standalone", "inprocess", "flower")
-"""Names that choose between sections of different keys; pydantic puts them into the places of its errors."""
+"""Tags of discriminated unions, which pydantic adds to the locations of its errors."""
 
 
 class ConfigError(VegasError):
-    """The configuration cannot be run; ``mistakes`` has a sentence for each reason.
+    """The configuration is invalid; ``mistakes`` has a sentence for each reason.
 
-    ``config`` is what is left of it without unknown keys, if that is well-formed: other checks can go on.
+    ``config`` is the configuration without its unknown keys, if that is valid, so that other checks can continue.
     """
 
     def __init__(self, mistakes: Sequence[str], config: Config | None = None) -> None:
@@ -33,16 +33,16 @@ class ConfigError(VegasError):
 
 
 def sentence(error: ErrorDetails, values: dict[str, Any]) -> str:
-    """One pydantic error as: key, what was seen, what is needed."""
+    """One pydantic error as a sentence: the key, what was expected, what was found."""
     loc = [str(part) for part in error["loc"] if part not in TAGS]
     key = ".".join(loc)
     if error["type"] == "extra_forbidden":
         known = _known_keys(loc[:-1])
         close = difflib.get_close_matches(loc[-1], known, n=1, cutoff=0.5)
-        hint = f"did you mean {close[0]}?" if close else f"there is: {', '.join(known)}"
-        return f"{key}: there is no such key; {hint}"
+        hint = f"did you mean {close[0]}?" if close else f"expected one of: {', '.join(known)}"
+        return f"{key}: unknown key; {hint}"
     if error["type"] == "missing" or error.get("input") == "???":
-        return f"{key}: required, but not set; add {key}=…"
+        return f"{key}: required but not set; add {key}=…"
     return f"{key}: {error['msg'][0].lower()}{error['msg'][1:]}; got {error['input']!r}"
 
 
@@ -70,7 +70,7 @@ def without(values: dict[str, Any], locations: Sequence[tuple[int | str, ...]]) 
     for loc in locations:
         place: Any = values
         for part in loc[:-1]:
-            # A discriminated union puts its tag into the location; it is no key.
+            # The tag of a discriminated union is part of the location, but not a key.
             place = place.get(part, place)
         place.pop(loc[-1], None)
     return values

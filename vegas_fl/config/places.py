@@ -1,4 +1,4 @@
-"""Where a configuration points to on this machine."""
+"""Paths in a configuration."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from vegas_fl.config import Config, parse
 
 
 def anchored(config: Config) -> Config:
-    """``config`` with every path absolute: Flower's processes run in folders of their own."""
+    """``config`` with all paths absolute: Flower's processes have other working directories."""
     values = config.model_dump(mode="json")
     places = [
         (values, "images_output_dir"),

@@ -18,19 +18,19 @@ from pydantic import (
 )
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=150)]
-"""Part of file names, of which systems allow 255 letters."""
+"""Part of file names, which may have at most 255 characters."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
 CLASS_NAME = re.compile(r"\w[\w .,'()&+-]*")
-"""What a class may be called: its name is part of file names."""
+"""Valid names of classes: they are part of file names."""
 
 PARTS = ("train", "val", "test")
-"""What clips are for."""
+"""The parts of a split."""
 BRANCHES = ("clip", "t5")
 """FLUX's two text inputs, and so the two branches of an adapter."""
 
 
 class Section(BaseModel):
-    """A group of keys: unknown keys are mistakes, values never change after validation."""
+    """A group of keys. Unknown keys are errors; values cannot change after validation."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -58,7 +58,7 @@ class DataConfig(Section):
 
     @property
     def by_folds(self) -> bool:
-        """Whether folds, and not ratios, say what clips are for."""
+        """Whether clips are split by folds, not by ratios."""
         return bool(self.train_folds or self.test_folds)
 
 
@@ -114,7 +114,7 @@ class GMMConfig(Section):
 
 
 class MLPConfig(Section):
-    """An imported generator; there is nothing to choose."""
+    """An imported generator, which has no settings."""
 
     name: Literal["mlp"]
     checkpoint_dir: str

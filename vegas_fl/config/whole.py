@@ -1,4 +1,4 @@
-"""A whole configuration, and what follows from it."""
+"""The whole configuration, and properties derived from it."""
 
 from __future__ import annotations
 
@@ -43,24 +43,24 @@ class Config(Section):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The federation's classes: those of all nodes, sorted. Position in it = class index everywhere."""
+        """The classes of all nodes, sorted. A class's position is its index everywhere."""
         return tuple(sorted({name for node in self.nodes.values() for name in node.selected_classes}))
 
     def data_of(self, node: str) -> DataConfig:
-        """Where a node's recordings come from: ``data``, with what its ``dataset`` changes."""
+        """A node's data settings: ``data`` with the changes of its ``dataset``."""
         own = self.nodes[node].dataset
         return own.over(self.data) if own else self.data
 
     def peers(self, node: str) -> dict[str, NodeConfig]:
-        """The nodes (this one among them) that read the same data set, and so share out the clips of a class."""
+        """The nodes, including this one, that read the same data set and therefore share the clips of a class."""
         own, ours = self.nodes[node].dataset, self._source(node)
         return {
             other: entry for other, entry in self.nodes.items() if entry.dataset == own or self._source(other) == ours
         }
 
     def with_root(self, node: str, root: str) -> Config:
-        """This configuration as ``node`` sees it, whose data set lies in a folder of its own. Who shares it with
-        whom stays as it is, unless nothing is dealt out (``data.partition=none``)."""
+        """This configuration for a ``node`` that keeps its data set in the folder ``root``. Its peers stay the same,
+        unless nodes share no clips (``data.partition=none``)."""
         nodes = dict(self.nodes)
         peers = {node: nodes[node]} if self.data_of(node).partition == "none" else self.peers(node)
         for peer, entry in peers.items():
@@ -69,18 +69,18 @@ class Config(Section):
         return self.model_copy(update={"nodes": nodes})
 
     def _source(self, node: str) -> tuple[str, str | None]:
-        """The data set a node reads: its layout, and its folder however that is written."""
+        """The data set a node reads: its layout and the real path of its folder."""
         data = self.data_of(node)
         return data.name, data.root and os.path.realpath(os.path.expanduser(data.root))
 
     @property
     def judge_classes(self) -> tuple[str, ...]:
-        """The classes that pictures are judged among."""
+        """The classes that the judge chooses from."""
         return tuple(sorted({*self.images.judge_classes, *self.classes}))
 
     @property
     def min_nodes(self) -> int:
-        """Nodes whose valid replies a stage needs."""
+        """How many nodes must send a valid reply in each stage."""
         return self.federation.min_nodes or len(self.nodes)
 
     @property
@@ -91,7 +91,7 @@ class Config(Section):
 
     @property
     def evaluates_generators(self) -> bool:
-        """Whether nodes compare generators with recordings: those just trained, or those about to be sampled."""
+        """Whether nodes compare generators with recordings, after training them or before sampling them."""
         sampled = isinstance(self.aggregation, StudentConfig) or self.adapter.replay_samples
         used = "generators" in self.stages or ("adapters" in self.stages and bool(sampled))
         return used and self.evaluation.generators and self.evaluation.split != "none"

@@ -13,12 +13,12 @@ from vegas_fl.core.errors import VegasError
 
 
 def resolve_device(name: str) -> str:
-    """``auto`` → cuda, mps or cpu, the first there is; any other name if the machine has it.
+    """Turn ``auto`` into the first available of cuda, mps and cpu; return any other name if the device exists.
 
     Raises
     ------
     VegasError
-        The device does not exist here.
+        The device does not exist on this machine.
     """
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -30,22 +30,21 @@ def resolve_device(name: str) -> str:
 
 
 def release(device: str) -> None:
-    """Give back memory that nothing uses any more: that of networks that were dropped, and what torch keeps of a GPU's
-    for later."""
+    """Free the memory of deleted networks, and the GPU memory that torch holds in reserve."""
     gc.collect()
     if device.startswith("cuda"):
         torch.cuda.empty_cache()
 
 
 def cores() -> int:
-    """CPU cores this process may use."""
+    """Number of CPU cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Let networks compute with ``count`` threads inside the block, whatever the process was started with: sums are
-    rounded in an order that depends on it."""
+    """Use ``count`` CPU threads in the block, whatever the process was started with: the order in which sums are
+    rounded depends on it."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -1,4 +1,4 @@
-"""The one exception a user is meant to read."""
+"""The exception whose text is written for users."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pydantic import ValidationError
 
 
 class VegasError(Exception):
-    """A mistake in the input, told in sentences: what was seen, what is needed, what to do.
+    """A mistake in the input. Its text says what was found, what was expected and what to do.
 
-    The command line prints its text without a traceback and exits with 1; a node that raises it
-    answers the server with the text instead of dying.
+    The command line prints the text without a traceback and exits with 1. A node sends it to the server and
+    continues.
     """
 
 
@@ -21,11 +21,11 @@ class OtherLayout(VegasError):
 
 
 class AboutRecordings(VegasError):
-    """A mistake of recordings, told with their names: a node of a deployment keeps these to itself."""
+    """A mistake in recordings. Its text names them, so a deployed node does not send it to the server."""
 
 
 def some(names: Sequence[str], shown: int = 5) -> str:
-    """The first of many names, and how many more there are: "a, b and 7 more"."""
+    """A list of names, shortened: "a, b and 7 more"."""
     return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
 
 

@@ -10,9 +10,9 @@ from vegas_fl.core.errors import VegasError
 
 
 def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Write ``data`` so that ``path`` is, at any moment, absent, the old file or the new one, never half of it.
+    """Write ``data`` so that ``path`` is never a partial file: at any moment it is absent, the old file or the new one.
 
-    Without ``durable`` that holds when the process is killed, not when the power is cut.
+    Without ``durable`` this holds if the process is killed, but not if the power fails.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -1,4 +1,4 @@
-"""The program's log, where nobody else has configured logging."""
+"""The program's log, unless logging is already configured."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TextIO
 
 
 def show(stream: TextIO) -> None:
-    """Write messages and warnings of this program to ``stream``, unless logging is configured already."""
+    """Log messages and warnings of this program to ``stream``, unless logging is already configured."""
     logger = logging.getLogger("vegas_fl")
     if not logging.getLogger().handlers and not logger.handlers:
         logger.addHandler(logging.StreamHandler(stream))

@@ -1,4 +1,4 @@
-"""The tiny pack, where it is installed."""
+"""The folders of the tiny pack, the models that ship with the project."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ def model_folder(name: str) -> Path:
     Raises
     ------
     VegasError
-        The pack is not installed, or without this model. (An app that Flower carries to a node brings code alone.)
+        The pack is not installed, or lacks this model. (Flower sends only code to a node, not the pack.)
     """
     try:
         folder: Path = importlib.import_module("vegas_tiny").path(name)
     except ModuleNotFoundError as error:
         raise VegasError(
-            f"the tiny pack (package vegas_tiny), whose {name} is asked for, is not installed here; install the "
-            "project on this machine (pip install .), or name another model in place of 'pack'"
+            f"the tiny pack (package vegas_tiny) is not installed here, so its model {name} is missing; install the "
+            "project on this machine (pip install .), or name another model instead of 'pack'"
         ) from error
     except FileNotFoundError as error:
         raise VegasError(str(error)) from error

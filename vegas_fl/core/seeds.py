@@ -1,8 +1,8 @@
 """Randomness that depends on names, not on order.
 
-Every random draw of a run comes from a seed hashed out of the run's seed and the words that say what is
-drawn ("picture", node, class, index). So a result does not depend on what was drawn before it, in which
-process, or after how many interruptions.
+Each random draw of a run has its own seed: a hash of the run's seed and the words that say what is drawn
+("picture", node, class, index). A result therefore does not depend on what was drawn before it, on the process
+it is drawn in, or on interruptions.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from vegas_fl.core import devices
 
 
 def derive_seed(*parts: object) -> int:
-    """Hash ``parts`` (compared by their text) to a seed in [0, 2**63)."""
+    """Hash the text of ``parts`` to a seed in [0, 2**63)."""
     digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
@@ -31,8 +31,8 @@ def generator(*parts: object) -> torch.Generator:
 def reproducible(*parts: object, threads: int) -> Iterator[None]:
     """Seed torch's global generator from ``parts`` and pin the thread count inside the block.
 
-    Sums are rounded in an order that depends on the number of threads; training is the same in every
-    engine only if that number is. The previous state is restored on exit.
+    The order in which sums are rounded depends on the number of threads, so training gives the same result in every
+    engine only if that number is the same. The previous state is restored on exit.
     """
     with torch.random.fork_rng(), devices.threads(threads):
         torch.manual_seed(derive_seed(*parts))

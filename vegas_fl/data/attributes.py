@@ -1,7 +1,7 @@
-"""What can be measured of a sound, in words: "loud", "high-pitched", "rapid", "short".
+"""Measured attributes of a sound, in words: "loud", "high-pitched", "rapid", "short".
 
-The words are absolute (thresholds in dB, Hz, events a second and seconds), so that all nodes mean the same by them.
-What lies between the thresholds, near the median of ESC-10, goes without a word.
+Thresholds are absolute (dB, Hz, onsets per second, seconds), so that the words mean the same on all nodes. A value
+between the thresholds, near the median of ESC-10, gets no word.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import numpy as np
 from vegas_fl.data.classes import words
 
 FRAME = 0.025
-"""Seconds of a frame."""
+"""Length of a frame in seconds."""
 
 SOUNDING = 30.0
-"""dB below the loudest frame from which a frame counts as silence."""
+"""A frame this many dB below the loudest one is silent."""
 
 RISE, RISE_TIME = 6.0, 4
-"""dB that the level rises by within so many frames where something begins."""
+"""An onset is a rise in level by this many dB within this many frames."""
 
 QUIET, LOUD = -24.0, -16.0
 LOW, HIGH = 700.0, 1600.0
@@ -27,12 +27,12 @@ RAPID = 2.0
 SHORT = 1.5
 
 SETTINGS = (FRAME, SOUNDING, RISE, RISE_TIME, QUIET, LOUD, LOW, HIGH, RAPID, SHORT)
-"""All that words depend on beside the recording: words that were kept are of these."""
+"""Everything the words depend on, apart from the recording: part of the key of cached words."""
 
 
 class Attributes(NamedTuple):
-    """Level of the sounding frames in dB of full scale; their spectral centroid in Hz; beginnings a second; seconds
-    that sound."""
+    """Level (dBFS) and spectral centroid (Hz) of the frames that are not silent, onsets per second, and the length
+    of those frames in seconds."""
 
     level: float
     centroid: float
@@ -41,7 +41,7 @@ class Attributes(NamedTuple):
 
     @property
     def words(self) -> list[str]:
-        """What stands out."""
+        """A word for each attribute that stands out."""
         found = []
         if self.level >= LOUD or self.level <= QUIET:
             found.append("loud" if self.level >= LOUD else "quiet")

@@ -1,4 +1,4 @@
-"""What is wrong with how recordings are to be split, told before anything is read."""
+"""Checks of the data settings, before any recording is read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vegas_fl.data.shares import owners, shares, training, units
 def check(
     config: DataConfig, nodes: Mapping[str, NodeConfig], ids: Sequence[str] | None = None, keys: str = "data"
 ) -> list[str]:
-    """Everything that is wrong with the data settings and with who owns what, as sentences. Reads no audio.
+    """All mistakes in the data settings and in the nodes' classes, as sentences. Reads no audio.
 
     Parameters
     ----------
@@ -23,9 +23,9 @@ def check(
     nodes : mapping
         All nodes that read this data set.
     ids : sequence of str, optional
-        Those to check; default: all.
+        The nodes to check; default: all.
     keys : str
-        Where the settings stand in the configuration: "data", or "nodes.N.dataset".
+        Where the settings are in the configuration: "data", or "nodes.N.dataset".
     """
     mistakes = list(settings_mistakes(config, keys))
     try:
@@ -43,7 +43,7 @@ def check(
 
 
 def _overlaps(config: DataConfig, nodes: Mapping[str, NodeConfig], keys: str) -> Iterator[str]:
-    """Nodes that would all use all clips of a class."""
+    """Nodes that would all use the same clips of a class."""
     labels = sorted({label for node in nodes.values() for label in node.selected_classes})
     for label in labels if config.partition == "none" else []:
         if len(sharing := owners(nodes, label)) > 1:
@@ -55,13 +55,13 @@ def _overlaps(config: DataConfig, nodes: Mapping[str, NodeConfig], keys: str) ->
 
 
 def settings_mistakes(config: DataConfig, keys: str = "data") -> Iterator[str]:
-    """Mistakes that show without the data."""
+    """Mistakes that can be found without the data."""
     ratios = (config.train_ratio, config.val_ratio, config.test_ratio)
     if abs(sum(ratios) - 1) > 1e-6:
         shown = " + ".join(f"{ratio:g}" for ratio in ratios)
         yield f"{keys}.train_ratio + {keys}.val_ratio + {keys}.test_ratio is {shown} = {sum(ratios):g}; make it 1"
     if config.train_ratio == 0:
-        yield f"{keys}.train_ratio is 0: nothing would be trained on; make it larger"
+        yield f"{keys}.train_ratio is 0, which leaves no training clips; make it larger"
     folds = config.folds
     if not config.by_folds:
         if config.val_folds:
@@ -75,14 +75,14 @@ def settings_mistakes(config: DataConfig, keys: str = "data") -> Iterator[str]:
     for position, part in enumerate(PARTS):
         for later in PARTS[position + 1 :]:
             if both := sorted(set(folds[part]) & set(folds[later])):
-                seen = f"fold {', '.join(map(str, both))} is in {keys}.{part}_folds and in {keys}.{later}_folds"
-                yield f"{seen}; use it once"
+                shown = ", ".join(map(str, both))
+                yield f"fold {shown} is in both {keys}.{part}_folds and {keys}.{later}_folds; use it once"
 
 
 def contents(
     config: DataConfig, nodes: Mapping[str, NodeConfig], ids: Sequence[str], dataset: Dataset, keys: str = "data"
 ) -> Iterator[str]:
-    """Mistakes that show when the lists of clips are compared with what the nodes ``ids`` want."""
+    """Mistakes that show when the classes of the nodes ``ids`` are compared with the data set's lists of clips."""
     if config.by_folds and (mistake := _unknown_folds(config, dataset, keys)):
         yield mistake
     for node_id in ids:
@@ -90,7 +90,7 @@ def contents(
         if node.samples_per_node < len(node.selected_classes):
             yield (
                 f"nodes.{node_id}.samples_per_node={node.samples_per_node} is less than its "
-                f"{len(node.selected_classes)} classes; give it at least one clip a class"
+                f"{len(node.selected_classes)} classes; use at least one clip for each class"
             )
         for label in node.selected_classes:
             try:
@@ -104,11 +104,12 @@ def contents(
             sharing = owners(nodes, label)
             usable = len(units(config, training(config, clips)))
             if not usable:
-                yield f"class {label} has no clip in {keys}.train_folds={list(config.folds['train'])}; choose others"
+                folds = list(config.folds["train"])
+                yield f"class {label} has no clip in {keys}.train_folds={folds}; choose other folds"
             elif config.partition == "even" and sharing.index(node_id) >= usable:
                 yield (
-                    f"class {label} has {usable} recordings to train on for {len(sharing)} nodes "
-                    f"({', '.join(sharing)}), none is left for node {node_id}; let fewer nodes select it"
+                    f"class {label} has {usable} recordings to train on, too few for {len(sharing)} nodes "
+                    f"({', '.join(sharing)}): none is left for node {node_id}; select it on fewer nodes"
                 )
 
 
@@ -116,7 +117,7 @@ def _unknown_class(node_id: str, label: str, classes: Sequence[str]) -> str:
     close = difflib.get_close_matches(label, classes, n=1)
     hint = f" (did you mean {close[0]}?)" if close else ""
     return (
-        f"nodes.{node_id}.selected_classes: there is no clip of class '{label}'{hint}; "
+        f"nodes.{node_id}.selected_classes: no clip of class '{label}' found{hint}; "
         f"classes with clips: {', '.join(classes)}"
     )
 
@@ -131,14 +132,14 @@ def _unknown_folds(config: DataConfig, dataset: Dataset, keys: str) -> str | Non
         return f"data={config.name} has no folds; set {keys}.train_folds, val_folds and test_folds to null"
     if unknown := sorted(asked - set(there)):
         return (
-            f"fold {', '.join(map(str, unknown))} does not exist in the data, which has the folds "
+            f"fold {', '.join(map(str, unknown))} does not exist; the data set has the folds "
             f"{', '.join(map(str, there))}; change {keys}.train_folds, val_folds or test_folds"
         )
     return None
 
 
 def _listed(dataset: Dataset, label: str) -> list[Clip]:
-    """The clips of a class; none if files of it are missing, which is told where the class is wanted."""
+    """The clips of a class; none if files are missing, which is reported for nodes that select the class."""
     try:
         return dataset.clips(label)
     except VegasError:

@@ -1,4 +1,4 @@
-"""Words for class names: the prompt of a class is made of words, never of a folder's name."""
+"""Words for class names, from which prompts are made."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ VEGAS = {
     "snoring": "a snoring person",
     "water_flowing": "flowing water",
 }
-"""The ten classes of VEGAS and the words for each."""
+"""The ten classes of VEGAS, and the words for each."""
 
 ESC50 = {
     "airplane": "an airplane",
@@ -68,18 +68,18 @@ ESC50 = {
     "water_drops": "water drops",
     "wind": "wind",
 }
-"""The fifty classes of ESC-50, named as its csv names them."""
+"""The fifty classes of ESC-50, named as in its csv, and the words for each."""
 
 WORDS = VEGAS | ESC50
-"""The words the tiny pack was trained with are among these: to change those of a class it can draw
-(vegas_tiny/README.md) is to train it again."""
+"""Words for all known classes. The tiny pack was trained with some of them (vegas_tiny/README.md); it must be trained
+again if these change."""
 
 
 def words(name: str) -> str:
-    """The words for a class, "a crying baby" for ``baby_cry``; of a name not in the table, its own words."""
+    """The words for a class: "a crying baby" for ``baby_cry``; for an unknown class, the words of its name."""
     return WORDS.get(name, name.replace("_", " "))
 
 
 def prompt(name: str) -> str:
-    """The text whose FLUX embeddings are the targets of a class: "a photo of a crying baby"."""
+    """The text whose FLUX embeddings are a class's targets: "a photo of a crying baby"."""
     return f"a photo of {words(name)}"

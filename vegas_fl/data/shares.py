@@ -19,7 +19,7 @@ from vegas_fl.core.seeds import derive_seed
 from vegas_fl.data.datasets import Dataset
 
 DRAWS = 1000
-"""How often Dirichlet shares are drawn before giving up."""
+"""Most attempts to draw Dirichlet shares."""
 
 
 @dataclass(frozen=True)
@@ -47,17 +47,17 @@ class Share:
 
 
 def owners(nodes: Mapping[str, NodeConfig], label: str) -> list[str]:
-    """The nodes that select a class, by number."""
+    """The nodes that select a class, in numerical order."""
     return sorted((node for node, entry in nodes.items() if label in entry.selected_classes), key=int)
 
 
 def training(config: DataConfig, clips: Sequence[Clip]) -> list[Clip]:
-    """The clips that may be trained on: those of the training folds, or all."""
+    """The clips available for training: those of the training folds, or all."""
     return [clip for clip in clips if not config.by_folds or clip.fold in config.folds["train"]]
 
 
 def grouped(clips: Sequence[Clip]) -> list[list[Clip]]:
-    """The clips in groups that were cut from one recording, as far as that is known; in the order of their first."""
+    """Clips in groups cut from one recording (where known), in the order of each group's first clip."""
     groups: dict[object, list[Clip]] = {}
     for position, clip in enumerate(clips):
         groups.setdefault(position if clip.source is None else clip.source, []).append(clip)
@@ -65,22 +65,22 @@ def grouped(clips: Sequence[Clip]) -> list[list[Clip]]:
 
 
 def units(config: DataConfig, clips: Sequence[Clip]) -> list[list[Clip]]:
-    """What is dealt out whole: clips of one recording, so that it is not trained on here and tested on there. With
-    folds, each clip by itself: folds keep recordings apart."""
+    """Clips in the groups that are never divided: those cut from one recording, which must not be in both training and
+    test sets. With folds, which keep recordings apart, each clip is its own group."""
     return [[clip] for clip in clips] if config.by_folds else grouped(clips)
 
 
 def shares(
     config: DataConfig, nodes: Mapping[str, NodeConfig], dataset: Dataset, keys: str = "data"
 ) -> dict[str, np.ndarray | None]:
-    """How much of each class its owners get: None for even shares, else fractions in the order of the owners.
+    """The fraction of each class that each of its owners gets, in the order of :func:`owners`; None: even shares.
 
-    Dirichlet shares are drawn again, for all classes, until no node is left without a clip to train on.
+    Dirichlet shares are drawn again, for all classes, until every node has a clip to train on.
 
     Raises
     ------
     VegasError
-        A node is left without one all the same, or a class is left to nobody.
+        A node still has none, or a class has no owner.
     """
     labels = sorted({label for node in nodes.values() for label in node.selected_classes})
     if config.partition in ("even", "none"):
@@ -92,7 +92,7 @@ def shares(
             raise VegasError(
                 f"{keys}.partition=pathological: with {keys}.classes_per_node={config.classes_per_node}, classes of "
                 f"few recordings ({', '.join(f'{label}: {sizes[label]}' for label in labels)}) leave node "
-                f"{', '.join(idle)} without any to train on; use fewer nodes, or more classes a node"
+                f"{', '.join(idle)} without training clips; use fewer nodes, or more classes per node"
             )
         return dict(given)
     for attempt in range(DRAWS):
@@ -102,12 +102,13 @@ def shares(
             return dict(drawn)
     raise VegasError(
         f"{keys}.partition=dirichlet: with {keys}.dirichlet_alpha={config.dirichlet_alpha:g}, {sum(sizes.values())} "
-        f"clips left one of {len(nodes)} nodes without any in {DRAWS} draws; use fewer nodes, or a larger alpha"
+        f"clips left one of {len(nodes)} nodes without training clips in all of {DRAWS} draws; use fewer nodes, or a larger "
+        "alpha"
     )
 
 
 def _held(nodes: Mapping[str, NodeConfig], given: Mapping[str, np.ndarray], sizes: Mapping[str, int]) -> dict[str, int]:
-    """How many units each node gets to train on, of all its classes together."""
+    """How many units each node gets to train on, over all its classes."""
     held = dict.fromkeys(nodes, 0)
     for label, share in given.items():
         for owner, count in zip(owners(nodes, label), np.diff(bounds(share, sizes[label])), strict=True):
@@ -118,12 +119,12 @@ def _held(nodes: Mapping[str, NodeConfig], given: Mapping[str, np.ndarray], size
 def _few_classes(
     config: DataConfig, nodes: Mapping[str, NodeConfig], labels: Sequence[str], keys: str
 ) -> dict[str, np.ndarray]:
-    """Even shares for the nodes that a class is given to, nothing for the others that select it.
+    """Even shares for the nodes a class is assigned to, 0 for the other nodes that select it.
 
     Raises
     ------
     VegasError
-        A class would be given to nobody.
+        A class is assigned to no node.
     """
     random = np.random.default_rng(derive_seed(config.split_seed, "pathological", config.classes_per_node))
     given: dict[str, list[str]] = {label: [] for label in labels}
@@ -135,12 +136,13 @@ def _few_classes(
             given[label].append(node)
     if orphans := [label for label in labels if not given[label]]:
         raise VegasError(
-            f"{keys}.partition=pathological: {len(nodes)} nodes of {keys}.classes_per_node={config.classes_per_node} "
-            f"leave {', '.join(orphans)} to nobody; give them more classes, or use more nodes"
+            f"{keys}.partition=pathological: with {len(nodes)} nodes and "
+            f"{keys}.classes_per_node={config.classes_per_node}, no node gets {', '.join(orphans)}; "
+            "use more classes per node, or more nodes"
         )
     return {label: np.array([float(n in given[label]) for n in owners(nodes, label)]) for label in labels}
 
 
 def bounds(share: np.ndarray, count: int) -> np.ndarray:
-    """Where to cut ``count`` units into the owners' shares: 0, …, count."""
+    """Positions at which ``count`` units are cut into the owners' shares: 0, …, count."""
     return np.round(np.concatenate([[0], np.cumsum(share)]) / share.sum() * count).astype(int)

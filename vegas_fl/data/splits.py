@@ -1,9 +1,8 @@
-"""Who owns which clips, and what each is for: training, validation, test.
+"""Which node owns which clips, and which are for training, validation and test.
 
-Everything is drawn from ``data.split_seed`` and the class, so that every node computes its own part without
-asking the others: a class's clips are shuffled, dealt out to its owners (disjoint, complete), and each
-owner's share is split, class by class. Clips cut from one recording stay together. With folds, they are dealt within
-each fold, and folds decide the rest.
+Everything is drawn from ``data.split_seed`` and the class, so that every node can compute its own part: the clips
+of a class are shuffled and dealt to its owners (disjoint, complete), and each owner's share is split. Clips cut from
+one recording stay together. With folds, each fold is dealt by itself, and folds determine the parts.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ class Split:
     notes: list[str]
 
     def manifest(self) -> dict[str, dict[str, list[str]]]:
-        """The ids of its clips by part and class, sorted: the same for the same clips."""
+        """The ids of its clips by part and class, sorted, so that equal splits have equal manifests."""
         return {
             part: {label: sorted(clip.id for clip in clips) for label, clips in getattr(self, part).items()}
             for part in PARTS
@@ -43,7 +42,7 @@ class Split:
 
 
 def split_evenly(total: int, classes: Sequence[str]) -> dict[str, int]:
-    """Share ``total`` among ``classes``; what remains goes to the first ones: 5 of a, b, c are 2, 2, 1."""
+    """Divide ``total`` among ``classes``; the first ones get the remainder: 5 for a, b, c is 2, 2, 1."""
     each, rest = divmod(total, len(classes))
     return {name: each + (position < rest) for position, name in enumerate(classes)}
 
@@ -51,8 +50,8 @@ def split_evenly(total: int, classes: Sequence[str]) -> dict[str, int]:
 def node_clips(config: DataConfig, nodes: Mapping[str, NodeConfig], node_id: str, dataset: Dataset) -> Split:
     """The clips of one node.
 
-    ``samples_per_node`` caps what it trains on (several classes share it evenly); validation and test clips
-    are never capped.
+    ``samples_per_node`` limits the training clips (divided evenly among its classes), not the validation and test
+    clips.
 
     Raises
     ------
@@ -114,8 +113,8 @@ def _parts(config: DataConfig, label: str, dealt: Sequence[Clip]) -> Parts:
 
 
 def _held_out(clips: Sequence[Clip], ratio: float) -> tuple[list[Clip], list[Clip]]:
-    """The clips to hold out, and the rest: of all recordings they were cut from, the first that bring their number
-    nearest to ``ratio``; at least one recording if asked for any, never all."""
+    """The clips to hold out, and the rest. Whole recordings are held out, from the first on, until their clips are
+    nearest to ``ratio``: at least one recording unless ``ratio`` is 0, and never all."""
     groups = grouped(clips)
     wanted = math.floor(len(clips) * ratio + 0.5)
     held: list[Clip] = []

@@ -1,4 +1,4 @@
-"""Audio encoders: a clip's samples → its audio embedding ``[S, D]``. One interface, a file each."""
+"""Audio encoders: from a clip's samples to its audio embedding ``[S, D]``. One interface, one file for each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def load_encoder(config: EncoderConfig, device: str = "cpu") -> AudioEncoder:
     Raises
     ------
     VegasError
-        Its files are not there, or ``tokens`` is a number it cannot give.
+        Its files are missing, or it cannot produce that number of ``tokens``.
     """
     if config.name == "yamnet":
         from vegas_fl.audio.encoders import yamnet
@@ -26,7 +26,7 @@ def load_encoder(config: EncoderConfig, device: str = "cpu") -> AudioEncoder:
 
 
 def fingerprint(config: EncoderConfig) -> str:
-    """The encoder's fingerprint, without loading its network: audio embeddings mix only if these are equal."""
+    """The encoder's fingerprint, without loading its network. Only embeddings with equal fingerprints may be mixed."""
     if config.name == "yamnet":
         from vegas_fl.audio.encoders import yamnet
 
@@ -37,7 +37,7 @@ def fingerprint(config: EncoderConfig) -> str:
 
 
 def shape(config: EncoderConfig) -> tuple[int, int]:
-    """S and D of its audio embeddings, without loading its network."""
+    """S and D of the encoder's audio embeddings, without loading its network."""
     if config.name == "yamnet":
         from vegas_fl.audio.encoders import yamnet
 

@@ -53,20 +53,20 @@ class Grid:
         return SPECIAL + self.bands * self.times
 
     def check(self, tokens: int) -> None:
-        """Raise :class:`VegasError` unless ``tokens`` can be had."""
+        """Raise :class:`VegasError` unless AST can produce this number of tokens."""
         if tokens > self.times and tokens != self.all:
             raise VegasError(
-                f"encoder.tokens={tokens}, but this AST gives 1 (CLS), 2 to {self.times} (pooled over time) or "
-                f"{self.all} (all); choose one of them"
+                f"encoder.tokens={tokens}; for this AST, expected 1 (CLS), 2 to {self.times} (pooled over time) or "
+                f"{self.all} (all)"
             )
 
 
 class AstEncoder(AudioEncoder):
     """AST's last hidden states.
 
-    ``tokens`` = 1 is the CLS token; all of them (1214 for AudioSet's AST) are given as they are; a number
-    between drops CLS and distillation, averages the patches over frequency and pools those that the clip
-    reaches (not the padding) over time.
+    ``tokens`` = 1 keeps the CLS token; the full number (1214 for AudioSet's AST) keeps all tokens. For a number
+    between, CLS and distillation are dropped, and the patches are averaged over frequency and pooled over time,
+    without those that are only padding.
     """
 
     def __init__(self, folder: Path, tokens: int, device: str = "cpu", batch_size: int = 1) -> None:
@@ -104,18 +104,18 @@ class AstEncoder(AudioEncoder):
         )
 
     def _reached(self, size: int) -> int:
-        """Patches over time that begin within a clip of ``size`` samples."""
+        """Number of patches over time that begin within a clip of ``size`` samples."""
         frames = size / self.rate / FRAME_SHIFT
         return min(self._grid.times, max(1, -(-int(frames) // self._grid.stride)))
 
 
 def locate(model: str, revision: str | None) -> Path:
-    """The folder of a model: ``model`` itself, or where the hub's copy lies after a download.
+    """The folder of a model: ``model`` itself, or the downloaded copy from the hub.
 
     Raises
     ------
     VegasError
-        It is neither a folder with the files nor on the hub, or the hub cannot be reached.
+        It is neither a folder with the files nor on the hub, or the hub is not reachable.
     """
     folder = Path(model).expanduser()
     if not folder.is_dir():
@@ -123,27 +123,27 @@ def locate(model: str, revision: str | None) -> Path:
             folder = _download(model, revision)
         except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
             raise VegasError(
-                f"encoder.model={model} is no folder, and the hub does not give it "
+                f"encoder.model={model} is not a folder and cannot be downloaded from the hub "
                 f"({str(error).splitlines()[0]}); download it first and name its folder, or use encoder=yamnet"
             ) from error
     if missing := [name for name in FILES if not (folder / name).is_file()]:
-        raise VegasError(f"encoder.model={model} has no {', '.join(missing)}; AST needs {', '.join(FILES)}")
+        raise VegasError(f"encoder.model={model} lacks {', '.join(missing)}; expected {', '.join(FILES)}")
     return folder
 
 
 @functools.lru_cache
 def _download(model: str, revision: str | None) -> Path:
-    """The hub's copy on this machine; the hub is asked once a process."""
+    """The hub's copy on this machine; the hub is contacted once in a process."""
     return Path(snapshot_download(model, revision=revision, allow_patterns=list(FILES)))
 
 
 def fingerprint(folder: Path, tokens: int) -> str:
-    """Short hash of what decides the embeddings; loads no network."""
+    """Short hash of everything that determines the embeddings, without loading the network."""
     Grid.of(ASTConfig.from_pretrained(folder, local_files_only=True)).check(tokens)
     return hash_files([folder / name for name in FILES], "ast", "cls | time | all", tokens)
 
 
 def width(folder: Path) -> int:
-    """D of its tokens."""
+    """The width D of a model's tokens."""
     config: ASTConfig = ASTConfig.from_pretrained(folder, local_files_only=True)
     return int(config.hidden_size)

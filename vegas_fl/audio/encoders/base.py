@@ -13,20 +13,20 @@ import torch
 from torch.nn import functional as F
 
 FORMAT = 1
-"""Raised when the same weights and settings come to give other embeddings."""
+"""Increased whenever the same weights and settings give different embeddings."""
 
 
 class AudioEncoder(abc.ABC):
-    """A frozen network that hears.
+    """A frozen network that turns clips into audio embeddings.
 
     Attributes
     ----------
     rate : int
-        Samples a second it expects, in Hz.
+        Sample rate of its input, in Hz.
     tokens, width : int
         S and D of an audio embedding ``[S, D]``.
     fingerprint : str
-        Short hash of all that decides the embeddings: weights, pooling, this code's format.
+        Short hash of everything that determines the embeddings: weights, pooling, this code's format.
     """
 
     rate: int
@@ -58,7 +58,7 @@ def pool_time(frames: torch.Tensor, tokens: int) -> torch.Tensor:
 def in_equal_batches(network: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tensor, size: int) -> torch.Tensor:
     """``network`` of ``inputs`` ``[N, ...]``, always ``size`` at a time; zeros fill the last batch.
 
-    Kernels round differently for other batch sizes: so what is embedded does not depend on what else is.
+    Kernels round differently for other batch sizes; this way, a clip's embedding does not depend on its batch.
     """
     outputs = []
     for part in inputs.split(size):
@@ -78,6 +78,6 @@ def hash_files(files: Iterable[Path], *settings: object) -> str:
 
 @functools.lru_cache
 def _digest(path: Path, modified: int, size: int) -> bytes:
-    """SHA-256 of a file; weights of hundreds of megabytes are read once a process."""
+    """SHA-256 of a file, which may be large: computed once in a process."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").digest()

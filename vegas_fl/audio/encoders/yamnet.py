@@ -1,7 +1,7 @@
-"""YAMNet: a MobileNet that hears AudioSet's 521 classes, in PyTorch.
+"""YAMNet: a MobileNet trained on AudioSet's 521 classes, in PyTorch.
 
-After M. Plakal and D. Ellis, YAMNet, TensorFlow Models, research/audioset/yamnet (Apache-2.0), which trained
-the weights; outputs agree with it.
+After M. Plakal and D. Ellis, YAMNet, TensorFlow Models, research/audioset/yamnet (Apache-2.0), where the weights come
+from; the outputs agree.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SEPARABLE = [(1, 64), (2, 128), (1, 128), (2, 256), (1, 256), (2, 512), *[(1, 51
 """Stride and width of each depthwise-separable layer."""
 
 PATCHES_AT_ONCE = 40
-"""Patches a forward pass: more fall out of a CPU's cache and are slower."""
+"""Patches in a forward pass: larger batches do not fit a CPU's cache and are slower."""
 
 
 class YamNetEncoder(AudioEncoder):
@@ -47,7 +47,7 @@ class YamNetEncoder(AudioEncoder):
 
     @property
     def class_names(self) -> list[str]:
-        """The 521 AudioSet labels that :meth:`scores` is about."""
+        """The 521 AudioSet labels, in the order of :meth:`scores`."""
         names: list[str] = json.loads(self._names.read_text(encoding="utf-8"))
         return names
 
@@ -60,7 +60,7 @@ class YamNetEncoder(AudioEncoder):
 
     @torch.inference_mode()
     def features(self, waveforms: Sequence[np.ndarray]) -> list[torch.Tensor]:
-        """Per clip, its patches' features ``[F_i, 1024]``; patches of all clips go through together."""
+        """For each clip, the features of its patches ``[F_i, 1024]``; the patches of all clips are batched together."""
         patches = [self._network.patches(torch.as_tensor(w, device=self._device)) for w in waveforms]
         features = in_equal_batches(self._network.features, torch.cat(patches), PATCHES_AT_ONCE)
         return list(features.cpu().split([len(p) for p in patches]))
@@ -143,12 +143,12 @@ def mel_matrix() -> torch.Tensor:
     edges = np.linspace(lowest, highest, BANDS + 2)
     lower, centre, upper = edges[:-2], edges[1:-1], edges[2:]
     matrix = np.maximum(0, np.minimum((bins - lower) / (centre - lower), (upper - bins) / (upper - centre)))
-    matrix[0] = 0  # no band hears the constant part
+    matrix[0] = 0  # the constant part is in no band
     return torch.tensor(matrix, dtype=torch.float32)
 
 
 def load_network(folder: Path) -> YamNet:
-    """The network with the weights of a folder, ready to hear."""
+    """The network with the weights of a folder, ready for inference."""
     network = YamNet().eval()
     path = weights(folder)
     try:
@@ -156,7 +156,7 @@ def load_network(folder: Path) -> YamNet:
     except SafetensorError as error:
         raise VegasError(f"{path} cannot be read ({error}); rebuild it with `make pack`") from error
     if problem := misfit(state, network.state_dict()):
-        raise VegasError(f"{path} does not hold YAMNet's weights: {problem}; rebuild it with `make pack`")
+        raise VegasError(f"{path} does not contain YAMNet's weights: {problem}; rebuild it with `make pack`")
     network.load_state_dict(state)
     return network.requires_grad_(False).fold_norms().to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
@@ -167,7 +167,7 @@ def locate(model: str) -> Path:
     Raises
     ------
     VegasError
-        There is none.
+        The tiny pack is not installed.
     """
     if model == "pack":
         return pack.model_folder("yamnet")
@@ -175,13 +175,13 @@ def locate(model: str) -> Path:
 
 
 def weights(folder: Path) -> Path:
-    """The weights' file of a folder, or a sentence that it is not there."""
+    """The file of weights in a folder; VegasError if it does not exist."""
     path = folder / "yamnet.safetensors"
     if not path.is_file():
-        raise VegasError(f"YAMNet's weights were looked for at {path} and are not there; set encoder.model=pack")
+        raise VegasError(f"YAMNet's weights not found at {path}; set encoder.model=pack")
     return path
 
 
 def fingerprint(folder: Path, tokens: int) -> str:
-    """Short hash of what decides the embeddings; loads no network."""
+    """Short hash of everything that determines the embeddings, without loading the network."""
     return hash_files([weights(folder)], "yamnet", "mean", tokens)

@@ -1,4 +1,4 @@
-"""Data sets: where clips come from. One file a layout, one interface."""
+"""Data sets: where clips come from. One interface, and one file for each layout."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ class Dataset(Protocol):
         """The classes that have clips, sorted."""
 
     def clips(self, label: str) -> list[Clip]:
-        """The clips of a class, in an order that depends on nothing but their names; none if there is no such class.
+        """The clips of a class, in an order that depends only on their names; none for an unknown class.
 
         Raises
         ------
         VegasError
-            Clips that the data set lists are not there.
+            Clips that the data set lists are missing.
         """
 
     def passed_over(self, label: str) -> list[str]:
-        """What looks as if it were of a class and is not among its clips, as sentences."""
+        """Files that seem to belong to a class but are not among its clips, as sentences."""
 
 
 LAYOUTS: dict[str, type[Esc50] | type[ClassFolders] | type[Vegas] | type[VggSound]] = {
@@ -41,16 +41,16 @@ LAYOUTS: dict[str, type[Esc50] | type[ClassFolders] | type[Vegas] | type[VggSoun
     "vegas": Vegas,
     "vggsound": VggSound,
 }
-"""The data sets that lie in a folder: ``data.name`` → reader."""
+"""Readers of the data sets that are stored in a folder, by ``data.name``."""
 
 
 def open_dataset(config: DataConfig, keys: str = "data") -> Dataset:
-    """Open the data set ``config`` names. Reads lists of files, no audio.
+    """Open the data set that ``config`` names. Reads lists of files, no audio.
 
     Raises
     ------
     VegasError
-        ``data.root`` is not set, not a folder, or not in the layout of ``data.name``, or cannot be read.
+        ``data.root`` is not set, not a folder, not in the layout of ``data.name``, or cannot be read.
     """
     if config.name == "toy":
         return Toy(config.clips_per_class)
@@ -70,7 +70,7 @@ def open_dataset(config: DataConfig, keys: str = "data") -> Dataset:
 
 
 def missing_folder(config: DataConfig, keys: str = "data") -> str | None:
-    """Which folder the data set would need and does not have, as a sentence; None if it is there or none is needed."""
+    """A sentence if the data set needs a folder that does not exist, else None."""
     if config.name == "toy":
         return None
     needs = f"data={config.name} needs {LAYOUTS[config.name].NEEDS}"

@@ -1,8 +1,8 @@
-"""``captions.json``: what recordings show, in words; in a class's folder, or one for all classes at the top.
+"""``captions.json``: what recordings show, in words. One file in each class's folder, or one for all at the top.
 
-A class's file maps names of recordings to captions (or to lists of captions, of which the first is taken), or lists
-objects with a ``caption`` and one further text, the name. The one at the top maps classes to such content, or
-``class/name`` to captions. Names count without their endings.
+A class's file maps names of recordings to captions (or to lists of captions, of which the first is used), or lists
+objects with a ``caption`` and one more text, the name. The file at the top maps classes to such content, or
+``class/name`` to captions. File endings in names are ignored.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from vegas_fl.core.errors import VegasError, some
 
 
 def captions_of(root: Path, label: str, names: Set[str]) -> dict[str, str]:
-    """The captions of a class, from its own file if it has one, else from the one at the top; none without either.
+    """The captions of a class, from its own file, else from the one at the top; none if there is neither.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def captions_of(root: Path, label: str, names: Set[str]) -> dict[str, str]:
     Raises
     ------
     VegasError
-        A file cannot be used, or has captions of recordings that are not there.
+        A file is invalid, or has captions for recordings that do not exist.
     """
     own, common = root / label / "captions.json", root / "captions.json"
     if own.exists():
@@ -41,7 +41,7 @@ def captions_of(root: Path, label: str, names: Set[str]) -> dict[str, str]:
     if strange := sorted(set(captions) - names):
         raise VegasError(
             f"{path} has captions for {len(strange)} recordings that are not in {root / label / 'audios'}: "
-            f"{some(strange)}; restore the recordings or take their captions out"
+            f"{some(strange)}; restore the recordings or remove the captions"
         )
     return captions
 
@@ -50,11 +50,11 @@ def _read(path: Path) -> Any:
     try:
         return json.loads(path.read_text("utf-8-sig"))
     except (OSError, ValueError) as error:
-        raise VegasError(f"{path} cannot be read as JSON ({error}); repair it or take it away") from error
+        raise VegasError(f"{path} cannot be read as JSON ({error}); repair or remove it") from error
 
 
 def _of_class(content: Any, label: str, path: Path) -> Any:
-    """What the file at the top says of a class."""
+    """The part of the file at the top that is about a class."""
     if not isinstance(content, dict):
         return [content]
     mine: dict[str, Any] = {}
@@ -62,7 +62,7 @@ def _of_class(content: Any, label: str, path: Path) -> Any:
         of, slash, name = key.partition("/")
         if not (path.parent / of / "audios").is_dir():
             raise VegasError(
-                f"{path} has a caption of {key!r}, which names no class in {path.parent}; name recordings as "
+                f"{path} has a caption for {key!r}, but {path.parent} has no such class; name recordings like "
                 f"{label}/video_00000, or put a captions.json into each class's folder"
             )
         if of == label and not slash:
@@ -81,14 +81,14 @@ def _checked(content: Any, path: Path) -> dict[str, str]:
         text = caption[0] if isinstance(caption, list) and caption else caption
         if not isinstance(name, str) or not isinstance(text, str) or not text.strip():
             raise VegasError(
-                f'{path}: {name!r} has the caption {caption!r}; needed is {{"video_00000": "a dog barks"}}'
+                f'{path}: expected {{"video_00000": "a dog barks"}}, got {name!r} with the caption {caption!r}'
             )
         captions[Path(name).stem] = text.strip()
     return captions
 
 
 def _named(entry: Any) -> tuple[str | None, Any]:
-    """Name and caption of an entry of a list."""
+    """Name and caption of a list entry."""
     names = [value for key, value in entry.items() if key != "caption"] if isinstance(entry, dict) else []
     texts = [value for value in names if isinstance(value, str)]
     return (texts[0], entry.get("caption")) if texts else (None, entry)

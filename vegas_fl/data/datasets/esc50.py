@@ -32,7 +32,7 @@ class Esc50:
             reader = csv.DictReader(file)
             if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
                 raise VegasError(
-                    f"{listed} has no column {', '.join(missing)}; ESC-50's has {', '.join(COLUMNS)} (and others)"
+                    f"{listed} has no column {', '.join(missing)}; expected {', '.join(COLUMNS)} (others are ignored)"
                 )
             for row in reader:
                 self._add(row, f"{listed}, line {reader.line_num}")
@@ -42,7 +42,9 @@ class Esc50:
     def _add(self, row: dict[str, str | None], place: str) -> None:
         name, fold, label = (row[column] or "" for column in COLUMNS)
         if not name or not label or not fold.isdecimal():
-            raise VegasError(f"{place}: filename {name!r}, fold {fold!r}, category {label!r}; a clip needs all three")
+            raise VegasError(
+                f"{place}: filename {name!r}, fold {fold!r}, category {label!r}; expected a value for each"
+            )
         path = self._audio / name
         clip = FileClip(label, str(path), int(fold), path, source=row.get("src_file") or None)
         self._clips.setdefault(label, []).append(clip)
@@ -56,9 +58,9 @@ class Esc50:
         if absent := [clip.name for clip in clips if not Path(clip.name).is_file()]:
             raise VegasError(
                 f"{len(absent)} of {len(clips)} files that meta/esc50.csv lists for {label} are missing: "
-                f"{some(absent)}; restore them or take them out of the csv"
+                f"{some(absent)}; restore them or remove them from the csv"
             )
         return list(clips)
 
     def passed_over(self, label: str) -> list[str]:
-        return []  # what the csv does not list has no class
+        return []  # files that the csv does not list have no class

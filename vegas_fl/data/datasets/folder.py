@@ -9,7 +9,7 @@ from vegas_fl.core.errors import OtherLayout
 
 
 class ClassFolders:
-    """Recordings in folders named by their class."""
+    """Recordings in folders named after their class."""
 
     NEEDS = "a folder that holds a folder of recordings per class"
 

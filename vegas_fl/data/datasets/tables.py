@@ -1,4 +1,4 @@
-"""The csv files that data sets come with."""
+"""Reading the csv files of data sets."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from vegas_fl.core.errors import VegasError
 
 @contextlib.contextmanager
 def table(path: Path) -> Iterator[TextIO]:
-    """A csv file, open to be read.
+    """A csv file, open for reading.
 
     Raises
     ------
     VegasError
-        While it is read, it turns out to be no text, or cannot be read.
+        It cannot be read, or is not text.
     """
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             yield file
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         why = error.strerror if isinstance(error, OSError) else error
-        raise VegasError(f"{path} cannot be read as csv in UTF-8 ({why}); repair it, or get it again") from error
+        raise VegasError(f"{path} cannot be read as csv in UTF-8 ({why}); repair it or download it again") from error

@@ -14,7 +14,7 @@ from vegas_fl.data.datasets.recipes import RECIPES, synthesise
 from vegas_fl.data.datasets.synthesis import RATE, SECONDS
 
 VERSION = 2
-"""Raised when a recipe changes: embeddings in caches are then of other clips."""
+"""Increased whenever a recipe changes, so that cached embeddings of old clips are not used."""
 
 
 class Toy:
@@ -38,7 +38,7 @@ class Toy:
 
 @dataclass(frozen=True)
 class ToyClip(Clip):
-    """The ``index``-th toy clip of a class: the same for ever, whoever asks."""
+    """The ``index``-th toy clip of a class, always the same."""
 
     index: int
 

@@ -1,8 +1,8 @@
-"""VEGAS: ``<class>/audios/video_00000.wav``, and beside ``audios/`` what the data set has of pictures and videos.
+"""VEGAS: ``<class>/audios/video_00000.wav``.
 
 Y. Zhou, Z. Wang, C. Fang, T. Bui, T. L. Berg, "Visual to Sound: Generating Natural Sound for Videos in the Wild",
-2018. Of a class's folder, only ``audios/`` is needed; ``img/`` and ``videos/`` are not read. ``video_info.csv`` tells
-the YouTube video of each recording: its n-th row (YTID, start_second, end_second) is of ``video_<n>``, counted from 0.
+2018. Only ``audios/`` is needed; ``img/`` and ``videos/`` are not read. ``video_info.csv`` names the YouTube video of
+each recording: row n, counted from 0 (YTID, start_second, end_second), is for ``video_<n>``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vegas_fl.data.datasets.tables import table
 
 
 class Vegas:
-    """Recordings in ``<class>/audios/``, with their captions and the videos they were cut from where these are told."""
+    """Recordings in ``<class>/audios/``, with their captions and the videos they were cut from, if known."""
 
     NEEDS = "a folder in VEGAS's layout (<class>/audios/*.wav)"
 
@@ -54,7 +54,7 @@ class Vegas:
 
 
 def read_videos(path: Path) -> list[str]:
-    """The YouTube ids of ``video_info.csv``, a row each; none if there is no such file.
+    """The YouTube ids in ``video_info.csv``, one for each row; none if the file does not exist.
 
     Raises
     ------
@@ -67,13 +67,13 @@ def read_videos(path: Path) -> list[str]:
         rows = csv.DictReader(file)
         if "YTID" not in (rows.fieldnames or ()):
             raise VegasError(
-                f"{path} has no column YTID; VEGAS's has YTID, start_second and end_second; repair it or take it away"
+                f"{path} has no column YTID; expected YTID, start_second and end_second; repair or remove it"
             )
         return [row["YTID"] or "" for row in rows]
 
 
 def _video(clip: FileClip, videos: list[str], label: str) -> str | None:
-    """The video a recording was cut from, if that is told."""
+    """The video a recording was cut from, if known."""
     number = re.fullmatch(r"video_(\d+)", clip.path.stem)
     row = int(number[1]) if number else len(videos)
     return videos[row] or None if row < len(videos) else None

@@ -1,10 +1,10 @@
 """VGGSound: ``vggsound.csv`` (YouTube id, start in seconds, label, train or test; no header) and ``audio/``.
 
 H. Chen, W. Xie, A. Vedaldi, A. Zisserman, "VGGSound: A Large-scale Audio-Visual Dataset", 2020. A recording is
-``audio/<id>_<start>.wav`` with the start as six digits or as it is, or ``audio/<id>.wav`` (also flac, ogg, mp3).
-Many of the videos are gone from YouTube: rows without a recording are passed over (`vegas-fl data` tells how many).
+``audio/<id>_<start>.wav`` with the start in six digits or unpadded, or ``audio/<id>.wav`` (also flac, ogg, mp3).
+Many of the videos are no longer on YouTube: rows without a recording are skipped (`vegas-fl data` reports how many).
 
-The csv's own division is told as folds: 1 is "train", 2 is "test".
+The csv's own split becomes folds: 1 is "train", 2 is "test".
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FOLDS = {"train": 1, "test": 2}
 
 
 class VggSound:
-    """The clips that ``vggsound.csv`` lists and that are there."""
+    """The clips that ``vggsound.csv`` lists and ``audio/`` contains."""
 
     NEEDS = "a folder with vggsound.csv and audio/<id>_<start>.wav"
 
@@ -67,13 +67,13 @@ class VggSound:
 
 
 def _clip(row: list[str], there: dict[str, Path], place: str) -> tuple[str, FileClip | str]:
-    """The label of a row of the csv, and its clip, or if its recording is not there, the name it would have."""
+    """The label of a row of the csv, and its clip; if the recording is missing, its name."""
     try:
         video, start, label, part = (value.strip() for value in row)
         seconds, fold = int(start), FOLDS[part]
     except (ValueError, KeyError) as error:
         raise VegasError(
-            f"{place}: {','.join(row)!r}; a row is a YouTube id, a start in seconds, a label and train or test"
+            f"{place}: expected a YouTube id, a start in seconds, a label, and train or test; got {','.join(row)!r}"
         ) from error
     names = (f"{video}_{seconds:06d}", f"{video}_{seconds}", video)
     for name in names:
