@@ -21,13 +21,13 @@ demo: setup  ## two nodes, dog and chainsaw: train, distil, render 400 pictures
 test: setup  ## run the fast tests, on two cores
 	OMP_NUM_THREADS=1 $(RUN)/pytest -q -n 2 --dist loadfile
 
-test-slow: setup  ## run the slow tests: flwr run, bars on real recordings
+test-slow: setup  ## run the slow tests: flwr run, killed runs, accuracy on real recordings
 	$(RUN)/pytest -q -m "slow and not long and not deploy"
 
-test-long: setup  ## run the long tests: a thousand pictures and ten kills, the pack's recipe
+test-long: setup  ## run the long tests, before a release: a thousand pictures and ten kills, the pack's recipe
 	$(RUN)/pytest -q -m long
 
-test-deploy: setup  ## run the tests of a deployment: SuperLink and SuperNodes on hosts of their own (root: network namespaces)
+test-deploy: setup  ## run the deployment tests: SuperLink and SuperNodes on separate hosts (as root: network namespaces)
 	$(RUN)/pytest -q -m deploy
 
 lint: setup  ## check format, style, types and layers

@@ -15,7 +15,7 @@ NODES = [
 ]
 DATA = ["data.clips_per_class=24", "data.train_ratio=0.6", "data.test_ratio=0.3"]
 EPOCHS = "generator.epochs=40"
-STUDENT = "aggregation.epochs=8"
+STUDENT = ["aggregation.epochs=8", "aggregation.samples_per_class=100", "evaluation.generators=false"]
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_only_owners_and_text_targets_teach(
         *(
             *NODES,
             *DATA,
-            STUDENT,
+            *STUDENT,
             *overrides,
             f"paths.cache={embedding_cache}",
             "run=merged",
@@ -84,7 +84,7 @@ def test_a_node_that_replays_the_shared_generators_knows_all_classes(trained: Pa
         run = f"replay-{samples}"
         vegas(
             trained,
-            *(*NODES, *DATA, STUDENT, "aggregation=kd", f"run={run}", "stages=[adapters]"),
+            *(*NODES, *DATA, *STUDENT, "aggregation=kd", f"run={run}", "stages=[adapters]"),
             *("generator.checkpoint_dir=checkpoints/generators/vae", f"adapter.replay_samples={samples}"),
             f"paths.cache={embedding_cache}",
         )
@@ -108,7 +108,7 @@ def test_nodes_may_hold_dirichlet_shares(tmp_path: Path, embedding_cache: Path) 
     everyone = [f"nodes.{i}={{selected_classes: [dog, drum, snoring], samples_per_node: 99}}" for i in range(3)]
     vegas(
         tmp_path,
-        *(*everyone, *DATA, EPOCHS, STUDENT, "data.partition=dirichlet", "data.dirichlet_alpha=0.2", "run=skewed"),
+        *(*everyone, *DATA, EPOCHS, *STUDENT, "data.partition=dirichlet", "data.dirichlet_alpha=0.2", "run=skewed"),
         *("stages=[generators,adapters]", f"paths.cache={embedding_cache}"),
     )
     assert worst(tmp_path, "skewed")["kd"] > 0.9

@@ -19,7 +19,7 @@ from tests.support.project import step
 from vegas_fl.core.errors import VegasError
 
 SMALL = ["data.clips_per_class=24", "generator.epochs=20", "rounds=2"]
-FEW = ["nodes.0.samples_per_node=5", "nodes.1.samples_per_node=3"]
+FEW = ["nodes.0.samples_per_node=5", "nodes.1.samples_per_node=3", "renderer.judge=null"]
 
 
 def files(folder: Path) -> dict[str, str]:
@@ -48,7 +48,7 @@ def trained(once: Once, cache: str) -> Path:
     return once.copy("guide", fill)
 
 
-PLAIN = [step("generate"), "nodes.0.samples_per_node=2", "nodes.1.samples_per_node=1"]
+PLAIN = [step("generate"), "nodes.0.samples_per_node=2", "nodes.1.samples_per_node=1", "renderer.judge=null"]
 
 
 @pytest.fixture(scope="module")

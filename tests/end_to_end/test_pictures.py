@@ -6,6 +6,7 @@ import hashlib
 import json
 import random
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -47,6 +48,16 @@ def base(trained: Path, tmp_path: Path, embedding_cache: Path) -> list[str]:
     ]
 
 
+@pytest.fixture
+def drawn(base: list[str], once: Once, tmp_path: Path) -> Path:
+    """``tmp_path/out`` after those pictures were drawn."""
+
+    def fill(folder: Path) -> None:
+        vegas(folder, *base, f"images_output_dir={folder}", f"paths.runs={tmp_path / 'runs of the original'}")
+
+    return Path(shutil.copytree(once.folder("pictures-drawn", fill), tmp_path / "out"))
+
+
 def hashes(folder: Path) -> dict[str, str]:
     return {
         str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
@@ -55,8 +66,7 @@ def hashes(folder: Path) -> dict[str, str]:
     }
 
 
-def test_embeddings_are_drawn_elsewhere_to_the_same_bytes(base: list[str], tmp_path: Path) -> None:
-    vegas(tmp_path, *base)
+def test_embeddings_are_drawn_elsewhere_to_the_same_bytes(base: list[str], drawn: Path, tmp_path: Path) -> None:
     written = tmp_path / "embeddings"
     vegas(tmp_path, *base, "images.output=embeddings", f"images_output_dir={written}")
     assert not list(written.rglob("*.png"))
@@ -148,9 +158,8 @@ def test_long_jobs_are_answered_in_parts(base: list[str], tmp_path: Path) -> Non
     assert len(list((tmp_path / "out/node_0").glob("*.png"))) == 120
 
 
-def test_damage_is_found_told_and_mended(base: list[str], tmp_path: Path) -> None:
-    vegas(tmp_path, *base)
-    whole, node = hashes(tmp_path / "out"), tmp_path / "out" / "node_0"
+def test_damage_is_found_told_and_mended(base: list[str], drawn: Path, tmp_path: Path) -> None:
+    whole, node = hashes(drawn), drawn / "node_0"
     assert "4 drawn again, 4 of them byte-identical" in vegas(tmp_path, "verify", str(node)).stdout
     (node / "dog_0001.png").write_bytes((node / "dog_0001.png").read_bytes()[:-40])
     (node / "dog_0002.png").unlink()
@@ -177,9 +186,10 @@ def test_damage_is_found_told_and_mended(base: list[str], tmp_path: Path) -> Non
         (["conditioning.t5=none"], r"conditioning is .*'adapter'.* there and .*'none'.* here"),
     ],
 )
-def test_another_configuration_is_refused(base: list[str], tmp_path: Path, change: list[str], both: str) -> None:
-    vegas(tmp_path, *base)
-    before = hashes(tmp_path / "out")
+def test_another_configuration_is_refused(
+    base: list[str], drawn: Path, tmp_path: Path, change: list[str], both: str
+) -> None:
+    before = hashes(drawn)
     assert re.search(both, vegas(tmp_path, *base, *change, code=1).stderr)
     assert hashes(tmp_path / "out") == before
     assert "4 of them byte-identical" in vegas(tmp_path, "verify", str(tmp_path / "out/node_0")).stdout

@@ -25,7 +25,7 @@ from vegas_fl.runs.report.read import read
 SMALL = [
     *("run=small", "stages=[generators,adapters]", "rounds=3", "data.clips_per_class=15", "samples_per_node=8"),
     *("generator.epochs=3", "adapter.local_epochs=1", "aggregation.epochs=1", "aggregation.samples_per_class=20"),
-    *("nodes.0.samples_per_node=8", "nodes.1.samples_per_node=8"),
+    *("evaluation.compare=[]", "nodes.0.samples_per_node=8", "nodes.1.samples_per_node=8"),
 ]
 ROUND_3 = "checkpoints/adapters/small/small_round_3_t5.safetensors"
 
@@ -154,7 +154,7 @@ def test_other_settings_start_anew_and_lose_nothing(two_rounds: Path, small: lis
 
 
 def test_what_does_not_decide_the_result_may_change(undisturbed: Path, two_rounds: Path, small: list[str]) -> None:
-    done = vegas(two_rounds, *small, "federation.timeout=500", "evaluation.compare=[]")
+    done = vegas(two_rounds, *small, "federation.timeout=500", "evaluation.compare=[fedavg]")
     assert "run small continues" in done.stdout
     assert hashes(two_rounds) == hashes(undisturbed)
 

@@ -21,7 +21,12 @@ CLASSES = ("dog", "dog", "dog", "drum", "snoring")
 COMMON = [
     *(f"nodes.{i}={{selected_classes: [{label}], samples_per_node: 12}}" for i, label in enumerate(CLASSES)),
     *("data.clips_per_class=36", "data.train_ratio=0.6", "data.test_ratio=0.3", "generator.epochs=40"),
-    *("aggregation.epochs=8", "evaluation.generators=false", "evaluation.compare=[]"),
+    *(
+        "aggregation.epochs=8",
+        "aggregation.samples_per_class=100",
+        "evaluation.generators=false",
+        "evaluation.compare=[]",
+    ),
 ]
 
 Twist = Callable[[State], State]

@@ -102,8 +102,8 @@ def shares(
             return dict(drawn)
     raise VegasError(
         f"{keys}.partition=dirichlet: with {keys}.dirichlet_alpha={config.dirichlet_alpha:g}, {sum(sizes.values())} "
-        f"clips left one of {len(nodes)} nodes without training clips in all of {DRAWS} draws; use fewer nodes, or a larger "
-        "alpha"
+        f"clips left one of {len(nodes)} nodes without training clips in all of {DRAWS} draws; use fewer nodes, or a "
+        "larger alpha"
     )
 
 
