@@ -113,8 +113,8 @@ def test_a_failed_run_says_why_and_exits_with_1(tmp_path: Path, embedding_cache:
     assert "1 of 2 nodes gave a usable answer" in done.stderr
 
 
-def test_the_app_that_is_packed_holds_code_and_configuration_alone(tmp_path: Path) -> None:
-    """Weights cannot travel; a file of another kind would make the build fail or the app heavy."""
+def test_the_app_that_is_packed_holds_what_nodes_run(tmp_path: Path) -> None:
+    """Weights cannot travel, and nodes run neither the command line nor the tools behind it."""
     import zipfile
 
     packed = subprocess.run(
@@ -130,4 +130,7 @@ def test_the_app_that_is_packed_holds_code_and_configuration_alone(tmp_path: Pat
     names = zipfile.ZipFile(fab).namelist()
     tops = {name.partition("/")[0] for name in names}
     assert {"conf", "vegas_fl", "clients", "strategies", "pyproject.toml"} <= tops
-    assert not tops & {"tests", "vegas_tiny", ".venv", "shared"}
+    assert not tops & {"tests", "vegas_tiny", ".venv", "shared", "docs", "deploy"}
+    rooms = {name.split("/")[1] for name in names if name.startswith("vegas_fl/")}
+    assert {"algorithm", "federation", "runs"} <= rooms
+    assert not rooms & {"benchmarks", "cli", "deployment", "migration", "__main__.py"}
