@@ -46,7 +46,7 @@ class Unread(Clip):
     def content(self) -> str:
         return self.original.content()
 
-    def read(self, rate: int, max_seconds: float) -> np.ndarray:
+    def read(self, rate: int, max_seconds: float, cancelled: list[str] | None = None) -> np.ndarray:
         raise AssertionError("read although it is in the cache")
 
     def format(self) -> tuple[float, int]:

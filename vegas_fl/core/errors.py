@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
+from vegas_fl.core.names import printable
+
 
 class VegasError(Exception):
     """A mistake in the input, told in sentences: what was seen, what is needed, what to do.
@@ -14,6 +16,9 @@ class VegasError(Exception):
     The command line prints its text without a traceback and exits with 1; a node that raises it
     answers the server with the text instead of dying.
     """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class OtherLayout(VegasError):
