@@ -17,9 +17,10 @@ from clients.roots import Roots
 from vegas_fl.algorithm.adapter import Conditioning
 from vegas_fl.audio.clips import Clip
 from vegas_fl.audio.embeddings import embed
-from vegas_fl.config import CLASS_NAME, Config, DataConfig, NodeConfig
+from vegas_fl.config import Config, DataConfig, NodeConfig
 from vegas_fl.core.devices import resolve_device
 from vegas_fl.core.errors import AboutRecordings, VegasError, explained
+from vegas_fl.core.names import class_name_mistake
 from vegas_fl.data.datasets import open_dataset
 from vegas_fl.data.splits import Split, node_clips
 from vegas_fl.federation.messages import Request
@@ -120,8 +121,8 @@ def _check_names(node: str, config: Config) -> None:
     """Raise :class:`VegasError` if a class name that the server sent cannot be part of a file name. ``run`` and
     ``series`` were checked with the configuration."""
     for label in config.nodes[node].selected_classes:
-        if not CLASS_NAME.fullmatch(label):
-            raise VegasError(f"node {node}: the class {label!r} from the server cannot be part of a file name")
+        if mistake := class_name_mistake(label):
+            raise VegasError(f"node {node}: the server sent the name of a class: {mistake}")
 
 
 def _folders(node: str, config: Config, subfolder: str) -> list[Path]:

@@ -33,7 +33,7 @@ A run is composed by [Hydra](https://hydra.cc) from [conf/config.yaml](../conf/c
 an experiment on top. `GROUP=NAME` chooses a file, `KEY=VALUE` sets a key:
 
 ```sh
-vegas-fl experiment=esc10_10n data.root=/data/ESC-50 renderer.steps=2 nodes.0.samples_per_node=10
+vegas-fl run=quick experiment=esc10_10n data.root=/data/ESC-50 renderer.steps=2 samples_per_node=10
 vegas-fl experiment=esc10_10n data.root=/data/ESC-50 --cfg job   # print the composed configuration
 vegas-fl --multirun seed=1,2,3                                   # one run after another
 ```

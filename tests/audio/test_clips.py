@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from vegas_fl.core.errors import VegasError
 
 
 def clip(path: Path) -> FileClip:
-    return FileClip("dog", str(path), None, path)
+    return FileClip.at(path, "dog")
 
 
 def tone(rate: int, seconds: float, pitch: float = 440.0) -> np.ndarray:
@@ -39,6 +40,43 @@ def test_stereo_is_averaged(tmp_path: Path) -> None:
     path = tmp_path / "stereo.wav"
     soundfile.write(path, np.stack([tone(16_000, 1.0), np.zeros(16_000)], axis=1), 16_000)
     assert np.abs(clip(path).read(16_000, 5.0)).max() == pytest.approx(0.25, abs=0.01)
+
+
+@pytest.mark.parametrize("other", [-1.0, -0.95])
+@pytest.mark.parametrize("offset", [0.0, 0.2])
+def test_of_channels_that_cancel_each_other_the_loudest_is_heard(tmp_path: Path, other: float, offset: float) -> None:
+    sound = 0.5 * tone(16_000, 1.0)
+    soundfile.write(tmp_path / "x.wav", offset + np.stack([other * sound, sound], axis=1), 16_000, subtype="FLOAT")
+    cancelled: list[str] = []
+    samples = clip(tmp_path / "x.wav").read(16_000, 5.0, cancelled)
+    assert samples.std() == pytest.approx(sound.std(), rel=0.01)
+    assert cancelled == [str(tmp_path / "x.wav")]
+
+
+@pytest.mark.parametrize("channels", [2, 6, 16])
+def test_a_channel_among_silent_ones_does_not_cancel(tmp_path: Path, channels: int) -> None:
+    sound = np.zeros((16_000, channels))
+    sound[:, 1] = tone(16_000, 1.0)
+    soundfile.write(tmp_path / "x.wav", sound, 16_000)
+    cancelled: list[str] = []
+    samples = clip(tmp_path / "x.wav").read(16_000, 5.0, cancelled)
+    assert samples.std() == pytest.approx(sound[:, 1].std() / channels, rel=0.01) and not cancelled
+
+
+def test_a_name_that_is_not_utf8_can_be_read_and_told(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav"))
+    soundfile.write(os.fsencode(path), tone(16_000, 1.0), 16_000)
+    good = clip(path)
+    assert good.name == f"{tmp_path}/caf\\xe9.wav" and good.name.encode()
+    assert good.format() == (1.0, 16_000) and len(good.content()) == 64 and len(good.id) == 16
+    assert len(good.read(16_000, 5.0)) == 16_000
+    path.write_bytes(b"no sound")
+    for failing in (good.format, lambda: good.read(16_000, 5.0)):
+        with pytest.raises(
+            VegasError, match=r"caf\\xe9.wav cannot be read as audio \(Format not recognised\)"
+        ) as error:
+            failing()
+        assert str(error.value).encode()
 
 
 def test_long_clips_are_cut_and_short_ones_stay(tmp_path: Path) -> None:
@@ -79,8 +117,16 @@ def infinite(path: Path) -> None:
     soundfile.write(path, np.where(np.arange(16_000) == 5, np.inf, tone(16_000, 1.0)), 16_000, subtype="FLOAT")
 
 
-def opposite_channels(path: Path) -> None:
-    soundfile.write(path, np.stack([tone(16_000, 1.0), -tone(16_000, 1.0)], axis=1), 16_000)
+def constant(path: Path) -> None:
+    soundfile.write(path, np.full(44_100, 0.4), 44_100)
+
+
+def constants(path: Path) -> None:
+    soundfile.write(path, np.stack([np.full(16_000, 0.3), np.full(16_000, -0.4)], axis=1), 16_000)
+
+
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
 
 
 def text(path: Path) -> None:
@@ -100,7 +146,10 @@ def truncated(path: Path) -> None:
         (Path.touch, "empty (0 bytes)"),
         (not_a_number, "NaN"),
         (infinite, "infinite"),
-        (opposite_channels, "silent"),
+        (constant, "silent (peak 0.0e+00 of 1 around a constant 0.40"),
+        (constants, "silent"),
+        (pipe, "is not a regular file"),
+        (Path.mkdir, "is not a regular file"),
         (text, "cannot be read as audio"),
         (truncated, "cannot be read as audio"),
         (lambda path: None, "does not exist"),

@@ -46,7 +46,7 @@ class Unread(Clip):
     def content(self) -> str:
         return self.original.content()
 
-    def read(self, rate: int, max_seconds: float) -> np.ndarray:
+    def read(self, rate: int, max_seconds: float, cancelled: list[str] | None = None) -> np.ndarray:
         raise AssertionError("read although it is in the cache")
 
     def format(self) -> tuple[float, int]:
@@ -223,3 +223,13 @@ def test_the_cache_is_fifty_times_faster(tmp_path: Path) -> None:
         embed(clips, yamnet(), cache_dir=tmp_path, max_seconds=5.0)
         times.append(time.process_time() - start)
     assert times[0] >= 50 * min(times[1:])
+
+
+def test_channels_that_cancel_are_told_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    clips = write(tmp_path, 2)
+    samples, rate = soundfile.read(clips[0].path)
+    soundfile.write(clips[0].path, np.stack([samples, -samples], axis=1), rate)
+    embed(clips, yamnet(), cache_dir=None, max_seconds=5.0)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"channels cancel each other when they are mixed, so the loudest one is used: {clips[0].path}"
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,35 @@ def test_everything_wrong_is_told(tmp_path: Path) -> None:
     assert any("4.wav is silent" in line for line in told)
     copy = next(line for line in told if "one recording appears" in line)
     assert "dog/5.wav in node 0" in copy and "cat/5.flac in node 1" in copy
+
+
+def test_one_channel_of_two_that_cancel_is_told_and_a_constant_is_silence(tmp_path: Path) -> None:
+    root = tmp_path / "s"
+    overrides = folder(root)
+    tone = 0.3 * np.sin(np.arange(16_000) / 5)
+    soundfile.write(root / "dog" / "4.wav", np.stack([tone, -tone], axis=1), 16_000)
+    soundfile.write(root / "cat" / "7.wav", np.full(16_000, 0.5), 16_000)
+    done = vegas(tmp_path, "data", "check", *overrides, code=1)
+    assert f"note: channels cancel each other when they are mixed, so the loudest one is used: {root}/dog/4.wav\n" in (
+        done.stdout
+    )
+    (told,) = [line for line in done.stdout.splitlines() if line.startswith("- ")]
+    assert "cat/7.wav is silent" in told and "a constant 0.50" in told
+
+
+def test_names_that_are_not_utf8(tmp_path: Path) -> None:
+    root = tmp_path / "s"
+    overrides = folder(root)
+    for bad, content in ((b"good\xe9.wav", None), (b"bad\xe9.wav", b"no sound"), (b"phone\xe9.m4a", b"")):
+        path = root / "dog" / os.fsdecode(bad)
+        write(root / "new.wav", 77)
+        (root / "new.wav").rename(path)
+        if content is not None:
+            path.write_bytes(content)
+    done = vegas(tmp_path, "data", "check", *overrides, code=1)
+    (told,) = [line for line in done.stdout.splitlines() if line.startswith("- ")]
+    assert r"bad\xe9.wav cannot be read as audio" in told and r"phone\xe9.m4a" in done.stdout
+    assert done.stdout.encode()
 
 
 def test_files_that_are_not_read_are_told(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from tests.support.project import step
         (["data=esc50"], "data.root"),
         (["data=folder", "data.root=empty"], "empty"),
         (["data.train_ratio=0.9"], "ratio"),
+        (["data.root=empty"], "data=toy does not use it"),
+        (["stages=[images]", "nodes.0.selected_classes=[dog,drum]", "samples_per_node=1"], "less than its 2 classes"),
         (["experiment=none"], "experiment/none"),
         (["renderer.model=./no/such/folder"], "./no/such/folder"),
         ([step("kd")], "Checkpoint not found"),

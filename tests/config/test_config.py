@@ -1,10 +1,13 @@
 """Composing and checking the configuration."""
 
 import json
+import unicodedata
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+from tests.support.project import EXPERIMENTS
 from vegas_fl.config import ConfigError, compose, parse, restored
 
 
@@ -67,7 +70,8 @@ def test_all_mistakes_are_listed_together() -> None:
         ("nodes.0.selected_classes=[]", "nodes.0.selected_classes"),
         ("nodes.0.selected_classes=[dog,dog]", "names a class twice"),
         ("nodes.0.selected_classes=[../dog]", "cannot be part of a file name"),
-        ("nodes.5.selected_classes=[dog]", "nodes.5.samples_per_node: required but not set"),
+        ("nodes.0.selected_classes=[dog,drum,rain] nodes.0.samples_per_node=2", "=2 is less than its 3 classes"),
+        ("nodes.5.samples_per_node=3", "nodes.5.selected_classes: required but not set"),
         ("seed=x", "seed"),
         ("run=a/b", "run"),
         ("device=gpu", "device"),
@@ -80,7 +84,7 @@ def test_all_mistakes_are_listed_together() -> None:
 )
 def test_a_wrong_value_is_named(override: str, seen: str) -> None:
     with pytest.raises(ConfigError) as error:
-        compose([override])
+        compose(override.split())
     assert seen in str(error.value)
 
 
@@ -137,3 +141,84 @@ def test_a_wrong_override_of_a_stored_configuration_is_named(override: str, seen
     with pytest.raises(ConfigError) as error:
         restored(stored, [override])
     assert seen in str(error.value)
+
+
+@pytest.mark.parametrize("name", [n for n in EXPERIMENTS if n == "demo" or n.startswith("esc10") or n.endswith("_kd")])
+def test_samples_per_node_reaches_every_node_of_every_federation(name: str) -> None:
+    config = compose([f"experiment={name}", "samples_per_node=100"])
+    assert {entry.samples_per_node for entry in config.nodes.values()} == {100}
+
+
+def test_a_node_without_a_number_takes_that_of_all() -> None:
+    config = compose(["nodes.2.selected_classes=[drum]", "samples_per_node=7"])
+    assert {entry.samples_per_node for entry in config.nodes.values()} == {7}
+    assert parse(json.loads(config.model_dump_json())) == config
+
+
+def test_an_unknown_key_is_told_by_its_own_name() -> None:
+    with pytest.raises(ConfigError) as error:
+        compose(["++data.kd=1", "aggregation.kd=1", "engine.flower=1", "generator.epoch=2", "generator.componets=2"])
+    told = error.value.mistakes
+    assert [mistake.partition(":")[0] for mistake in told] == [
+        *("data.kd", "generator.epoch", "generator.componets", "aggregation.kd", "engine.flower"),
+    ]
+    assert "did you mean epochs?" in told[1] and "did you mean components" not in told[2]
+
+
+def test_a_wrong_entry_of_a_list_is_one_mistake() -> None:
+    with pytest.raises(ConfigError) as error:
+        compose(["stages=[generatorz]", "nodes.0.selected_classes=[1,2]"])
+    assert [mistake.partition(":")[0] for mistake in error.value.mistakes] == [
+        *("stages.0", "nodes.0.selected_classes.0", "nodes.0.selected_classes.1")
+    ]
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_classes_are_the_same_in_either_unicode_form(form: str) -> None:
+    typed = unicodedata.normalize(form, "café")
+    config = compose([f'nodes.0.selected_classes=["{typed}"]', f'images.judge_classes=["{typed}"]'])
+    assert config.nodes["0"].selected_classes == config.images.judge_classes == ("café",)
+    with pytest.raises(ConfigError, match="names a class twice"):
+        compose([f'nodes.0.selected_classes=["{typed}","café"]'])
+
+
+@pytest.mark.parametrize("name", ["कुत्ता", "สุนัข", "เสียงฝน", "كلب", "می‌خواهم", "שֶׁלֶג", "犬の鳴き声", "chó sủa", "க்ஷ"])
+def test_letters_of_every_script_name_a_class(name: str) -> None:
+    assert compose([f'nodes.0.selected_classes=["{name}"]']).classes[-1] == unicodedata.normalize("NFC", name)
+
+
+@pytest.mark.parametrize(
+    ("name", "seen"),
+    [("dog" * 61, "183 bytes in UTF-8, expected at most 180"), ("कुत्ता" * 11, "198 bytes in UTF-8"), ("́a", "begin")],
+)
+def test_a_class_that_no_file_can_be_named_after(name: str, seen: str) -> None:
+    with pytest.raises(ConfigError, match=seen):
+        compose([f'nodes.0.selected_classes=["{name}"]'])
+    assert compose([f'nodes.0.selected_classes=["{"क" * 60}"]'])
+
+
+def test_a_value_that_is_not_utf8_is_named() -> None:
+    with pytest.raises(ConfigError) as error:
+        compose(["data=folder", 'data.root="/m\udcfcll"'])
+    assert r"data.root: /m\xfcll is not in UTF-8" in str(error.value)
+
+
+NUMBERED = """\
+# @package _global_
+{}
+run: mine
+nodes:
+  0: {{selected_classes: [drum]}}
+  1: {{selected_classes: [printer]}}
+"""
+
+
+@pytest.mark.parametrize("base", ["", "defaults: [demo]\n"])
+def test_node_ids_need_no_quotes_in_a_file(tmp_path: Path, base: str) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(NUMBERED.format(base))
+    mine = [f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine"]
+    config = compose([*mine, "nodes.0.samples_per_node=4"])
+    assert config.classes == ("drum", "printer") and config.nodes["0"].samples_per_node == 4
+    assert list(compose([*mine, "~nodes.1"]).nodes) == ["0"]
+    assert compose([*mine, "nodes.1.selected_classes=[dog]"]).classes == ("dog", "drum")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +62,86 @@ def test_a_csv_that_is_not_esc50s(tmp_path: Path) -> None:
     table.write_text("filename,fold,category\nx.wav,one,dog\n")
     with pytest.raises(VegasError, match=r"line 2.*'one'"):
         open_dataset(data(name="esc50", root=str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ["a.wav,1.0,0,dog,True,1,A", "b.wav,2.0,0,dog,True,1,A"],
+        [" a.wav , 1 ,0, dog ,True,1,A", '"b.wav", 2 ,0, "dog" ,True,1,A', ",,,,,,", ""],
+    ],
+)
+def test_a_csv_as_spreadsheets_leave_it(tmp_path: Path, rows: list[str]) -> None:
+    root = esc50(tmp_path, rows)
+    listed = root / "meta" / "esc50.csv"
+    listed.write_text(listed.read_text().replace("fold", " fold ", 1), "utf-8-sig")
+    for name in "ab":
+        write(root / "audio" / f"{name}.wav")
+    dataset = open_dataset(data(name="esc50", root=str(root)))
+    assert [(Path(clip.name).name, clip.fold) for clip in dataset.clips("dog")] == [("a.wav", 1), ("b.wav", 2)]
+
+
+@pytest.mark.parametrize("fold", ["1.5", "-1", "nan", "inf", ""])
+def test_a_fold_that_is_no_whole_number(tmp_path: Path, fold: str) -> None:
+    root = esc50(tmp_path, [f"a.wav,{fold},0,dog,True,1,A"])
+    with pytest.raises(VegasError, match="line 2: .*a fold is a whole number"):
+        open_dataset(data(name="esc50", root=str(root)))
+
+
+@pytest.mark.parametrize(
+    ("second", "seen"),
+    [
+        ("a.wav,4,0,dog,True,1,A", "line 3: .*a.wav is in fold 4, but in fold 1 in .*line 2"),
+        ("./a.wav,4,1,rain,True,1,A", "is in fold 4, but in fold 1"),
+        ("a.wav,1,0,dog,True,1,A", "line 3: .*a.wav is listed twice, first in .*line 2"),
+    ],
+)
+def test_a_clip_that_is_listed_twice(tmp_path: Path, second: str, seen: str) -> None:
+    root = esc50(tmp_path, ["a.wav,1,0,dog,True,1,A", second])
+    write(root / "audio" / "a.wav")
+    with pytest.raises(VegasError, match=seen):
+        open_dataset(data(name="esc50", root=str(root)))
+
+
+FORMS = pytest.mark.parametrize("form", ["NFC", "NFD"])
+
+
+@FORMS
+def test_a_folder_is_found_by_its_class_in_either_unicode_form(tmp_path: Path, form: str) -> None:
+    write(tmp_path / unicodedata.normalize(form, "café") / "a.wav")
+    dataset = open_dataset(data(root=str(tmp_path)))
+    (clip,) = dataset.clips("café")
+    assert dataset.classes == ("café",) == (clip.label,)
+    assert clip.format()[0] == 1.0
+    write(tmp_path / unicodedata.normalize("NFD" if form == "NFC" else "NFC", "café") / "b.wav")
+    with pytest.raises(VegasError, match="two folders for the class café"):
+        open_dataset(data(root=str(tmp_path)))
+
+
+@FORMS
+def test_a_csv_and_a_disk_of_different_unicode_forms(tmp_path: Path, form: str) -> None:
+    other = "NFD" if form == "NFC" else "NFC"
+    root = esc50(tmp_path, [unicodedata.normalize(form, "bébé.wav,1,0,café,True,1,A")])
+    write(root / "audio" / unicodedata.normalize(other, "bébé.wav"))
+    (clip,) = open_dataset(data(name="esc50", root=str(root))).clips("café")
+    assert clip.format()[0] == 1.0
+
+
+def test_pipes_are_no_recordings(tmp_path: Path) -> None:
+    write(tmp_path / "dog" / "a.wav")
+    os.mkfifo(tmp_path / "dog" / "b.wav")
+    (tmp_path / "dog" / "c.wav").symlink_to("/dev/zero")
+    (tmp_path / "dog" / "d.wav").symlink_to("nowhere")
+    dataset = open_dataset(data(root=str(tmp_path)))
+    assert [Path(clip.name).name for clip in dataset.clips("dog")] == ["a.wav", "d.wav"]  # d is told to be missing
+    (told,) = dataset.passed_over("dog")
+    assert "b.wav, c.wav" in told
+
+
+def test_a_class_folder_whose_name_is_not_utf8_is_told(tmp_path: Path) -> None:
+    write(tmp_path / "dog" / "a.wav")
+    os.rename(tmp_path / "dog", os.fsencode(tmp_path) + b"/caf\xe9")
+    assert open_dataset(data(root=str(tmp_path))).classes == ("caf\\xe9",)
 
 
 @pytest.mark.parametrize("name", ["esc50", "folder", "vegas", "vggsound"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -99,10 +101,45 @@ def test_captions_that_are_no_json(tmp_path: Path) -> None:
         open_dataset(data(name="vegas", root=str(tmp_path))).clips("dog")
 
 
-def test_vegas_one_level_down(tmp_path: Path) -> None:
-    vegas_folder(tmp_path / "VEGAS")
-    with pytest.raises(VegasError, match=r"data\.root=.*one level down, in .*VEGAS"):
-        open_dataset(data(name="vegas", root=str(tmp_path)))
+@pytest.mark.parametrize("name", ["esc50", "folder", "vegas", "vggsound"])
+def test_a_data_set_one_level_down_or_up(tmp_path: Path, name: str) -> None:
+    (tmp_path / "top" / ".cache").mkdir(parents=True)
+    inner = tmp_path / "top" / "inner-master"
+    if name == "vegas":
+        vegas_folder(inner)
+    elif name == "folder":
+        write(inner / "dog" / "a.wav")
+    elif name == "esc50":
+        write(esc50(inner, ["a.wav,1,0,dog,True,1,A"]) / "audio" / "a.wav")
+    else:
+        write(vggsound(inner, ROWS[2]) / "audio" / "abc.wav")
+    with pytest.raises(VegasError, match=r"data\.root=.*one level down, in .*inner-master"):
+        open_dataset(data(name=name, root=str(tmp_path / "top")))
+    below = inner / ("dog" if name in ("vegas", "folder") else "audio")
+    with pytest.raises(VegasError, match=r"data\.root=.*one level up, in .*inner-master"):
+        open_dataset(data(name=name, root=str(below)))
+
+
+def test_a_data_set_of_another_layout(tmp_path: Path) -> None:
+    vegas_folder(tmp_path)
+    with pytest.raises(VegasError, match="it is in the layout of data=vegas"):
+        open_dataset(data(name="esc50", root=str(tmp_path)))
+
+
+def test_captions_in_another_unicode_form(tmp_path: Path) -> None:
+    write(tmp_path / unicodedata.normalize("NFD", "café") / "audios" / unicodedata.normalize("NFD", "tür.wav"))
+    (tmp_path / "captions.json").write_text(json.dumps({"café": {"tür": "a door"}}))
+    (clip,) = open_dataset(data(name="vegas", root=str(tmp_path))).clips("café")
+    assert clip.caption == "a door"
+
+
+@pytest.mark.parametrize("file", ["captions.json", "video_info.csv"])
+def test_a_pipe_beside_the_recordings_is_not_waited_for(tmp_path: Path, file: str) -> None:
+    path = vegas_folder(tmp_path) / "dog" / file
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    with pytest.raises(VegasError, match=f"{file} .*not a regular file"):
+        open_dataset(data(name="vegas", root=str(tmp_path))).clips("dog")
 
 
 def vggsound(root: Path, *rows: str) -> Path:
@@ -160,6 +197,13 @@ def test_audio_that_is_no_folder(tmp_path: Path) -> None:
         open_dataset(data(name="vggsound", root=str(root)))
 
 
+def test_one_recording_in_both_parts_of_vggsound(tmp_path: Path) -> None:
+    root = vggsound(tmp_path, "abc,0,rain,train", "abc,9,rain, test")
+    write(root / "audio" / "abc.wav")
+    with pytest.raises(VegasError, match="line 2: .*abc.wav is in fold 2, but in fold 1 in .*line 1"):
+        open_dataset(data(name="vggsound", root=str(root)))
+
+
 @pytest.mark.parametrize("label", ["police car (siren)", "bee, wasp, etc. buzzing", "horse clip-clop"])
 def test_vggsounds_labels_can_be_chosen(label: str) -> None:
     assert compose(["data=vggsound", f'nodes.0.selected_classes=["{label}"]']).nodes["0"].selected_classes == (label,)
@@ -171,6 +215,7 @@ def test_vggsounds_labels_can_be_chosen(label: str) -> None:
         ("x,1,rain", "line 1: expected a YouTube id.* got 'x,1,rain'"),
         ("x,one,rain,train", "expected a YouTube id"),
         ("x,1,rain,val", "train or test"),
+        ("x,1.5,rain,train", "a row is"),
         ("x,1,rain,train", "none of the 1 clips"),
     ],
 )

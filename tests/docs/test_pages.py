@@ -92,3 +92,18 @@ def test_named_tests_exist(page: Path) -> None:
 
 def test_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text("utf8").splitlines()) <= LONGEST_README
+
+
+def test_each_run_of_the_pages_has_a_name_of_its_own() -> None:
+    """Two different runs of one name would go to one folder, where the report shows the later one only."""
+    runs: dict[tuple[str, str], set[frozenset[str]]] = {}
+    for page in PAGES:
+        for words in commands(page) if page.name != "measured.md" else ():  # each of its commands was run on its own
+            if main.is_command(words) or {"--cfg", "--multirun", "--dry-run", "--config-dir"} & set(words):
+                continue
+            overrides = tuple(word for word in words if "=" in word)
+            config = composed(overrides)
+            for stage in config.stages:
+                runs.setdefault((config.run, stage), set()).add(frozenset(overrides))
+    assert len(runs) > 20
+    assert {run: settings for run, settings in runs.items() if len(settings) > 1} == {}

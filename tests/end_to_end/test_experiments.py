@@ -108,6 +108,7 @@ def test_the_plan_names_the_folder_it_would_need(tmp_path: Path) -> None:
 def test_with_its_data_it_is_sound(name: str, folders: list[str]) -> None:
     vegas, esc = folders
     roots = [f"data.root={esc if name.startswith('a2v_esc50_5') else vegas}"]
+    roots += ["data=vegas"] if "_2n_2c_200s" in name else []  # synthetic recordings otherwise
     roots += [f"nodes.0.dataset.root={esc}"] if name == "a2v_esc50_vegas_20n" else []
     assert preflight.check(compose([f"experiment={name}", *roots]), nodes_are_here=True) == []
 

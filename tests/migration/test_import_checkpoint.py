@@ -150,7 +150,7 @@ class Harmful:
             "not a multiple of",
         ),
         (OldVAE().state_dict(), "final.pth", "add --label"),
-        ({"../../dog": OldVAE().state_dict()}, "all.pth", "'../../dog' is not a valid name of a class"),
+        ({"../../dog": OldVAE().state_dict()}, "all.pth", "'../../dog' cannot be part of a file name"),
         ({"decoder.0.weight": torch.eye(2), "decoder.0.bias": torch.full((2,), torch.nan)}, "x_round_1_dog.pth", "NaN"),
         (
             {"decoder.0.weight": torch.eye(2).to_sparse()},

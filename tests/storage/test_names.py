@@ -1,5 +1,6 @@
 """Finding checkpoint files by their names, and setting old ones aside."""
 
+import unicodedata
 from pathlib import Path
 
 from vegas_fl.storage.names import find_adapters, find_generators, set_aside
@@ -17,6 +18,11 @@ def test_rounds_sort_as_numbers(tmp_path: Path) -> None:
     assert list(find_adapters(tmp_path)) == [1, 2, 9, 10]
     assert list(find_adapters(tmp_path, "0")) == [2, 3, 10, 11]
     assert find_adapters(tmp_path, "1") == {}
+
+
+def test_a_class_is_found_in_either_unicode_form(tmp_path: Path) -> None:
+    save(tmp_path / unicodedata.normalize("NFD", "vae_perclass_round_1_café.safetensors"), {}, {})
+    assert list(find_generators(tmp_path)) == ["café"]
 
 
 def test_earlier_training_is_set_aside_not_lost(tmp_path: Path) -> None:

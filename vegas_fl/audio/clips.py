@@ -5,17 +5,25 @@ from __future__ import annotations
 import abc
 import hashlib
 import math
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import soundfile
 import soxr
 
 from vegas_fl.core.errors import AboutRecordings, VegasError, some
+from vegas_fl.core.names import shown
 
 SILENCE = 1e-4
-"""A clip whose loudest sample is below this (-80 dBFS) is silent."""
+"""A clip that never deviates from its mean by more than this (-80 dBFS) is silent."""
+
+CANCELS = 0.2
+"""N channels cancel each other if their mix is quieter than this share of 1/N of the loudest channel. (The mix of one
+channel with silent ones is 1/N of it.)"""
 
 AUDIO_FILES = (".wav", ".flac", ".ogg", ".mp3")
 """Endings of files that are read as recordings, in lower case."""
@@ -33,7 +41,7 @@ class Clip(abc.ABC):
     label : str
         Its class.
     name : str
-        Its name in messages: the path of a file, or "toy dog 17".
+        Its name in messages: the path of a file, or "toy dog 17". It can always be printed.
     fold : int or None
         Its fold, in data sets that have folds.
     caption : str or None
@@ -53,8 +61,10 @@ class Clip(abc.ABC):
         """Hash (SHA-256, hex) of the recording: the same for copies under other names."""
 
     @abc.abstractmethod
-    def read(self, rate: int, max_seconds: float) -> np.ndarray:
-        """Samples ``[N]`` float32 in [-1, 1], mono, at ``rate`` Hz; at most ``max_seconds``, not padded.
+    def read(self, rate: int, max_seconds: float, cancelled: list[str] | None = None) -> np.ndarray:
+        """Samples ``[N]`` float32 in [-1, 1], mono, at ``rate`` Hz; at most ``max_seconds``, not padded. Its name
+        is added to ``cancelled`` if its channels cancel each other, so that the loudest one is read: see
+        :func:`loudest_channel`.
 
         Raises
         ------
@@ -84,17 +94,24 @@ class FileClip(Clip):
 
     path: Path
 
+    @classmethod
+    def at(cls, path: Path, label: str, fold: int | None = None, source: str | None = None) -> Self:
+        """The clip in a file, named by its path."""
+        return cls(label, shown(path), fold, path, source=source)
+
     def content(self) -> str:
+        self._check_regular()
         try:
             with open(self.path, "rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise _bad(self, f"cannot be opened ({error.strerror})", "check the path and its permissions") from error
 
-    def read(self, rate: int, max_seconds: float) -> np.ndarray:
+    def read(self, rate: int, max_seconds: float, cancelled: list[str] | None = None) -> np.ndarray:
         replace = "replace the file or take it out of the data set"
+        self._check_regular()
         try:
-            with soundfile.SoundFile(self.path) as file:
+            with soundfile.SoundFile(os.fsencode(self.path)) as file:
                 native = file.samplerate
                 channels = file.read(math.ceil(max_seconds * native), dtype="float32", always_2d=True)
         except (soundfile.SoundFileError, OSError) as error:
@@ -103,23 +120,35 @@ class FileClip(Clip):
             raise _bad(self, "is empty (no samples)", replace)
         if not np.isfinite(channels).all():
             raise _bad(self, "has samples that are NaN or infinite", replace)
-        samples = channels.mean(axis=1)
-        if rate != native:
-            samples = soxr.resample(samples, native, rate)
+        mono = channels.mean(axis=1)
+        loudness = channels.std(axis=0)
+        if cancel := mono.std() < CANCELS / len(loudness) * loudness.max():
+            mono = np.ascontiguousarray(channels[:, loudness.argmax()])
+        samples = soxr.resample(mono, native, rate) if rate != native else mono
         samples = samples[: round(max_seconds * rate)]
-        peak = float(np.abs(samples).max(initial=0.0))
-        if peak < SILENCE:
-            seconds = len(channels) / native
-            raise _bad(self, f"is silent (peak {peak:.1e} of 1 in the {seconds:.1f} s that are read)", replace)
+        swing = min(_swing(mono), _swing(samples))
+        if swing < SILENCE:
+            constant = f" around a constant {mono.mean():.2f}" if abs(mono.mean()) >= SILENCE else ""
+            seconds = f"{len(channels) / native:.1f} s"
+            raise _bad(self, f"is silent (peak {swing:.1e} of 1{constant} in the {seconds} that are read)", replace)
+        if cancel and cancelled is not None:
+            cancelled.append(self.name)
+        peak = float(np.abs(samples).max())
         # Float files may exceed full scale, and resampling may overshoot. Clipping would distort, so scale.
         return (samples / max(peak, 1.0)).astype(np.float32)
 
     def format(self) -> tuple[float, int]:
+        self._check_regular()
         try:
-            about = soundfile.info(self.path)
+            about = soundfile.info(os.fsencode(self.path))
         except (soundfile.SoundFileError, OSError) as error:
             raise self._unreadable(error) from error
         return about.duration, about.samplerate
+
+    def _check_regular(self) -> None:
+        """Opening a pipe would wait for ever, and reading some devices never ends."""
+        if self.path.exists() and not self.path.is_file():
+            raise _bad(self, "is not a regular file (but a folder, pipe, socket or device)", "take it out")
 
     def _unreadable(self, error: Exception) -> VegasError:
         if not self.path.is_file():
@@ -127,33 +156,48 @@ class FileClip(Clip):
         replace = "replace the file or take it out of the data set"
         if self.path.stat().st_size == 0:
             return _bad(self, "is empty (0 bytes)", replace)
-        reason = str(error).removeprefix(f"Error opening {str(self.path)!r}: ").rstrip(".")
+        reason = getattr(error, "error_string", str(error)).rstrip(".")
         return _bad(self, f"cannot be read as audio ({reason})", replace)
 
 
+def _swing(samples: np.ndarray) -> float:
+    """The largest deviation of samples from their mean."""
+    return float(np.abs(samples - samples.mean()).max()) if len(samples) else 0.0
+
+
+def loudest_channel(names: Sequence[str]) -> str:
+    """A note for the owner of recordings whose channels cancel each other."""
+    return f"channels cancel each other when they are mixed, so the loudest one is used: {some(sorted(names))}"
+
+
 def recordings(folder: Path, label: str) -> list[FileClip]:
-    """The recordings in a folder, by name, without hidden files (such as macOS's ``._x.wav``)."""
+    """The recordings in a folder, by name, without hidden files (such as macOS's ``._x.wav``) and pipes. A dangling
+    link counts as a recording that is missing."""
     return [
-        FileClip(label, str(path), None, path)
+        FileClip.at(path, label)
         for path in sorted(folder.iterdir())
-        if path.suffix.lower() in AUDIO_FILES and not path.name.startswith(".") and not path.is_dir()
+        if path.suffix.lower() in AUDIO_FILES
+        and not path.name.startswith(".")
+        and (path.is_file() or not path.exists())
     ]
 
 
 def passed_over(folder: Path) -> list[str]:
-    """Audio files that :func:`recordings` does not read, because of their format or because they are in sub folders: a
-    list of one sentence, or of none."""
+    """Audio files that :func:`recordings` does not read, because of their format, because they are in sub folders, or
+    because they are not regular files: a list of one sentence, or of none."""
+    read = {clip.path for clip in recordings(folder, "")}
     missed = [
-        str(path.relative_to(folder))
+        shown(path.relative_to(folder))
         for path in sorted(folder.rglob("*"))
         if path.suffix.lower() in (*AUDIO_FILES, *OTHER_SOUNDS)
-        and (path.parent != folder or path.suffix.lower() in OTHER_SOUNDS)
+        and path not in read
         and not path.name.startswith(".")
-        and path.is_file()
+        and not path.is_dir()
     ]
     if not missed:
         return []
-    return [f"not read in {folder}: {some(missed)}; recordings are {', '.join(AUDIO_FILES)}, in the folder itself"]
+    kinds = ", ".join(AUDIO_FILES)
+    return [f"not read in {shown(folder)}: {some(missed)}; recordings are {kinds} files, in the folder itself"]
 
 
 def _bad(clip: Clip, seen: str, remedy: str) -> AboutRecordings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import random
 from collections import deque
@@ -16,10 +17,12 @@ from tqdm import tqdm
 
 from vegas_fl.audio import encoders
 from vegas_fl.audio.cache import Cache
-from vegas_fl.audio.clips import Clip
+from vegas_fl.audio.clips import Clip, loudest_channel
 from vegas_fl.audio.encoders import AudioEncoder, load_encoder
 from vegas_fl.config import EncoderConfig
 from vegas_fl.core.errors import AboutRecordings, VegasError
+
+log = logging.getLogger(__name__)
 
 READERS = min(8, os.cpu_count() or 1)
 """Threads that read recordings while the network runs."""
@@ -74,6 +77,8 @@ def embed(
         embedder = _Embedder(load_encoder(config, device), config.batch_size, max_seconds, cache)
         with cache or contextlib.nullcontext():
             embedder.run(missing, progress)
+        if embedder.cancelled:
+            log.warning("%s", loudest_channel(embedder.cancelled))
         found |= embedder.found
         problems |= embedder.problems
     if problems:
@@ -119,12 +124,15 @@ class _Embedder:
         Embeddings ``[S, D]`` float16 by key.
     problems : dict
         Why a recording cannot be used, by key.
+    cancelled : list of str
+        Names of recordings of which one channel is used.
     """
 
     def __init__(self, encoder: AudioEncoder, batch_size: int, max_seconds: float, cache: Cache | None) -> None:
         self._encoder, self._batch_size, self._max_seconds, self._cache = encoder, batch_size, max_seconds, cache
         self.found: dict[str, torch.Tensor] = {}
         self.problems: dict[str, str] = {}
+        self.cancelled: list[str] = []
 
     def run(self, clips: Mapping[str, Clip], progress: bool) -> None:
         """Embed ``clips``, in random order: several processes that embed the same clips share the work."""
@@ -138,7 +146,9 @@ class _Embedder:
                     batch: dict[str, Future[np.ndarray]] = {}
                     while waiting and len(batch) < self._batch_size:
                         if (key := waiting.popleft()) not in self.found:
-                            batch[key] = readers.submit(clips[key].read, self._encoder.rate, self._max_seconds)
+                            batch[key] = readers.submit(
+                                clips[key].read, self._encoder.rate, self._max_seconds, self.cancelled
+                            )
                     ahead.append(batch)
                 embeddings = self._encode(ahead.popleft())
                 self.found |= embeddings

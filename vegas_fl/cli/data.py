@@ -46,7 +46,7 @@ def check(overrides: Overrides = None, picture: PictureFile = None) -> None:
 
 
 def _problems(overrides: list[str] | None, picture: Path | None, *, listen: bool) -> list[str]:
-    """Print the table and the files that are not read, write the picture; return the problems."""
+    """Print the table and the notes, write the picture; return the problems."""
     from vegas_fl.data import survey
     from vegas_fl.runs import preflight
 
@@ -56,6 +56,6 @@ def _problems(overrides: list[str] | None, picture: Path | None, *, listen: bool
     if picture:
         survey.picture(entries, picture)
         print(f"picture: {picture}")
-    for sentence in survey.passed_over(config):
+    for sentence in survey.notes(config, entries):
         print(f"note: {sentence}")
     return survey.problems(entries)

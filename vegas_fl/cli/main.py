@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import sys
+from collections.abc import Sequence
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -52,7 +53,7 @@ def _main(composed: DictConfig) -> None:
         if "generators" in composed.stages:
             composed.series = f"{series}-{job.job.num}"
     try:
-        run(checked(composed))
+        run(checked(composed, job.overrides.task))
     except ConfigError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
@@ -77,7 +78,7 @@ def run_tool(arguments: list[str]) -> None:
         sys.exit(2 if isinstance(error, ConfigError) else 1)
 
 
-def checked(composed: DictConfig) -> Config:
+def checked(composed: DictConfig, overrides: Sequence[str]) -> Config:
     """The configuration, after every check that is possible before the run.
 
     Raises
@@ -91,4 +92,4 @@ def checked(composed: DictConfig) -> Config:
 
         return preflight.check(config, nodes_are_here=not elsewhere(config))
 
-    return sound(lambda: validate(composed), check)
+    return sound(lambda: validate(composed, overrides), check)

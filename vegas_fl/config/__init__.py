@@ -8,7 +8,6 @@ from vegas_fl.config.composing import compose, lenient, parse, restored, sound, 
 from vegas_fl.config.mistakes import ConfigError
 from vegas_fl.config.sections import (
     BRANCHES,
-    CLASS_NAME,
     PARTS,
     AdapterConfig,
     ConditioningConfig,
@@ -38,7 +37,6 @@ from vegas_fl.config.whole import Config
 
 __all__ = [
     "BRANCHES",
-    "CLASS_NAME",
     "PARTS",
     "AdapterConfig",
     "ConditioningConfig",

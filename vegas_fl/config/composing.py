@@ -5,20 +5,24 @@ from __future__ import annotations
 import copy
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
+from hydra._internal.config_repository import ConfigRepository
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
+from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 from vegas_fl.config.contradictions import contradictions
-from vegas_fl.config.mistakes import ConfigError, sentence, without
+from vegas_fl.config.mistakes import ConfigError, sentence, reported, without
+from vegas_fl.config.unused import unused
 from vegas_fl.config.whole import Config
+from vegas_fl.core.names import shown, undecodable
 
 
 def lenient(override: str) -> str:
@@ -44,7 +48,7 @@ def compose(overrides: Sequence[str] = ()) -> Config:
     ConfigError
         Lists every mistake.
     """
-    return validate(_composed(overrides))
+    return validate(_composed(overrides), overrides)
 
 
 def sound(make: Callable[[], Config], check: Callable[[Config], Sequence[str]]) -> Config:
@@ -88,7 +92,7 @@ def restored(stored: dict[str, Any], overrides: Sequence[str]) -> Config:
         if override.startswith("~"):
             raise ConfigError([f"{override}: a stored configuration cannot lose keys; change them with KEY=VALUE"])
         _copy(override.lstrip("+").partition("=")[0].split("."), composed, values)
-    return parse(values)
+    return parse(values, overrides)
 
 
 def _copy(key: Sequence[str], source: dict[str, Any], target: dict[str, Any]) -> None:
@@ -102,9 +106,10 @@ def _copy(key: Sequence[str], source: dict[str, Any], target: dict[str, Any]) ->
         _copy(rest, source[name], target[name])
 
 
-def validate(composed: DictConfig) -> Config:
-    """Turn a composed configuration into a :class:`Config`, or raise :class:`ConfigError` with every mistake."""
-    return parse(_resolved(composed))
+def validate(composed: DictConfig, overrides: Sequence[str] = ()) -> Config:
+    """Turn a configuration that was composed with ``overrides`` into a :class:`Config`, or raise :class:`ConfigError`
+    with every mistake."""
+    return parse(_resolved(composed), overrides)
 
 
 def _composed(overrides: Sequence[str]) -> DictConfig:
@@ -119,42 +124,84 @@ def _composed(overrides: Sequence[str]) -> DictConfig:
 
 
 def _resolved(composed: DictConfig) -> dict[str, Any]:
-    """Plain values, references replaced, node ids as text (YAML reads an unquoted 0 as a number)."""
+    """Plain values, references replaced."""
     try:
         values: Any = OmegaConf.to_container(composed, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError([f"{error.full_key}: {str(error).splitlines()[0]}"]) from error
-    if isinstance(values.get("nodes"), dict):
-        values["nodes"] = {str(node): entry for node, entry in values["nodes"].items()}
     return {str(key): value for key, value in values.items() if key != "hydra"}
 
 
-def parse(values: dict[str, Any]) -> Config:
+def parse(values: dict[str, Any], overrides: Sequence[str] = ()) -> Config:
     """Validate plain values (of YAML or JSON) as a :class:`Config`.
 
-    Unknown keys and contradictions between sections are reported together. Values of a wrong type are reported
-    first, because contradictions cannot be looked for.
+    Unknown keys, contradictions between sections and ``overrides`` without an effect are reported together. Values of a
+    wrong type are reported first, because contradictions cannot be looked for. A node without ``samples_per_node`` gets
+    that of all nodes.
 
     Raises
     ------
     ConfigError
         Lists every mistake.
     """
-    mistakes: list[str] = []
+    if mistakes := list(_undecodable(values)):
+        raise ConfigError(mistakes)
+    if isinstance(nodes := values.get("nodes"), dict) and "samples_per_node" in values:
+        common = {"samples_per_node": values["samples_per_node"]}
+        values = values | {
+            "nodes": {n: common | entry if isinstance(entry, dict) else entry for n, entry in nodes.items()}
+        }
     try:
         config = _read(values)
     except ValidationError as error:
-        mistakes = [sentence(e, values) for e in error.errors()]
-        unknown = [e["loc"] for e in error.errors() if e["type"] == "extra_forbidden"]
+        errors = reported(error.errors())
+        mistakes = [sentence(e, values) for e in errors]
+        unknown = [e for e in errors if e["type"] == "extra_forbidden"]
         if len(unknown) < len(mistakes):
             raise ConfigError(mistakes) from error
         config = _read(without(values, unknown))
-    mistakes += contradictions(config)
+    mistakes += [*contradictions(config), *unused(config, overrides)]
     if mistakes:
         raise ConfigError(mistakes, config)
     return config
 
 
+def _undecodable(value: Any, key: str = "") -> Iterator[str]:
+    """Texts that are not UTF-8: they could not be stored."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _undecodable(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _undecodable(inner, key)
+    elif isinstance(value, str) and undecodable(value):
+        yield f"{key}: {shown(value)} is not in UTF-8; rename it, or give a link to it (ln -s) whose name is"
+
+
 def _read(values: dict[str, Any]) -> Config:
     """Validate by way of JSON: pydantic's strict mode takes a list for a tuple only there."""
     return Config.model_validate_json(json.dumps(values))
+
+
+def _with_text_keys(load: Callable[..., ConfigResult | None]) -> Callable[..., ConfigResult | None]:
+    """Hydra's reading of a file, but with node ids as text: YAML reads an unquoted 0 as a number, which overrides
+    (``nodes.0.…``) and other files do not find."""
+
+    def loaded(*arguments: Any, **options: Any) -> ConfigResult | None:
+        found = load(*arguments, **options)
+        if found is not None and isinstance(found.config, DictConfig):
+            values = OmegaConf.to_container(found.config, resolve=False)
+            if (text := _text_keys(values)) != values:
+                found.config = OmegaConf.create(text)
+        return found
+
+    return loaded
+
+
+def _text_keys(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key) if type(key) is int else key: _text_keys(inner) for key, inner in value.items()}
+    return value
+
+
+ConfigRepository.load_config = _with_text_keys(ConfigRepository.load_config)  # type: ignore[method-assign]

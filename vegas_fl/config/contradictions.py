@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from vegas_fl.config.sections import CLASS_NAME
 from vegas_fl.config.whole import Config
+from vegas_fl.core.names import class_name_mistake
 
 
 def contradictions(config: Config) -> list[str]:
@@ -21,12 +21,14 @@ def contradictions(config: Config) -> list[str]:
         names = entry.selected_classes
         if len(set(names)) < len(names):
             found.append(f"nodes.{node}.selected_classes: {list(names)} names a class twice; name each class once")
+        if entry.samples_per_node < len(names):
+            found.append(
+                f"nodes.{node}.samples_per_node={entry.samples_per_node} is less than its {len(names)} classes; use "
+                "at least one for each class"
+            )
         for name in names:
-            if not CLASS_NAME.fullmatch(name):
-                found.append(
-                    f"nodes.{node}.selected_classes: {name!r} cannot be part of a file name; "
-                    "use letters, digits, spaces and . , ' _ - + & ( )"
-                )
+            if mistake := class_name_mistake(name):
+                found.append(f"nodes.{node}.selected_classes: {mistake}")
     found += _different_splits(config)
     order = [s for s in ("generators", "adapters", "images") if s in config.stages]
     if list(config.stages) != order:

@@ -8,14 +8,15 @@ import typing
 from collections.abc import Sequence
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from vegas_fl.config.sections import DataConfig, NodeConfig
 from vegas_fl.config.whole import Config
 from vegas_fl.core.errors import VegasError
 
-TAGS = ("vae", "gmm", "mlp", "kd", "replay", "fedavg", "standalone", "inprocess", "flower")
-"""Tags of discriminated unions, which pydantic adds to the locations of its errors."""
+UNIONS = ("generator", "aggregation", "engine")
+"""Sections whose keys depend on their name, which pydantic adds to the locations of its errors."""
 
 
 class ConfigError(VegasError):
@@ -34,16 +35,46 @@ class ConfigError(VegasError):
 
 def sentence(error: ErrorDetails, values: dict[str, Any]) -> str:
     """One pydantic error as a sentence: the key, what was expected, what was found."""
-    loc = [str(part) for part in error["loc"] if part not in TAGS]
+    loc = _place(error)
     key = ".".join(loc)
     if error["type"] == "extra_forbidden":
-        known = _known_keys(loc[:-1])
+        options = _options(loc[0]) if loc[0] in UNIONS else {}
+        if users := [f"{loc[0]}={name}" for name, option in options.items() if loc[-1] in option.model_fields]:
+            return not_used(key, f"{loc[0]}={values[loc[0]]['name']}", " or ".join(users))
+        known = list(options[values[loc[0]]["name"]].model_fields) if options else _known_keys(loc[:-1])
         close = difflib.get_close_matches(loc[-1], known, n=1, cutoff=0.5)
         hint = f"did you mean {close[0]}?" if close else f"expected one of: {', '.join(known)}"
         return f"{key}: unknown key; {hint}"
     if error["type"] == "missing" or error.get("input") == "???":
         return f"{key}: required but not set; add {key}=…"
     return f"{key}: {error['msg'][0].lower()}{error['msg'][1:]}; got {error['input']!r}"
+
+
+def not_used(key: str, chosen: str, user: str) -> str:
+    """What is said of a key that has no effect."""
+    return f"{key} has no effect: {chosen} does not use it, {user} does; leave it out, or choose what uses it"
+
+
+def _place(error: ErrorDetails) -> list[str]:
+    """The keys that lead to an error."""
+    loc = [str(part) for part in error["loc"]]
+    return loc[:1] + loc[2:] if loc[:1] and loc[0] in UNIONS else loc
+
+
+def _options(section: str) -> dict[str, type[BaseModel]]:
+    """The sections that a name chooses from."""
+    models = typing.get_args(Config.model_fields[section].annotation)
+    return {typing.get_args(model.model_fields["name"].annotation)[0]: model for model in models}
+
+
+def reported(errors: Sequence[ErrorDetails]) -> list[ErrorDetails]:
+    """The errors without those that follow from others: a list whose entries are wrong is not also too short."""
+    places = [tuple(error["loc"]) for error in errors]
+    return [
+        error
+        for error, place in zip(errors, places, strict=True)
+        if error["type"] != "too_short" or not any(len(p) > len(place) and p[: len(place)] == place for p in places)
+    ]
 
 
 def _known_keys(loc: Sequence[str]) -> list[str]:
@@ -57,20 +88,18 @@ def _known_keys(loc: Sequence[str]) -> list[str]:
             model = NodeConfig
         elif part == "dataset":
             model = DataConfig
-        elif typing.get_origin(annotation) is not None:
-            return sorted({key for option in typing.get_args(annotation) for key in option.model_fields})
         else:
             model = annotation
     return list(model.model_fields)
 
 
-def without(values: dict[str, Any], locations: Sequence[tuple[int | str, ...]]) -> dict[str, Any]:
-    """A copy of ``values`` with the entries at ``locations`` left out."""
+def without(values: dict[str, Any], errors: Sequence[ErrorDetails]) -> dict[str, Any]:
+    """A copy of ``values`` without the entries that ``errors`` are about."""
     values = copy.deepcopy(values)
-    for loc in locations:
+    for error in errors:
+        *above, last = _place(error)
         place: Any = values
-        for part in loc[:-1]:
-            # The tag of a discriminated union is part of the location, but not a key.
-            place = place.get(part, place)
-        place.pop(loc[-1], None)
+        for part in above:
+            place = place[part]
+        place.pop(last, None)
     return values

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -17,11 +17,13 @@ from pydantic import (
     model_serializer,
 )
 
+from vegas_fl.core.names import normal
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=150)]
 """Part of file names, which may have at most 255 characters."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
-CLASS_NAME = re.compile(r"\w[\w .,'()&+-]*")
-"""Valid names of classes: they are part of file names."""
+ClassName = Annotated[str, AfterValidator(normal)]
+"""The name of a class, normalised to Unicode's composed form (NFC)."""
 
 PARTS = ("train", "val", "test")
 """The parts of a split."""
@@ -199,7 +201,7 @@ class FlowerConfig(Section):
 
 
 class NodeConfig(Section):
-    selected_classes: Annotated[tuple[str, ...], Field(min_length=1)]
+    selected_classes: Annotated[tuple[ClassName, ...], Field(min_length=1)]
     samples_per_node: PositiveInt
     dataset: DatasetConfig | None = None
 
@@ -233,7 +235,7 @@ class ImagesConfig(Section):
     report_seconds: PositiveFloat
     overwrite: bool
     sheet_columns: NonNegativeInt
-    judge_classes: tuple[str, ...]
+    judge_classes: tuple[ClassName, ...]
 
 
 class EvaluationConfig(Section):

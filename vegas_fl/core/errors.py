@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
+from vegas_fl.core.names import printable
+
 
 class VegasError(Exception):
     """A mistake in the input. Its text says what was found, what was expected and what to do.
@@ -14,6 +16,9 @@ class VegasError(Exception):
     The command line prints the text without a traceback and exits with 1. A node sends it to the server and
     continues.
     """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class OtherLayout(VegasError):

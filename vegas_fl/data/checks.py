@@ -57,10 +57,10 @@ def _overlaps(config: DataConfig, nodes: Mapping[str, NodeConfig], keys: str) ->
 def settings_mistakes(config: DataConfig, keys: str = "data") -> Iterator[str]:
     """Mistakes that can be found without the data."""
     ratios = (config.train_ratio, config.val_ratio, config.test_ratio)
-    if abs(sum(ratios) - 1) > 1e-6:
+    if not config.by_folds and abs(sum(ratios) - 1) > 1e-6:
         shown = " + ".join(f"{ratio:g}" for ratio in ratios)
         yield f"{keys}.train_ratio + {keys}.val_ratio + {keys}.test_ratio is {shown} = {sum(ratios):g}; make it 1"
-    if config.train_ratio == 0:
+    if not config.by_folds and config.train_ratio == 0:
         yield f"{keys}.train_ratio is 0, which leaves no training clips; make it larger"
     folds = config.folds
     if not config.by_folds:
@@ -87,11 +87,6 @@ def contents(
         yield mistake
     for node_id in ids:
         node = nodes[node_id]
-        if node.samples_per_node < len(node.selected_classes):
-            yield (
-                f"nodes.{node_id}.samples_per_node={node.samples_per_node} is less than its "
-                f"{len(node.selected_classes)} classes; use at least one clip for each class"
-            )
         for label in node.selected_classes:
             try:
                 clips = dataset.clips(label)

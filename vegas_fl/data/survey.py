@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from vegas_fl.audio.clips import Clip
+from vegas_fl.audio.clips import Clip, loudest_channel
 from vegas_fl.config import PARTS, Config
 from vegas_fl.core.errors import VegasError, some
 from vegas_fl.core.files import write_atomically
@@ -47,6 +47,8 @@ class SurveyedClip:
         Hash of its samples; "" if they were not read.
     problem : str
         Why it cannot be used, or "".
+    cancels : bool
+        Whether its channels cancel each other.
     """
 
     node: str
@@ -56,6 +58,7 @@ class SurveyedClip:
     rate: int
     sound: str
     problem: str
+    cancels: bool = False
 
     @property
     def place(self) -> str:
@@ -89,12 +92,13 @@ def survey(config: Config, listen: bool, progress: bool = False) -> list[Surveye
 
     def look(place: tuple[str, str, Clip]) -> SurveyedClip:
         node, part, clip = place
+        cancelled: list[str] = []
         try:
             seconds, rate = clip.format()
-            sound = _sound(clip, config.data_of(node).max_seconds) if listen else ""
+            sound = _sound(clip, config.data_of(node).max_seconds, cancelled) if listen else ""
         except VegasError as error:
             return SurveyedClip(node, part, clip, float("nan"), 0, "", str(error))
-        return SurveyedClip(node, part, clip, seconds, rate, sound, "")
+        return SurveyedClip(node, part, clip, seconds, rate, sound, "", bool(cancelled))
 
     with ThreadPoolExecutor(os.cpu_count()) as readers:
         found = readers.map(look, held)
@@ -109,8 +113,8 @@ def _held(config: Config) -> Iterator[tuple[str, str, Clip]]:
             yield from ((node, part, clip) for clips in getattr(split, part).values() for clip in clips)
 
 
-def _sound(clip: Clip, max_seconds: float) -> str:
-    samples = clip.read(HASH_RATE, max_seconds)
+def _sound(clip: Clip, max_seconds: float, cancelled: list[str]) -> str:
+    samples = clip.read(HASH_RATE, max_seconds, cancelled)
     return hashlib.sha256(np.round(samples * 32767).astype("<i2").tobytes()).hexdigest()
 
 
@@ -132,9 +136,12 @@ def problems(entries: Sequence[SurveyedClip]) -> list[str]:
     return found
 
 
-def passed_over(config: Config) -> list[str]:
-    """Files that look like recordings of the nodes' classes but are not read, as sentences."""
+def notes(config: Config, entries: Sequence[SurveyedClip]) -> list[str]:
+    """What its owner may want to know of the data, as sentences: recordings of which one channel is used, and files
+    that look like recordings of the nodes' classes but are not read."""
     found = []
+    if cancelled := {entry.clip.name for entry in entries if entry.cancels}:
+        found.append(loudest_channel(list(cancelled)))
     for node, entry in config.nodes.items():
         dataset = open_dataset(config.data_of(node))
         found += [sentence for label in entry.selected_classes for sentence in dataset.passed_over(label)]

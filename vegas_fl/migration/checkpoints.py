@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vegas_fl.config import CLASS_NAME
 from vegas_fl.core.errors import VegasError, some
+from vegas_fl.core.names import class_name_mistake, normal
 from vegas_fl.storage.tensorfiles import State
 
 
@@ -70,8 +70,9 @@ def decoders(files: Sequence[Path], label: str | None) -> dict[str, list[Decoder
             of = label or label_of(path, name)
             if of is None:
                 raise VegasError(f"{origin}: the class is not part of the name; add --label CLASS")
-            if not CLASS_NAME.fullmatch(of):  # it becomes part of a file's name
-                raise VegasError(f"{origin}: {of!r} is not a valid name of a class; add --label CLASS")
+            of = normal(of)
+            if mistake := class_name_mistake(of):
+                raise VegasError(f"{origin}: as the name of a class, {mistake}; or add --label CLASS")
             node = re.search(r"node[_-]?(\d+)", path.stem)
             note = "its upsampler to more tokens is left out" if any("upsampl" in key for key in state) else ""
             new = Decoder(origin, of, node[1] if node else "0", widths, weights, note)

@@ -23,6 +23,7 @@ from vegas_fl.config import Config
 from vegas_fl.core import pack
 from vegas_fl.core.devices import resolve_device
 from vegas_fl.core.errors import VegasError
+from vegas_fl.core.names import normal, shown
 from vegas_fl.data.classes import prompt, words
 from vegas_fl.rendering.jobs import Job
 from vegas_fl.rendering.memory import first_line
@@ -96,13 +97,14 @@ def reference_pictures(folder: Path, classes: Sequence[str]) -> list[Path]:
     """
     if not folder.is_dir():
         raise VegasError(f"evaluation.reference={folder} is not a folder; give a folder of real pictures, or null")
-    own = [label for label in classes if (folder / label).is_dir()]
+    folders = {normal(shown(path.name)): path for path in folder.iterdir() if path.is_dir()}
+    own = [label for label in classes if label in folders]
     if own and len(own) < len(classes):
         raise VegasError(
             f"evaluation.reference={folder} has folders for {', '.join(own)}, but none for "
             f"{', '.join(sorted(set(classes) - set(own)))}; add them, or give a folder of pictures without subfolders"
         )
-    files = [path for label in own for path in (folder / label).rglob("*")] if own else folder.iterdir()
+    files = [path for label in own for path in folders[label].rglob("*")] if own else folder.iterdir()
     found = sorted(path for path in files if path.suffix.lower() in PICTURES and path.is_file())
     if len(found) < 2:
         raise VegasError(

@@ -16,6 +16,7 @@ from vegas_fl.audio.embeddings import embed
 from vegas_fl.config import Config
 from vegas_fl.core import devices
 from vegas_fl.core.errors import VegasError
+from vegas_fl.core.names import shown
 from vegas_fl.core.seeds import derive_seed
 from vegas_fl.data.classes import WORDS, prompt, words
 from vegas_fl.rendering import flux
@@ -70,7 +71,7 @@ def paint(sounds: Sequence[Path], config: Config, output: Path) -> list[Painted]
     _check_spaces(config, saved)
     device = devices.resolve_device(config.device)
     cache = Path(config.paths.cache).expanduser()
-    clips = [FileClip(sound.stem, str(sound), None, sound) for sound in sounds]
+    clips = [FileClip.at(sound, sound.stem) for sound in sounds]
     audio = embed(
         clips, config.encoder, cache_dir=cache / "embeddings", max_seconds=config.data.max_seconds, device=device
     )
@@ -107,7 +108,7 @@ def nearest_classes(output: torch.Tensor, targets: torch.Tensor, labels: Sequenc
 def describe(painted: Painted) -> str:
     """A line for the terminal."""
     near = ", ".join(f"{words(label)} ({distance:.2f})" for label, distance in painted.nearest)
-    return f"{painted.sound} -> {painted.picture}; nearest: {near}"
+    return f"{shown(painted.sound)} -> {shown(painted.picture)}; nearest: {near}"
 
 
 def _check_spaces(config: Config, saved: SavedAdapter) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from vegas_fl.config import Config
 from vegas_fl.core.errors import VegasError
+from vegas_fl.core.names import normal
 
 GENERATOR_FILES = "*_perclass_round_*.safetensors"
 """Pattern of the generator files of all kinds and classes."""
@@ -40,7 +41,7 @@ def find_generators(folder: Path) -> dict[str, Path]:
     found: dict[str, tuple[int, Path]] = {}
     for path in folder.glob(GENERATOR_FILES):
         if match := re.fullmatch(r"(?:vae|gmm|mlp)_perclass_round_(\d+)_(.+)\.safetensors", path.name):
-            round_, label = int(match[1]), match[2]
+            round_, label = int(match[1]), normal(match[2])
             found[label] = max(found.get(label, (0, path)), (round_, path))
     return {label: path for label, (_, path) in sorted(found.items())}
 

@@ -35,13 +35,17 @@ class Dataset(Protocol):
         """Files that seem to belong to a class but are not among its clips, as sentences."""
 
 
-LAYOUTS: dict[str, type[Esc50] | type[ClassFolders] | type[Vegas] | type[VggSound]] = {
+Layout = Esc50 | ClassFolders | Vegas | VggSound
+LAYOUTS: dict[str, type[Layout]] = {
     "esc50": Esc50,
     "folder": ClassFolders,
     "vegas": Vegas,
     "vggsound": VggSound,
 }
 """Readers of the data sets that are stored in a folder, by ``data.name``."""
+
+NEARBY = 50
+"""Sub folders that are looked into for a data set that is not where it should be."""
 
 
 def open_dataset(config: DataConfig, keys: str = "data") -> Dataset:
@@ -57,16 +61,41 @@ def open_dataset(config: DataConfig, keys: str = "data") -> Dataset:
     if absent := missing_folder(config, keys):
         raise VegasError(absent)
     assert config.root is not None
-    layout = LAYOUTS[config.name]
+    layout, root = LAYOUTS[config.name], Path(config.root).expanduser()
     try:
-        return layout(Path(config.root).expanduser())
+        return layout(root)
     except OtherLayout as error:
-        raise VegasError(f"{keys}.root={config.root} {error}; data={config.name} needs {layout.NEEDS}") from error
+        raise VegasError(
+            f"{keys}.root={config.root} {error}{_found_elsewhere(config.name, root)}; data={config.name} needs "
+            f"{layout.NEEDS}"
+        ) from error
     except OSError as error:
         raise VegasError(
             f"{keys}.root={config.root}: {error.filename} cannot be read ({error.strerror}); data={config.name} needs "
             f"{layout.NEEDS}"
         ) from error
+
+
+def _found_elsewhere(name: str, root: Path) -> str:
+    """Where the data set, or what data set, seems to be there instead, as a half sentence; "" if nowhere near."""
+    layout = LAYOUTS[name]
+    for other in LAYOUTS.keys() - {name, "folder"}:
+        if _opens(LAYOUTS[other], root):
+            return f"; it is in the layout of data={other}"
+    for folder in sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))[:NEARBY]:
+        if _opens(layout, folder):
+            return f"; it seems to be one level down, in {folder}"
+    above = _opens(layout, root.resolve().parent)
+    if above and (name != "folder" or root.resolve().name in above.classes):
+        return f"; it seems to be one level up, in {root.resolve().parent}"
+    return ""
+
+
+def _opens(layout: type[Layout], root: Path) -> Dataset | None:
+    try:
+        return layout(root)
+    except (VegasError, OSError):
+        return None
 
 
 def missing_folder(config: DataConfig, keys: str = "data") -> str | None:

@@ -13,25 +13,29 @@ from pathlib import Path
 from typing import Any
 
 from vegas_fl.core.errors import VegasError, some
+from vegas_fl.core.names import normal, undecodable
+from vegas_fl.data.datasets.folder import class_folders
 
 
-def captions_of(root: Path, label: str, names: Set[str]) -> dict[str, str]:
+def captions_of(root: Path, folder: Path, label: str, names: Set[str]) -> dict[str, str]:
     """The captions of a class, from its own file, else from the one at the top; none if there is neither.
 
     Parameters
     ----------
     root : Path
         Folder of the data set.
+    folder : Path
+        That of the class in it.
     label : str
     names : set of str
-        Its recordings, without endings.
+        Its recordings, without endings, in Unicode's composed form.
 
     Raises
     ------
     VegasError
         A file is invalid, or has captions for recordings that do not exist.
     """
-    own, common = root / label / "captions.json", root / "captions.json"
+    own, common = folder / "captions.json", root / "captions.json"
     if own.exists():
         path, captions = own, _checked(_read(own), own)
     elif common.exists():
@@ -40,13 +44,15 @@ def captions_of(root: Path, label: str, names: Set[str]) -> dict[str, str]:
         return {}
     if strange := sorted(set(captions) - names):
         raise VegasError(
-            f"{path} has captions for {len(strange)} recordings that are not in {root / label / 'audios'}: "
+            f"{path} has captions for {len(strange)} recordings that are not in {folder / 'audios'}: "
             f"{some(strange)}; restore the recordings or remove the captions"
         )
     return captions
 
 
 def _read(path: Path) -> Any:
+    if not path.is_file():
+        raise VegasError(f"{path} is not a regular file; expected a JSON file there, or nothing")
     try:
         return json.loads(path.read_text("utf-8-sig"))
     except (OSError, ValueError) as error:
@@ -58,9 +64,10 @@ def _of_class(content: Any, label: str, path: Path) -> Any:
     if not isinstance(content, dict):
         return [content]
     mine: dict[str, Any] = {}
+    classes = class_folders(path.parent, "audios")
     for key, value in content.items():
-        of, slash, name = key.partition("/")
-        if not (path.parent / of / "audios").is_dir():
+        of, slash, name = normal(key).partition("/")
+        if of not in classes:
             raise VegasError(
                 f"{path} has a caption for {key!r}, but {path.parent} has no such class; name recordings like "
                 f"{label}/video_00000, or put a captions.json into each class's folder"
@@ -79,11 +86,11 @@ def _checked(content: Any, path: Path) -> dict[str, str]:
     captions = {}
     for name, caption in pairs:
         text = caption[0] if isinstance(caption, list) and caption else caption
-        if not isinstance(name, str) or not isinstance(text, str) or not text.strip():
+        if not isinstance(name, str) or not isinstance(text, str) or not text.strip() or undecodable(text):
             raise VegasError(
                 f'{path}: expected {{"video_00000": "a dog barks"}}, got {name!r} with the caption {caption!r}'
             )
-        captions[Path(name).stem] = text.strip()
+        captions[normal(Path(name).stem)] = text.strip()
     return captions
 
 

@@ -6,12 +6,13 @@ one fold, so folds are the way to split it.
 
 from __future__ import annotations
 
-import csv
+import functools
 from pathlib import Path
 
 from vegas_fl.audio.clips import Clip, FileClip
 from vegas_fl.core.errors import OtherLayout, VegasError, some
-from vegas_fl.data.datasets.tables import table
+from vegas_fl.core.names import normal, shown
+from vegas_fl.data.datasets.tables import Listing, records, whole_number
 
 COLUMNS = ("filename", "fold", "category")
 
@@ -27,27 +28,30 @@ class Esc50:
         for path in (self._audio, listed):
             if not path.exists():
                 raise OtherLayout(f"has no {path.relative_to(root)}")
-        self._clips: dict[str, list[Clip]] = {}
-        with table(listed) as file:
-            reader = csv.DictReader(file)
-            if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
-                raise VegasError(
-                    f"{listed} has no column {', '.join(missing)}; expected {', '.join(COLUMNS)} (others are ignored)"
-                )
-            for row in reader:
-                self._add(row, f"{listed}, line {reader.line_num}")
-        for clips in self._clips.values():
-            clips.sort(key=lambda clip: clip.name)
+        listing = Listing()
+        for line, row in records(listed, COLUMNS):
+            if any(row.values()):  # spreadsheets leave rows of empty cells
+                place = f"{listed}, line {line}"
+                listing.add(self._clip(row, place), place)
+        listing.sort()
+        self._clips = listing.clips
 
-    def _add(self, row: dict[str, str | None], place: str) -> None:
-        name, fold, label = (row[column] or "" for column in COLUMNS)
-        if not name or not label or not fold.isdecimal():
+    def _clip(self, row: dict[str, str], place: str) -> FileClip:
+        name, label, fold = row["filename"], normal(row["category"]), whole_number(row["fold"])
+        if not name or not label or fold is None:
             raise VegasError(
-                f"{place}: filename {name!r}, fold {fold!r}, category {label!r}; expected a value for each"
+                f"{place}: filename {name!r}, fold {row['fold']!r}, category {label!r}; expected a value for each, "
+                "and a whole number for the fold"
             )
         path = self._audio / name
-        clip = FileClip(label, str(path), int(fold), path, source=row.get("src_file") or None)
-        self._clips.setdefault(label, []).append(clip)
+        if not path.exists():  # the csv may write a name in another Unicode form than the disk
+            path = self._audio / self._there.get(normal(name), name)
+        return FileClip.at(path, label, fold, row.get("src_file") or None)
+
+    @functools.cached_property
+    def _there(self) -> dict[str, str]:
+        """Names of files by their normal form."""
+        return {normal(shown(path.name)): path.name for path in self._audio.iterdir()}
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -55,10 +59,10 @@ class Esc50:
 
     def clips(self, label: str) -> list[Clip]:
         clips = self._clips.get(label, [])
-        if absent := [clip.name for clip in clips if not Path(clip.name).is_file()]:
+        if absent := [clip.name for clip in clips if not clip.path.is_file()]:
             raise VegasError(
-                f"{len(absent)} of {len(clips)} files that meta/esc50.csv lists for {label} are missing: "
-                f"{some(absent)}; restore them or remove them from the csv"
+                f"{len(absent)} of {len(clips)} files that meta/esc50.csv lists for {label} are missing or not "
+                f"regular files: {some(absent)}; restore them or remove them from the csv"
             )
         return list(clips)
 

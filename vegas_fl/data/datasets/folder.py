@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from vegas_fl.audio.clips import AUDIO_FILES, Clip, FileClip, passed_over, recordings
-from vegas_fl.core.errors import OtherLayout
+from vegas_fl.core.errors import OtherLayout, VegasError
+from vegas_fl.core.names import normal, shown
 
 
 class ClassFolders:
@@ -14,21 +16,44 @@ class ClassFolders:
     NEEDS = "a folder that holds a folder of recordings per class"
 
     def __init__(self, root: Path) -> None:
-        self._root = root
-        self._clips: dict[str, list[FileClip]] = {
-            folder.name: clips
-            for folder in sorted(root.iterdir())
-            if folder.is_dir() and not folder.name.startswith(".") and (clips := recordings(folder, folder.name))
-        }
+        self._folders = class_folders(root)
+        self._clips = recordings_in(self._folders)
         if not self._clips:
             raise OtherLayout(f"has no folder with recordings ({', '.join(AUDIO_FILES)})")
 
     @property
     def classes(self) -> tuple[str, ...]:
-        return tuple(self._clips)
+        return tuple(sorted(self._clips))
 
     def clips(self, label: str) -> list[Clip]:
         return list(self._clips.get(label, []))
 
     def passed_over(self, label: str) -> list[str]:
-        return passed_over(self._root / label)
+        return passed_over(self._folders[label]) if label in self._folders else []
+
+
+def class_folders(root: Path, below: str = ".") -> dict[str, Path]:
+    """The folders in ``root``, or their folders ``below``, by the class they are named after.
+
+    Raises
+    ------
+    VegasError
+        Two folders are named after one class.
+    """
+    found: dict[str, Path] = {}
+    for folder in sorted(root.iterdir()):
+        label = normal(shown(folder.name))
+        if label.startswith(".") or not (folder / below).is_dir():
+            continue
+        if label in found:
+            raise VegasError(
+                f"{shown(root)} has two folders for the class {label}, whose names are the same letters in different "
+                "Unicode forms; move their recordings into one and remove the other"
+            )
+        found[label] = folder / below
+    return found
+
+
+def recordings_in(folders: Mapping[str, Path]) -> dict[str, list[FileClip]]:
+    """The recordings of the classes that have some."""
+    return {label: clips for label, folder in folders.items() if (clips := recordings(folder, label))}

@@ -45,7 +45,7 @@ class ToyClip(Clip):
     def content(self) -> str:
         return hashlib.sha256(f"toy {VERSION} {self.label} {self.index}".encode()).hexdigest()
 
-    def read(self, rate: int, max_seconds: float) -> np.ndarray:
+    def read(self, rate: int, max_seconds: float, cancelled: list[str] | None = None) -> np.ndarray:
         rng = np.random.default_rng(derive_seed("toy", VERSION, self.label, self.index))
         sound = synthesise(self.label, rng)
         if rate != RATE:

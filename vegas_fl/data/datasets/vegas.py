@@ -7,15 +7,16 @@ each recording: row n, counted from 0 (YTID, start_second, end_second), is for `
 
 from __future__ import annotations
 
-import csv
 import re
 from dataclasses import replace
 from pathlib import Path
 
-from vegas_fl.audio.clips import AUDIO_FILES, Clip, FileClip, passed_over, recordings
-from vegas_fl.core.errors import OtherLayout, VegasError
+from vegas_fl.audio.clips import AUDIO_FILES, Clip, FileClip, passed_over
+from vegas_fl.core.errors import OtherLayout
+from vegas_fl.core.names import normal, shown
 from vegas_fl.data.datasets.captions import captions_of
-from vegas_fl.data.datasets.tables import table
+from vegas_fl.data.datasets.folder import class_folders, recordings_in
+from vegas_fl.data.datasets.tables import records
 
 
 class Vegas:
@@ -24,33 +25,29 @@ class Vegas:
     NEEDS = "a folder in VEGAS's layout (<class>/audios/*.wav)"
 
     def __init__(self, root: Path) -> None:
-        self._clips = {
-            folder.name: clips
-            for folder in sorted(root.iterdir())
-            if (folder / "audios").is_dir() and (clips := recordings(folder / "audios", folder.name))
-        }
+        self._root, self._folders = root, class_folders(root, "audios")
+        self._clips = recordings_in(self._folders)
         if not self._clips:
-            below = [path.name for path in sorted(root.iterdir()) if next(path.glob("*/audios"), None)]
-            hint = f"; they seem to be one level down, in {root / below[0]}" if below else ""
-            raise OtherLayout(f"has no <class>/audios/ with recordings ({', '.join(AUDIO_FILES)}){hint}")
-        self._root = root
+            raise OtherLayout(f"has no <class>/audios/ with recordings ({', '.join(AUDIO_FILES)})")
 
     @property
     def classes(self) -> tuple[str, ...]:
-        return tuple(self._clips)
+        return tuple(sorted(self._clips))
 
     def clips(self, label: str) -> list[Clip]:
-        clips = self._clips.get(label, [])
-        if not clips:
+        if not (clips := self._clips.get(label)):
             return []
-        captions = captions_of(self._root, label, {clip.path.stem for clip in clips})
-        videos = read_videos(self._root / label / "video_info.csv")
+        folder = self._folders[label].parent
+        names = [normal(shown(clip.path.stem)) for clip in clips]
+        captions = captions_of(self._root, folder, label, set(names))
+        videos = read_videos(folder / "video_info.csv")
         return [
-            replace(clip, caption=captions.get(clip.path.stem), source=_video(clip, videos, label)) for clip in clips
+            replace(clip, caption=captions.get(name), source=_video(clip, videos, label))
+            for name, clip in zip(names, clips, strict=True)
         ]
 
     def passed_over(self, label: str) -> list[str]:
-        return passed_over(self._root / label / "audios")
+        return passed_over(self._folders[label]) if label in self._folders else []
 
 
 def read_videos(path: Path) -> list[str]:
@@ -63,13 +60,7 @@ def read_videos(path: Path) -> list[str]:
     """
     if not path.exists():
         return []
-    with table(path) as file:
-        rows = csv.DictReader(file)
-        if "YTID" not in (rows.fieldnames or ()):
-            raise VegasError(
-                f"{path} has no column YTID; expected YTID, start_second and end_second; repair or remove it"
-            )
-        return [row["YTID"] or "" for row in rows]
+    return [row["YTID"] for _, row in records(path, ["YTID"])]
 
 
 def _video(clip: FileClip, videos: list[str], label: str) -> str | None:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from vegas_fl.audio.clips import AUDIO_FILES, Clip, FileClip
 from vegas_fl.core.errors import OtherLayout, VegasError, some
-from vegas_fl.data.datasets.tables import table
+from vegas_fl.core.names import normal
+from vegas_fl.data.datasets.tables import Listing, table, whole_number
 
 FOLDS = {"train": 1, "test": 2}
 
@@ -29,28 +30,31 @@ class VggSound:
         for path in (csv_file, audio):
             if not path.exists():
                 raise OtherLayout(f"has no {path.name}")
-        there = {path.stem: path for path in sorted(audio.iterdir()) if path.suffix.lower() in AUDIO_FILES}
+        there = {
+            path.stem: path for path in sorted(audio.iterdir()) if path.suffix.lower() in AUDIO_FILES and path.is_file()
+        }
         self._audio = audio
-        self._clips: dict[str, list[FileClip]] = {}
+        listing = Listing()
         self._gone: dict[str, list[str]] = {}
         listed = 0
         with table(csv_file) as file:
-            rows = csv.reader(file)
+            rows = csv.reader(file, skipinitialspace=True)
             for row in rows:
-                if not row or row[0].startswith("#"):
+                if not any(cell.strip() for cell in row) or row[0].startswith("#"):
                     continue
                 listed += 1
-                label, found = _clip(row, there, f"{csv_file}, line {rows.line_num}")
+                place = f"{csv_file}, line {rows.line_num}"
+                label, found = _clip(row, there, place)
                 if isinstance(found, FileClip):
-                    self._clips.setdefault(label, []).append(found)
+                    listing.add(found, place)
                 else:
                     self._gone.setdefault(label, []).append(found)
+        self._clips = listing.clips
+        listing.sort()
         if not self._clips:
             raise VegasError(
                 f"none of the {listed} clips that {csv_file} lists is in {audio}; data=vggsound needs {self.NEEDS}"
             )
-        for clips in self._clips.values():
-            clips.sort(key=lambda clip: clip.name)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -70,13 +74,16 @@ def _clip(row: list[str], there: dict[str, Path], place: str) -> tuple[str, File
     """The label of a row of the csv, and its clip; if the recording is missing, its name."""
     try:
         video, start, label, part = (value.strip() for value in row)
-        seconds, fold = int(start), FOLDS[part]
+        seconds, fold = whole_number(start), FOLDS[part.lower()]
+        if seconds is None:
+            raise ValueError(start)
     except (ValueError, KeyError) as error:
         raise VegasError(
             f"{place}: expected a YouTube id, a start in seconds, a label, and train or test; got {','.join(row)!r}"
         ) from error
+    label = normal(label)
     names = (f"{video}_{seconds:06d}", f"{video}_{seconds}", video)
     for name in names:
         if path := there.get(name):
-            return label, FileClip(label, str(path), fold, path, source=video)
+            return label, FileClip.at(path, label, fold, video)
     return label, names[0]
