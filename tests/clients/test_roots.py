@@ -108,7 +108,7 @@ def test_without_a_data_root_nothing_is_read(own: dict[str, Any]) -> None:
 
 def test_without_an_output_dir_nothing_is_written(own: dict[str, Any]) -> None:
     del own["output-dir"]
-    with pytest.raises(VegasError, match="start it with an output-dir"):
+    with pytest.raises(VegasError, match="has no output-dir; start it with one"):
         asked(own, settings())
 
 

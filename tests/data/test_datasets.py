@@ -84,7 +84,7 @@ def test_a_csv_as_spreadsheets_leave_it(tmp_path: Path, rows: list[str]) -> None
 @pytest.mark.parametrize("fold", ["1.5", "-1", "nan", "inf", ""])
 def test_a_fold_that_is_no_whole_number(tmp_path: Path, fold: str) -> None:
     root = esc50(tmp_path, [f"a.wav,{fold},0,dog,True,1,A"])
-    with pytest.raises(VegasError, match="line 2: .*a fold is a whole number"):
+    with pytest.raises(VegasError, match="line 2: .*a whole number for the fold"):
         open_dataset(data(name="esc50", root=str(root)))
 
 

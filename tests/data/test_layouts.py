@@ -215,7 +215,7 @@ def test_vggsounds_labels_can_be_chosen(label: str) -> None:
         ("x,1,rain", "line 1: expected a YouTube id.* got 'x,1,rain'"),
         ("x,one,rain,train", "expected a YouTube id"),
         ("x,1,rain,val", "train or test"),
-        ("x,1.5,rain,train", "a row is"),
+        ("x,1.5,rain,train", "expected a YouTube id, a start in seconds, a label"),
         ("x,1,rain,train", "none of the 1 clips"),
     ],
 )

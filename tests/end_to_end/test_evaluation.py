@@ -104,11 +104,11 @@ def test_pictures_are_scored_and_compared_with_real_ones(trained: Path, embeddin
     assert set(line["per_class"]) == {"chainsaw", "dog"}
     assert 0 <= line["clip_score"] <= 100 and "fid" not in line
     wrong = vegas(tmp_path, *few, "evaluation.reference=reference", "renderer.judge=null", code=2)
-    assert "evaluation.reference is compared by renderer.judge" in wrong.stderr
+    assert "evaluation.reference needs renderer.judge, which is null" in wrong.stderr
     assert "evaluation.reference=reference has 0 pictures" in wrong.stderr
     for picture in (tmp_path / "output_images/demo").glob("node_*/*.png"):
         place = tmp_path / "reference" / picture.name.split("_")[0] / f"{picture.parent.name}_{picture.name}"
         place.parent.mkdir(exist_ok=True)
         shutil.copy(picture, place)
     vegas(tmp_path, *few, "evaluation.reference=reference")
-    assert lines(tmp_path, "judge")[-1]["fid"] == pytest.approx(0, abs=1e-6)
+    assert lines(tmp_path, "judge")[-1]["fid"] == pytest.approx(0, abs=1e-4)  # features travel in half precision

@@ -117,8 +117,8 @@ def test_nodes_that_fail_vanish_and_return_take_part_again(
         logging.getLogger("vegas_fl.server").removeHandler(handler)
     assert trained == ["01234", "01234", "0124", "01234"]
     dropped = [(line["node"], line["round"], line["message"], line["reason"]) for line in lines(tmp_path, "dropped")]
-    assert dropped == [("0", 2, TRAIN_ADAPTER, "it failed: RuntimeError: boom")]
-    assert "nodes 3 are gone; going on without them" in caplog.text
+    assert dropped == [("0", 2, TRAIN_ADAPTER, "failed: RuntimeError: boom")]
+    assert "continuing without nodes 3, which have disconnected" in caplog.text
     assert "node 3 takes part again" in caplog.text
 
 
@@ -141,8 +141,8 @@ def test_who_joins_late_and_hears_otherwise_is_left_out(
         run(generators, embedding_cache, nodes, tmp_path, *few)
     finally:
         logging.getLogger("vegas_fl.server").removeHandler(handler)
-    assert "nodes 4 are not there; the run starts without them" in caplog.text
-    assert "node 4 embeds audio otherwise than the others" in caplog.text
+    assert "starting without nodes 4, which have not registered" in caplog.text
+    assert "node 4 embeds audio differently from the others" in caplog.text
     assert ("4", TRAIN_ADAPTER) not in nodes.asked
 
 
@@ -157,7 +157,7 @@ def test_a_class_whose_only_owner_is_lost_keeps_its_teacher(
     path.write_bytes(sealed(state | {"complete": False, "settings": state["settings"] | {"rounds": 2}}))
     nodes.crashes = {("3", TRAIN_ADAPTER)}
     config = run(generators, embedding_cache, nodes, tmp_path, "rounds=2", quorum)
-    assert "drum: taught by what node 3 sent in an earlier round" in caplog.text
+    assert "drum: taught by the adapter that node 3 sent in an earlier round" in caplog.text
     drum = config.classes.index("drum")
     for line in lines(tmp_path, "evaluation"):
         if line["adapter"] == "kd" and line["round"] == 2:

@@ -162,7 +162,7 @@ def test_what_does_not_decide_the_result_may_change(undisturbed: Path, two_round
 def test_a_finished_run_started_again_is_a_new_one(two_rounds: Path, small: list[str]) -> None:
     vegas(two_rounds, *small)
     done = vegas(two_rounds, *small)
-    assert "continues" not in done.stdout and "moved to" in done.stdout
+    assert "continues" not in done.stdout and "moved the generators of an earlier training to" in done.stdout
     assert len(read(two_rounds / "runs/small").attempts) == 2
 
 

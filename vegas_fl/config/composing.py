@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 from vegas_fl.config.contradictions import contradictions
-from vegas_fl.config.mistakes import ConfigError, sentence, reported, without
+from vegas_fl.config.mistakes import ConfigError, reported, sentence, without
 from vegas_fl.config.unused import unused
 from vegas_fl.config.whole import Config
 from vegas_fl.core.names import shown, undecodable
