@@ -4,7 +4,7 @@ Keys are documented where they get their defaults, in ``conf/*.yaml``. Here are 
 and :func:`compose`, which turns Hydra overrides into a :class:`Config` or lists every mistake at once.
 """
 
-from vegas_fl.config.composing import compose, lenient, parse, restored, sound, validate
+from vegas_fl.config.composing import compose, parse, restored, sound, validate
 from vegas_fl.config.mistakes import ConfigError
 from vegas_fl.config.sections import (
     BRANCHES,
@@ -66,7 +66,6 @@ __all__ = [
     "StudentConfig",
     "VAEConfig",
     "compose",
-    "lenient",
     "parse",
     "restored",
     "sound",

@@ -24,6 +24,8 @@ class ConfigError(VegasError):
     ``config`` is what is left of it without unknown keys, if that is well-formed: other checks can go on.
     """
 
+    exit_code = 2
+
     def __init__(self, mistakes: Sequence[str], config: Config | None = None) -> None:
         self.mistakes, self.config = tuple(mistakes), config
         count = "1 mistake" if len(self.mistakes) == 1 else f"{len(self.mistakes)} mistakes"

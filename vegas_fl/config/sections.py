@@ -17,7 +17,7 @@ from pydantic import (
     model_serializer,
 )
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=150)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._=+-]*$", max_length=150)]
 """Part of file names, of which systems allow 255 letters."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
 CLASS_NAME = re.compile(r"\w[\w .,'()&+-]*")

@@ -1,4 +1,4 @@
-"""Where networks run."""
+"""Where networks run. PyTorch is imported by what needs it: commands without networks start faster."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import contextlib
 import gc
 import os
 from collections.abc import Iterator
-
-import torch
 
 from vegas_fl.core.errors import VegasError
 
@@ -20,6 +18,8 @@ def resolve_device(name: str) -> str:
     VegasError
         The device does not exist here.
     """
+    import torch
+
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     kind, _, index = name.partition(":")
@@ -32,6 +32,8 @@ def resolve_device(name: str) -> str:
 def release(device: str) -> None:
     """Give back memory that nothing uses any more: that of networks that were dropped, and what torch keeps of a GPU's
     for later."""
+    import torch
+
     gc.collect()
     if device.startswith("cuda"):
         torch.cuda.empty_cache()
@@ -46,6 +48,8 @@ def cores() -> int:
 def threads(count: int) -> Iterator[None]:
     """Let networks compute with ``count`` threads inside the block, whatever the process was started with: sums are
     rounded in an order that depends on it."""
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class VegasError(Exception):
     """A mistake in the input, told in sentences: what was seen, what is needed, what to do.
 
-    The command line prints its text without a traceback and exits with 1; a node that raises it
+    The command line prints its text without a traceback and exits with ``exit_code``; a node that raises it
     answers the server with the text instead of dying.
     """
+
+    exit_code = 1
 
 
 class OtherLayout(VegasError):
