@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel
 
 from vegas_fl.config import Config, NodeConfig
-from vegas_fl.config.composing import GROUPS
+from vegas_fl.config.overrides import GROUPS
 from vegas_fl.migration.keys import tables
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -35,8 +35,20 @@ an experiment on top. `GROUP=NAME` chooses a file, `KEY=VALUE` sets a key:
 ```sh
 vegas-fl run=quick experiment=esc10_10n data.root=/data/ESC-50 renderer.steps=2 samples_per_node=10
 vegas-fl experiment=esc10_10n data.root=/data/ESC-50 --cfg job   # print the composed configuration
-vegas-fl --multirun seed=1,2,3                                   # one run after another
+vegas-fl --multirun seed=1,2,3                                   # one run after another: demo-seed=1, …
+vegas-fl --config-dir mine experiment=forest                     # a file of your own: mine/experiment/forest.yaml
 ```
+
+Switches may stand anywhere, `--config-dir` also with commands such as `plan` and `data`; `--multirun` together with
+`--cfg job` or `--dry-run` shows every job. `eval "$(vegas-fl -sc install=bash)"` completes commands, groups and keys.
+
+In a shell, put an override with blanks, brackets or quotes between single quotes: `'data.root=/data/Sounds (1)'`,
+`'nodes.0.selected_classes=[police car (siren), café]'`. Text that holds a comma needs double quotes too:
+`'data.root="/data/a, b"'`; without them, the commas would part several values.
+
+The jobs of `--multirun` are named by the overrides in which they differ. All are checked before the first one starts.
+Each keeps generators of its own, and a later sweep with the same values finds them: `seed=1,2 stages=[generators]`,
+then `seed=1,2 stages=[adapters]`.
 
 The configuration is checked before anything starts, and all mistakes are listed at once. A key whose default is
 *required* is set by an experiment or on the command line; `${key}` stands for the value of another key."""
@@ -130,7 +142,7 @@ def kind(schema: Mapping[str, Any]) -> str:
     if "$ref" in schema:
         return "keys of [data](#data)"
     if "pattern" in schema:
-        return "letters, digits, `.`, `_`, `-`"
+        return "letters, digits, `.`, `_`, `=`, `+`, `-`"
     if schema["type"] == "array":
         return f"list: {kind(schema['items'])}"
     name = {"string": "text", "boolean": "`true`, `false`", "null": "`null`"}.get(schema["type"], schema["type"])

@@ -23,7 +23,7 @@ from strategies.stages.generators import train_generators
 from strategies.standalone import Standalone
 from vegas_fl.algorithm.adapter import Adapter, Conditioning
 from vegas_fl.config import Config, ConfigError, compose, parse
-from vegas_fl.core import logs, seeds
+from vegas_fl.core import logs, seeds, versions
 from vegas_fl.core.devices import resolve_device
 from vegas_fl.core.errors import VegasError
 from vegas_fl.federation.messages import Description
@@ -61,6 +61,9 @@ def read_config(run_config: Mapping[str, Any]) -> Config:
 
 def run(grid: Grid, config: Config) -> None:
     """All stages of a run."""
+    log.info("run %s on %s", config.run, versions.shown())
+    if difference := versions.difference():
+        log.warning("%s", difference)
     with exclusive(config):
         federation = Federation(grid, config)
         described = federation.gather()

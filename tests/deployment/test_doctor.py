@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from tests.support.command import vegas
 from tests.support.hosts import change, unused_port
+from vegas_fl.core import versions
 from vegas_fl.deployment import certificates
 
 
@@ -93,6 +95,21 @@ def test_another_version_of_a_package_is_told(
     monkeypatch.setattr(importlib.metadata, "version", other)
     seen = vegas(machines, "doctor", "server.yaml", code=1).stdout
     assert seen.startswith("PROBLEM versions: ") and told in seen.splitlines()[0]
+
+
+def test_installs_by_flower_are_warned_of(machines: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    variable = "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION"
+    monkeypatch.delenv(variable, raising=False)
+    seen = vegas(machines, "doctor", "server.yaml", code=1).stdout
+    assert f"warning flwr run: {variable} is not set" in seen
+    monkeypatch.setenv(variable, "1")
+    assert f"ok      flwr run: {variable}=1" in vegas(machines, "doctor", "server.yaml", code=1).stdout
+
+
+def test_versions_that_were_not_tested_are_warned_of(machines: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(versions.LOCKED, "diffusers", "0.1")
+    seen = vegas(machines, "doctor", "server.yaml", code=1).stdout
+    assert re.search(r"^warning versions: diffusers \S+ \(tested: 0.1\)", seen, re.MULTILINE)
 
 
 def test_a_pack_that_is_not_there_is_told(machines: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import functools
-import importlib
-import pkgutil
 import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-import click
 import pytest
-import typer
 
-from vegas_fl import cli
-from vegas_fl.cli import main
-from vegas_fl.cli.app import app
+from vegas_fl.cli import app, usage
 from vegas_fl.config import compose
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
-SWITCHES = {"--cfg", "--multirun", "--verbose", "--dry-run", "--overwrite", "--config-dir", "--help"}
-"""What a run takes besides overrides: Hydra's switches and our own."""
 LONGEST_README = 150
 
 composed = functools.cache(compose)
@@ -64,20 +56,17 @@ def test_links_resolve(page: Path) -> None:
 
 @pages
 def test_commands_exist(page: Path) -> None:
-    for module in pkgutil.iter_modules(cli.__path__, "vegas_fl.cli."):
-        importlib.import_module(module.name)
-    tools = typer.main.get_command(app)
     for words in commands(page):
-        overrides = [word for word in words if "=" in word and not word.startswith(("-", "adapters="))]
-        if main.is_command(words):
-            tool: click.Command = tools
-            while isinstance(tool, click.Group) and words:
-                assert words[0] in tool.commands, f"{page.name}: vegas-fl {' '.join(words)}"
-                tool, words = tool.commands[words[0]], words[1:]
-            tool.make_context("vegas-fl", words, resilient_parsing=True)
-        else:
-            unknown = {word for word in words if word.startswith("-")} - SWITCHES
-            assert not unknown, f"{page.name}: vegas-fl {' '.join(words)}"
+        overrides = [word for word in words if "=" in word and not word.startswith(("-", "adapters=", "install="))]
+        if {"--help", "--version", "-sc"} & set(words):
+            continue
+        line = usage.read(words)
+        if line.command:
+            tool = app.find(line.command, line.words)
+            shown = f"{page.name}: vegas-fl {' '.join(words)}"
+            assert not hasattr(tool, "commands") or not line.words, shown
+            left = line.words[1:] if line.words[:1] == [tool.name] else line.words
+            tool.make_context("vegas-fl", left, resilient_parsing=True)
         if overrides and not {"--config-dir", "--multirun"} & set(
             words
         ):  # the reader's own files; values to sweep over
@@ -99,7 +88,7 @@ def test_each_run_of_the_pages_has_a_name_of_its_own() -> None:
     runs: dict[tuple[str, str], set[frozenset[str]]] = {}
     for page in PAGES:
         for words in commands(page) if page.name != "measured.md" else ():  # each of its commands was run on its own
-            if main.is_command(words) or {"--cfg", "--multirun", "--dry-run", "--config-dir"} & set(words):
+            if usage.read(words).command or {"--cfg", "--multirun", "--dry-run", "--config-dir"} & set(words):
                 continue
             overrides = tuple(word for word in words if "=" in word)
             config = composed(overrides)

@@ -1,95 +1,74 @@
-"""The command ``vegas-fl``: Hydra composes the configuration and an engine runs it, or one of the tools runs."""
+"""The command ``vegas-fl``: help, a tool or a run. Hydra and PyTorch are imported by what needs them alone."""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
+import contextlib
+import importlib.metadata
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig
-
-from vegas_fl import cli
-from vegas_fl.cli.app import app
-from vegas_fl.config import Config, ConfigError, lenient, sound, validate
+from vegas_fl.cli import usage
 from vegas_fl.core.errors import VegasError
-from vegas_fl.engines.run import elsewhere, run
 
-SWITCHES = {"--verbose": "hydra.verbose=true", "--overwrite": "images.overwrite=true"}
-"""Switches of the command line that stand for an override."""
+HELP, VERSION, COMPLETION = ("-h", "--help"), ("-V", "--version"), ("-sc", "--shell-completion")
 
 
 def main() -> None:
     """Entry point of the console script."""
+    with ended():
+        _dispatch(sys.argv[1:])
+
+
+@contextlib.contextmanager
+def ended() -> Iterator[None]:
+    """End the process as a command does: a sentence in place of a traceback, and an exit code (2: a mistake of the
+    input, 1: a failure)."""
     try:
-        _dispatch()
+        try:
+            yield
+        except VegasError as error:
+            print(error, file=sys.stderr)
+            sys.exit(error.exit_code)
+        finally:
+            sys.stdout.flush()
     except KeyboardInterrupt:
         print("\nInterrupted. Files already written stay; run the same command to continue.", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:  # whoever reads our output has seen enough, as in `vegas-fl --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(141)
 
 
-def _dispatch() -> None:
-    if "--dry-run" in sys.argv[1:]:
-        words = [SWITCHES.get(word, word) for word in sys.argv[1:] if word not in ("--dry-run", "--verbose")]
-        run_tool(["plan", *words])
+def _dispatch(words: list[str]) -> None:
+    named = [word for word in words if word in usage.COMMANDS]
+    if any(word in COMPLETION for word in words) or "--hydra-help" in words:
+        from vegas_fl.cli import job
+
+        job.complete(words) if "--hydra-help" not in words else job.hydra(words)
+    elif words[:1] == ["help"] or (words and words[0] in HELP):
+        _help(words[words.index(named[0]) :] if named else [])
+    elif not named and any(word in HELP for word in words):
+        _help([])
+    elif words and words[0] in VERSION:
+        print(f"vegas-fl {importlib.metadata.version('vegas-fl')}")
+    else:
+        line = usage.read(words)
+        if line.command is None or (line.command == "plan" and (line.multirun or line.switches)):
+            from vegas_fl.cli import job
+
+            job.run_line(line)
+        else:
+            from vegas_fl.cli import app
+
+            app.run(line.command, line.words, line.folders)
+
+
+def _help(words: list[str]) -> None:
+    """How to use ``vegas-fl``, or the command that ``words`` begin with."""
+    if not words:
+        print(usage.TEXT, end="")
         return
-    if is_command(sys.argv[1:]):
-        run_tool(sys.argv[1:])
-        return
-    sys.argv[1:] = [lenient(SWITCHES.get(word, word)) for word in sys.argv[1:]]
-    _main()
+    from vegas_fl.cli import app
 
-
-@hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")
-def _main(composed: DictConfig) -> None:
-    job = HydraConfig.get()
-    if job.mode is RunMode.MULTIRUN:
-        # Each job is a run of its own, so that jobs do not write to the same folders.
-        run_, series = composed.run, composed.series
-        composed.run = f"{run_}-{job.job.num}"
-        if "generators" in composed.stages:
-            composed.series = f"{series}-{job.job.num}"
-    try:
-        run(checked(composed, job.overrides.task))
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
-    except VegasError as error:
-        print(error, file=sys.stderr)
-        sys.exit(1)
-
-
-def is_command(arguments: list[str]) -> bool:
-    """Whether a command line names a tool: its first word is neither a switch nor an override."""
-    return bool(arguments) and arguments[0][:1].isalpha() and "=" not in arguments[0]
-
-
-def run_tool(arguments: list[str]) -> None:
-    """Run a tool; an error ends it with a sentence and exit code 1, a mistake in the configuration with 2."""
-    for module in pkgutil.iter_modules(cli.__path__):  # each adds its command to the app
-        importlib.import_module(f"{cli.__name__}.{module.name}")
-    try:
-        app(args=arguments, prog_name="vegas-fl")
-    except VegasError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2 if isinstance(error, ConfigError) else 1)
-
-
-def checked(composed: DictConfig, overrides: Sequence[str]) -> Config:
-    """The configuration, after every check that is possible before the run.
-
-    Raises
-    ------
-    ConfigError
-        Listing every mistake.
-    """
-
-    def check(config: Config) -> list[str]:
-        from vegas_fl.runs import preflight
-
-        return preflight.check(config, nodes_are_here=not elsewhere(config))
-
-    return sound(lambda: validate(composed, overrides), check)
+    app.run(words[0], [*words[1:], "--help"])

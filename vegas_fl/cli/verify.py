@@ -25,8 +25,9 @@ def verify(
     Names, counts, hashes and the origin stored in each picture are checked.
     """
     from vegas_fl.rendering import verify as checks
+    from vegas_fl.rendering.runfile import find_folders
 
-    reports = [checks.verify(path, sample, overrides or []) for path in checks.find_folders(folder)]
+    reports = [checks.verify(path, sample, overrides or []) for path in find_folders(folder)]
     for report in reports:
         again = report.identical + report.close
         drawn = f"{again} drawn again, {report.identical} of them byte-identical" if again else "none drawn again"

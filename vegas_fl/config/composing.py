@@ -20,22 +20,10 @@ from pydantic import ValidationError
 
 from vegas_fl.config.contradictions import contradictions
 from vegas_fl.config.mistakes import ConfigError, reported, sentence, without
+from vegas_fl.config.overrides import accepted, told
 from vegas_fl.config.unused import unused
 from vegas_fl.config.whole import Config
 from vegas_fl.core.names import shown, undecodable
-
-
-def lenient(override: str) -> str:
-    """Make Hydra accept any key (``a.b=1`` → ``++a.b=1``): unknown keys are reported later, with all other mistakes.
-    Choices of a group, deletions and Hydra's own keys are returned unchanged."""
-    key = override.partition("=")[0]
-    if not override[:1].isalpha() or "=" not in override or key in GROUPS or key.startswith("hydra."):
-        return override
-    return f"++{override}" if "@" not in key and "/" not in key else override
-
-
-GROUPS = ("data", "encoder", "generator", "adapter", "aggregation", "renderer", "engine", "experiment", "nodes", "step")
-"""The folders of ``conf/``: ``data=esc50`` chooses a file."""
 
 _compose_lock = threading.Lock()
 
@@ -48,7 +36,7 @@ def compose(overrides: Sequence[str] = ()) -> Config:
     ConfigError
         Lists every mistake.
     """
-    return validate(_composed(overrides), overrides)
+    return validate(composition(overrides), overrides)
 
 
 def sound(make: Callable[[], Config], check: Callable[[Config], Sequence[str]]) -> Config:
@@ -86,7 +74,7 @@ def restored(stored: dict[str, Any], overrides: Sequence[str]) -> Config:
     ConfigError
         Lists every mistake.
     """
-    composed = _resolved(_composed(overrides))
+    composed = _resolved(composition(overrides))
     values = composed | copy.deepcopy(stored)
     for override in overrides:
         if override.startswith("~"):
@@ -112,15 +100,21 @@ def validate(composed: DictConfig, overrides: Sequence[str] = ()) -> Config:
     return parse(_resolved(composed), overrides)
 
 
-def _composed(overrides: Sequence[str]) -> DictConfig:
-    """``conf/`` with Hydra overrides, not yet checked."""
+def composition(overrides: Sequence[str]) -> DictConfig:
+    """``conf/`` with Hydra overrides, not yet checked.
+
+    Raises
+    ------
+    ConfigError
+        An override cannot be read, or leads nowhere.
+    """
     with _compose_lock:
         GlobalHydra.instance().clear()
         try:
             with initialize_config_module("conf", version_base="1.3"):
-                return hydra_compose("config", overrides=[lenient(o) for o in overrides])
+                return hydra_compose("config", overrides=accepted(overrides))
         except HydraException as error:
-            raise ConfigError([str(error)]) from error
+            raise ConfigError([told(error)]) from error
 
 
 def _resolved(composed: DictConfig) -> dict[str, Any]:

@@ -25,6 +25,8 @@ class ConfigError(VegasError):
     ``config`` is the configuration without its unknown keys, if that is valid, so that other checks can continue.
     """
 
+    exit_code = 2
+
     def __init__(self, mistakes: Sequence[str], config: Config | None = None) -> None:
         self.mistakes, self.config = tuple(mistakes), config
         count = "1 mistake" if len(self.mistakes) == 1 else f"{len(self.mistakes)} mistakes"

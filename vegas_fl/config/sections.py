@@ -19,7 +19,7 @@ from pydantic import (
 
 from vegas_fl.core.names import normal
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=150)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._=+-]*$", max_length=150)]
 """Part of file names, which may have at most 255 characters."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
 ClassName = Annotated[str, AfterValidator(normal)]

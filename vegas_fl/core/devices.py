@@ -1,4 +1,4 @@
-"""Where networks run."""
+"""Where networks run. PyTorch is imported by what needs it: commands without networks start faster."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import contextlib
 import gc
 import os
 from collections.abc import Iterator
-
-import torch
 
 from vegas_fl.core.errors import VegasError
 
@@ -20,6 +18,8 @@ def resolve_device(name: str) -> str:
     VegasError
         The device does not exist on this machine.
     """
+    import torch
+
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     kind, _, index = name.partition(":")
@@ -31,6 +31,8 @@ def resolve_device(name: str) -> str:
 
 def release(device: str) -> None:
     """Free the memory of deleted networks, and the GPU memory that torch holds in reserve."""
+    import torch
+
     gc.collect()
     if device.startswith("cuda"):
         torch.cuda.empty_cache()
@@ -45,6 +47,8 @@ def cores() -> int:
 def threads(count: int) -> Iterator[None]:
     """Use ``count`` CPU threads in the block, whatever the process was started with: the order in which sums are
     rounded depends on it."""
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

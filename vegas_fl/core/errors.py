@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 from vegas_fl.core.names import printable
 
@@ -13,9 +15,11 @@ from vegas_fl.core.names import printable
 class VegasError(Exception):
     """A mistake in the input. Its text says what was found, what was expected and what to do.
 
-    The command line prints the text without a traceback and exits with 1. A node sends it to the server and
-    continues.
+    The command line prints the text without a traceback and exits with ``exit_code``. A node sends it to the server
+    and continues.
     """
+
+    exit_code = 1
 
     def __str__(self) -> str:
         return printable(super().__str__())

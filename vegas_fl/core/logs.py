@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import logging
+import sys
 from typing import TextIO
+
+
+class Handler(logging.StreamHandler):
+    """Writes to a stream; ends the program when nobody reads it any more (``vegas-fl | head``)."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if isinstance(sys.exc_info()[1], BrokenPipeError):
+            raise
+        super().handleError(record)
 
 
 def show(stream: TextIO) -> None:
     """Log messages and warnings of this program to ``stream``, unless logging is already configured."""
     logger = logging.getLogger("vegas_fl")
     if not logging.getLogger().handlers and not logger.handlers:
-        logger.addHandler(logging.StreamHandler(stream))
+        logger.addHandler(Handler(stream))
         logger.setLevel(logging.INFO)

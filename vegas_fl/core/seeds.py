@@ -10,10 +10,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterator
-
-import torch
+from typing import TYPE_CHECKING
 
 from vegas_fl.core import devices
+
+if TYPE_CHECKING:
+    import torch
 
 
 def derive_seed(*parts: object) -> int:
@@ -24,6 +26,8 @@ def derive_seed(*parts: object) -> int:
 
 def generator(*parts: object) -> torch.Generator:
     """A CPU random generator seeded with :func:`derive_seed`."""
+    import torch
+
     return torch.Generator().manual_seed(derive_seed(*parts))
 
 
@@ -34,6 +38,8 @@ def reproducible(*parts: object, threads: int) -> Iterator[None]:
     The order in which sums are rounded depends on the number of threads, so training gives the same result in every
     engine only if that number is the same. The previous state is restored on exit.
     """
+    import torch
+
     with torch.random.fork_rng(), devices.threads(threads):
         torch.manual_seed(derive_seed(*parts))
         yield

@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple
 
 import psutil
 
+from vegas_fl.core import versions
 from vegas_fl.core.errors import VegasError, some
 from vegas_fl.core.files import nearest_existing
 from vegas_fl.deployment import certificates, flower
@@ -29,6 +30,9 @@ CLOCK = 5.0
 """Seconds by which clocks may differ: Flower's tolerance for the signatures of nodes."""
 DISK, LEAST_DISK = 2e9, 1e8
 """Bytes that should be free (checkpoints, pictures, Flower's database), and those without which no run can finish."""
+
+NO_INSTALLS = "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION"
+"""Environment variable that keeps Flower from installing packages for each run."""
 
 Verdict = Literal["ok", "warning", "problem"]
 
@@ -44,6 +48,9 @@ class Finding(NamedTuple):
 def examine(settings: ServerSettings | NodeSettings) -> Iterator[Finding]:
     """Check the machine with these settings."""
     yield _attempt("versions", _versions)
+    if difference := versions.difference():
+        yield Finding("versions", "warning", difference)
+    yield _installs()
     yield _attempt("pack", _pack)
     yield from _server(settings) if isinstance(settings, ServerSettings) else _node(settings)
 
@@ -103,6 +110,17 @@ def _versions() -> str:
     if odd:
         raise VegasError(f"{seen}; {'; '.join(odd)}: run pip install on the checkout, the same on all machines")
     return seen
+
+
+def _installs() -> Finding:
+    """Whether a plain ``flwr run`` on this machine would install packages."""
+    if os.environ.get(NO_INSTALLS) == "1":
+        return Finding("flwr run", "ok", f"{NO_INSTALLS}=1")
+    seen = (
+        f"{NO_INSTALLS} is not set: where a plain `flwr run .` or `flower-superlink` starts a SuperLink, each run "
+        "installs other versions of all packages; set it to 1 first (vegas-fl deploy and engine=flower do)"
+    )
+    return Finding("flwr run", "warning", seen)
 
 
 def _pack() -> str:

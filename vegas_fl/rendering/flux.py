@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 
 from vegas_fl.config import RendererConfig
-from vegas_fl.core import pack
+from vegas_fl.core import hub, pack
 from vegas_fl.core.errors import VegasError
 from vegas_fl.rendering import memory
 
@@ -142,7 +142,9 @@ def _load(config: RendererConfig, without: Sequence[str], **options: Any) -> Pip
 
 
 def _unavailable(config: RendererConfig, error: Exception) -> VegasError:
+    away = None if Path(location(config)).is_dir() else hub.problem()
+    reason = away or memory.first_line(error)
     return VegasError(
-        f"renderer.model={config.model} cannot be opened ({memory.first_line(error)}); give a folder in diffusers' "
+        f"renderer.model={config.model} cannot be opened ({reason}); give a folder in diffusers' "
         "layout, a hub id this machine can reach, or 'pack'"
     )

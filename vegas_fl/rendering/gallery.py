@@ -10,7 +10,7 @@ from typing import Any
 from vegas_fl.core.errors import VegasError
 from vegas_fl.core.files import write_atomically
 from vegas_fl.rendering.folder import read_manifest
-from vegas_fl.rendering.verify import find_folders
+from vegas_fl.rendering.runfile import find_folders
 
 NAME = "gallery.html"
 

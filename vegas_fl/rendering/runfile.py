@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vegas_fl.config import Config
 from vegas_fl.core.errors import VegasError
 from vegas_fl.core.files import write_atomically
-from vegas_fl.rendering.jobs import Job
+from vegas_fl.rendering.folder import MANIFEST
+
+if TYPE_CHECKING:
+    from vegas_fl.rendering.jobs import Job
 
 NAME = "run.json"
 
@@ -42,3 +45,19 @@ def read_runfile(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         reason = str(error)
     raise VegasError(f"{path} cannot be read ({reason}); run the command that drew the pictures again to rewrite it")
+
+
+def find_folders(place: Path) -> list[Path]:
+    """Folders of pictures at or below ``place``.
+
+    Raises
+    ------
+    VegasError
+        None was found.
+    """
+    found = sorted({path.parent for name in (NAME, MANIFEST) for path in place.rglob(name)})
+    if not found:
+        raise VegasError(
+            f"{place} holds no pictures of a run (no {NAME}); give an images_output_dir or a node's folder"
+        )
+    return found

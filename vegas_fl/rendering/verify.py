@@ -17,11 +17,11 @@ from vegas_fl.config import Config, restored
 from vegas_fl.core import devices
 from vegas_fl.core.errors import VegasError
 from vegas_fl.rendering import embeddings_file, flux
-from vegas_fl.rendering.folder import MANIFEST, Manifest, Picture, Recipe, intact, plan, plan_clips, read_manifest
+from vegas_fl.rendering.folder import Manifest, Picture, Recipe, intact, plan, plan_clips, read_manifest
 from vegas_fl.rendering.jobs import SERVER, AdapterFeed, Audio, Feed, sampled, sampled_from_owners
 from vegas_fl.rendering.painter import painter, rendering_threads
 from vegas_fl.rendering.recordings import recordings_of
-from vegas_fl.rendering.runfile import NAME, read_runfile
+from vegas_fl.rendering.runfile import read_runfile
 from vegas_fl.rendering.text_targets import text_targets
 from vegas_fl.storage.adapters import adapter_from, load_adapter
 from vegas_fl.storage.generators import load_class_generator
@@ -51,22 +51,6 @@ class Report:
     identical: int = 0
     close: int = 0
     note: str = ""
-
-
-def find_folders(place: Path) -> list[Path]:
-    """Folders of pictures at or below ``place``.
-
-    Raises
-    ------
-    VegasError
-        None was found.
-    """
-    found = sorted({path.parent for name in (NAME, MANIFEST) for path in place.rglob(name)})
-    if not found:
-        raise VegasError(
-            f"{place} holds no pictures of a run (no {NAME}); give an images_output_dir or a node's folder"
-        )
-    return found
 
 
 def verify(folder: Path, sample: int, overrides: Sequence[str]) -> Report:

@@ -1,4 +1,7 @@
-"""Checks before a run starts: all problems that can be found without training, at once."""
+"""Checks before a run starts: all problems that can be found without training, at once.
+
+What needs PyTorch is imported where it is used, so that recordings are checked without it.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,12 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from vegas_fl.audio import encoders
 from vegas_fl.config import Config, DataConfig, StudentConfig
 from vegas_fl.core.devices import resolve_device
 from vegas_fl.core.errors import VegasError
 from vegas_fl.core.files import nearest_existing
 from vegas_fl.data import checks
 from vegas_fl.data.datasets import missing_folder, open_dataset
-from vegas_fl.rendering import flux, judge, memory
 from vegas_fl.storage.names import adapter_rounds, find_adapters, find_generators
 
 
@@ -32,6 +33,8 @@ def check(config: Config, nodes_are_here: bool, may_lack: bool = False) -> list[
     """
     mistakes: list[str] = []
     if nodes_are_here and config.needs_recordings:
+        from vegas_fl.audio import encoders
+
         mistakes += check_recordings(config, may_lack)
         mistakes += _problem(encoders.fingerprint, config.encoder)
     if not may_lack:
@@ -44,6 +47,8 @@ def check(config: Config, nodes_are_here: bool, may_lack: bool = False) -> list[
             "set tracking.wandb=null"
         )
     if "images" in config.stages and (reference := config.evaluation.reference):
+        from vegas_fl.rendering import judge
+
         mistakes += _problem(judge.reference_pictures, Path(reference).expanduser(), config.classes)
     folders = {"paths.runs": config.paths.runs}
     if "generators" in config.stages:
@@ -142,6 +147,8 @@ def _adapters(config: Config) -> Iterator[str]:
 
 def _renderer(config: Config, nodes_are_here: bool) -> Iterator[str]:
     """Why the renderer cannot be loaded; it is not needed to write embeddings."""
+    from vegas_fl.rendering import flux, memory
+
     if problems := _problem(flux.location, config.renderer):
         yield from problems
         return

@@ -6,7 +6,9 @@ It cuts a log-mel spectrogram of 10.24 s (shorter clips are padded, longer ones 
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
 
 from vegas_fl.audio.encoders.base import AudioEncoder, hash_files, in_equal_batches, pool_time
+from vegas_fl.core import hub
 from vegas_fl.core.errors import VegasError
 
 FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
@@ -133,8 +136,17 @@ def locate(model: str, revision: str | None) -> Path:
 
 @functools.lru_cache
 def _download(model: str, revision: str | None) -> Path:
-    """The hub's copy on this machine; the hub is contacted once in a process."""
-    return Path(snapshot_download(model, revision=revision, allow_patterns=list(FILES)))
+    """The hub's copy on this machine. The hub is contacted once in a process, and not for a commit that is already
+    here."""
+    get = functools.partial(snapshot_download, model, revision=revision, allow_patterns=list(FILES))
+    with contextlib.suppress(LocalEntryNotFoundError):
+        here = Path(get(local_files_only=True))
+        fixed = re.fullmatch("[0-9a-f]{40}", revision or "")
+        if all((here / name).is_file() for name in FILES) and (fixed or hub.problem()):
+            return here
+    if problem := hub.problem():
+        raise OSError(problem)
+    return Path(get())
 
 
 def fingerprint(folder: Path, tokens: int) -> str:
