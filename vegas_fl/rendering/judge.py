@@ -172,7 +172,7 @@ class _CLIP:
         from transformers import CLIPModel, CLIPProcessor, logging
 
         logging.disable_progress_bar()
-        self._device = device
+        self._name, self._device = model, device
         try:
             place = str(pack.model_folder("clip")) if model == "pack" else model
             self._model = CLIPModel.from_pretrained(place, revision=revision).to(device).eval()
@@ -197,7 +197,13 @@ class _CLIP:
                 except OSError as error:
                     raise VegasError(f"{path} cannot be read as a picture ({error}); remove it") from error
             inputs = self._processor(images=images, return_tensors="pt").to(self._device)
-            parts.append(self._model.get_image_features(**inputs).pooler_output.float().cpu())
+            features = self._model.get_image_features(**inputs).pooler_output.float().cpu()
+            if not features.isfinite().all():
+                raise VegasError(
+                    f"renderer.judge={self._name} gives values that are not finite; its weights may be damaged: copy "
+                    "them again, or set renderer.judge=null"
+                )
+            parts.append(features)
         return torch.cat(parts)
 
     @torch.no_grad()

@@ -86,7 +86,7 @@ def paint(sounds: Sequence[Path], config: Config, output: Path) -> list[Painted]
     ]
     with rendering_threads(config.renderer):
         conditioning = feed(pictures)
-        images = painter(config.renderer, device).paint(conditioning, [picture.seed for picture in pictures])
+        images = painter(config.renderer, device).paint(conditioning, [p.seed for p in pictures], [*map(str, sounds)])
     recipe = _recipe(config, saved)
     painted = []
     for sound, picture, image, row in zip(sounds, pictures, images, adapter(audio).clip, strict=True):
