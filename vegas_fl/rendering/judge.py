@@ -24,6 +24,7 @@ from vegas_fl.core import pack
 from vegas_fl.core.devices import resolve_device
 from vegas_fl.core.errors import VegasError
 from vegas_fl.data.classes import prompt, words
+from vegas_fl.rendering import picture_file
 from vegas_fl.rendering.jobs import Job
 from vegas_fl.rendering.memory import first_line
 
@@ -185,17 +186,9 @@ class _CLIP:
     @torch.no_grad()
     def pictures(self, paths: Sequence[Path]) -> Tensor:
         """Features ``[N, F]`` of pictures."""
-        from PIL import Image
-
         parts = [torch.zeros(0, self._model.config.projection_dim)]
         for start in range(0, len(paths), BATCH):
-            images = []
-            for path in paths[start : start + BATCH]:
-                try:
-                    with Image.open(path) as image:
-                        images.append(image.convert("RGB"))
-                except OSError as error:
-                    raise VegasError(f"{path} cannot be read as a picture ({error}); remove it") from error
+            images = [picture_file.read(path).convert("RGB") for path in paths[start : start + BATCH]]
             inputs = self._processor(images=images, return_tensors="pt").to(self._device)
             features = self._model.get_image_features(**inputs).pooler_output.float().cpu()
             if not features.isfinite().all():
