@@ -293,7 +293,7 @@ def test_any_recording_is_painted(trained: Path, tmp_path: Path, embedding_cache
     places = [f"paths.checkpoints={trained / 'checkpoints'}", f"paths.runs={trained / 'runs'}"]
     arguments = ["paint", "bark.wav", "saw.wav", "adapters=small", *places, f"paths.cache={embedding_cache}"]
     done = vegas(tmp_path, *arguments)
-    assert re.search(r"bark.wav -> painted/bark.png; nearest: (a [\w ]+ \([\d.]+\)(, |\n)){3}", done.stdout)
+    assert re.search(r"bark.wav -> painted/bark.png; nearest: (a [\w ]+ at distance [\d.]+(, |\n)){3}", done.stdout)
     first = (tmp_path / "painted" / "saw.png").read_bytes()
     with Image.open(tmp_path / "painted" / "saw.png") as image:
         assert image.size == (64, 64) and "clip_adapter" in image.text["vegas-fl"]  # type: ignore[attr-defined]

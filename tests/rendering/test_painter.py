@@ -153,6 +153,27 @@ def test_embeddings_that_cannot_be_drawn(
 
 
 @pytest.mark.parametrize(
+    ("value", "sentence"),
+    [(float("nan"), "not finite"), (float("inf"), "not finite|one flat"), (0.0, "one flat colour")],
+)
+def test_a_picture_that_shows_nothing_is_refused(
+    painter: Painter, monkeypatch: pytest.MonkeyPatch, value: float, sentence: str
+) -> None:
+    decode = AutoencoderKL.decode
+
+    def broken(self: Any, latents: torch.Tensor, *args: Any, **options: Any) -> Any:
+        images = decode(self, latents, *args, **options)[0]
+        images[1] = value
+        return (images,)
+
+    monkeypatch.setattr(AutoencoderKL, "decode", broken)
+    monkeypatch.setattr(painter, "config", renderer(batch_size=8, dtype="float16"))
+    names = ["node 0, class dog, dog_0001.png", "node 0, class dog, dog_0002.png"]
+    with pytest.raises(VegasError, match=rf"dog_0002.png: .*({sentence}).*renderer.dtype=float32"):
+        painter.paint(*prompts(2), names)
+
+
+@pytest.mark.parametrize(
     ("free", "mode"), [(40, "full"), (30, "full"), (25.2, "model_offload"), (16, "group_offload"), (2, "group_offload")]
 )
 def test_auto_takes_what_fits_and_says_why(free: float, mode: str) -> None:

@@ -150,13 +150,13 @@ class _Embedder:
                                 clips[key].read, self._encoder.rate, self._max_seconds, self.cancelled
                             )
                     ahead.append(batch)
-                embeddings = self._encode(ahead.popleft())
+                embeddings = self._encode(ahead.popleft(), clips)
                 self.found |= embeddings
                 if self._cache and self._cache.add(embeddings):  # see what other processes have written by now
                     self.found |= self._cache.read(clips.keys() - self.found.keys())
                 bar.update(len(self.found) + len(self.problems) - bar.n)
 
-    def _encode(self, batch: Mapping[str, Future[np.ndarray]]) -> dict[str, torch.Tensor]:
+    def _encode(self, batch: Mapping[str, Future[np.ndarray]], clips: Mapping[str, Clip]) -> dict[str, torch.Tensor]:
         """The embeddings of the recordings of a batch that can be used."""
         waveforms = {}
         for key, reading in batch.items():
@@ -166,4 +166,8 @@ class _Embedder:
                 self.problems[key] = str(error)
         if not waveforms:
             return {}
-        return dict(zip(waveforms, self._encoder.encode(list(waveforms.values())).half(), strict=True))
+        found = dict(zip(waveforms, self._encoder.encode(list(waveforms.values())).half(), strict=True))
+        for key in [key for key, embedding in found.items() if not embedding.isfinite().all()]:
+            del found[key]
+            self.problems[key] = f"{clips[key].name}: the audio encoder gives values that are not finite for it"
+        return found

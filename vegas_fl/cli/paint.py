@@ -44,3 +44,4 @@ def paint(
     config = restored(painting.stored_sections(Path(defaults.paths.runs) / defaults.run), overrides)
     for painted in painting.paint(sounds, config, output):
         print(painting.describe(painted))
+    print(painting.DISTANCES)

@@ -8,20 +8,23 @@ by the run itself.
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vegas_fl.algorithm.adapter import Conditioning
 from vegas_fl.config import Config
-from vegas_fl.core.errors import VegasError
+from vegas_fl.core.errors import VegasError, explained
 from vegas_fl.rendering.folder import Picture, remove_leftovers
-from vegas_fl.rendering.jobs import Job
+from vegas_fl.rendering.jobs import SERVER, Job
 from vegas_fl.rendering.painter import rendering_threads
 from vegas_fl.rendering.render import RenderResult
 from vegas_fl.storage import tensorfiles
+from vegas_fl.storage.tensorfiles import State
 
 KIND = "prompt embeddings"
 FILE_BYTES = 64 * 2**20
@@ -96,7 +99,7 @@ def find_prompts(place: Path) -> dict[Path, Prompts]:
             f"{place} holds no embeddings (embeddings_0001.safetensors …); give a folder that a run with "
             "images.output=embeddings wrote"
         )
-    folders: dict[Path, dict[Path, dict[str, Any]]] = {}
+    folders: dict[Path, dict[Path, Header]] = {}
     for path in paths:
         folders.setdefault(path.parent, {})[path] = _read_header(path)
     found = {}
@@ -104,10 +107,10 @@ def find_prompts(place: Path) -> dict[Path, Prompts]:
         first = next(iter(headers.values()))
         for path, header in headers.items():
             for key in ("node", "recipes", "renderer"):
-                if header[key] != first[key]:
+                if getattr(header, key) != getattr(first, key):
                     raise VegasError(f"{path} and {next(iter(headers))} were written by different runs (other {key})")
-        files = {path: [Picture(*entry) for entry in header["pictures"]] for path, header in headers.items()}
-        found[folder] = Prompts(files, first["node"], first["recipes"], first["renderer"])
+        files = {path: [Picture(*entry) for entry in header.pictures] for path, header in headers.items()}
+        found[folder] = Prompts(files, first.node, first.recipes, first.renderer)
     return found
 
 
@@ -116,13 +119,27 @@ class FileFeed:
 
     def __init__(self, prompts: Prompts) -> None:
         self._where = {p.name: (path, row) for path, part in prompts.files.items() for row, p in enumerate(part)}
-        self._load = functools.lru_cache(maxsize=1)(lambda path: tensorfiles.load(path, kind=KIND).tensors)
+        self._counts = {path: len(part) for path, part in prompts.files.items()}
+        self._load = functools.lru_cache(maxsize=1)(self._read)
 
     def __call__(self, pictures: Sequence[Picture]) -> Conditioning:
         rows = [self._row(picture.name) for picture in pictures]
         return Conditioning(*(torch.stack([row[name] for row in rows]) for name in Conditioning._fields))
 
+    def _read(self, path: Path) -> State:
+        tensors = tensorfiles.load(path, kind=KIND).tensors
+        shapes = {name: (tensor.ndim, len(tensor)) for name, tensor in tensors.items() if tensor.ndim}
+        wanted = {"clip": (2, self._counts[path]), "t5": (3, self._counts[path])}
+        if shapes != wanted:
+            raise VegasError(
+                f"{path} does not hold what its header says: expected clip and t5 of {self._counts[path]} pictures; "
+                "write the embeddings again"
+            )
+        return tensors
+
     def _row(self, name: str) -> dict[str, torch.Tensor]:
+        if name not in self._where:
+            raise VegasError(f"the embeddings of {name} are not in {', '.join(map(str, self._counts))}")
         path, row = self._where[name]
         return {branch: tensor[row] for branch, tensor in self._load(path).items()}
 
@@ -137,14 +154,38 @@ def _header(job: Job, config: Config, part: Sequence[Picture]) -> dict[str, Any]
     }
 
 
-def _read_header(path: Path) -> dict[str, Any]:
+Name = Annotated[str, Field(pattern=r"^[^/\x00]{1,255}$")]
+
+
+class Header(BaseModel):
+    """What the header of a file says: whose pictures, which ones (class, index, seed, recording), and how to draw
+    them."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+    node: Annotated[str, Field(pattern=rf"^([0-9]{{1,9}}|{SERVER})$")]
+    pictures: list[tuple[Name, Annotated[int, Field(ge=1)], Annotated[int, Field(ge=0, lt=2**63)], Name | None]]
+    recipes: dict[Name, dict[str, Any]]
+    renderer: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _complete(self) -> Header:
+        if not self.pictures:
+            raise ValueError("expected pictures, got none")
+        if absent := {label for label, *_ in self.pictures} - set(self.recipes):
+            raise ValueError(f"expected a recipe of each class, got none of {', '.join(sorted(absent))}")
+        return self
+
+
+def _read_header(path: Path) -> Header:
     try:
         header = tensorfiles.load_header(path)
-    except VegasError as error:
+        if header.get("kind") != KIND:
+            raise VegasError(f"{path} does not hold embeddings; give a folder written with images.output=embeddings")
+        return Header.model_validate_json(json.dumps(header))
+    except tensorfiles.Damaged as error:
         raise VegasError(f"{error}; write the embeddings again") from error
-    if header.get("kind") != KIND:
-        raise VegasError(f"{path} does not hold embeddings; give a folder written with images.output=embeddings")
-    return header
+    except ValidationError as error:
+        raise VegasError(f"{path} has an invalid header ({explained(error)}); write the embeddings again") from error
 
 
 def _damaged(path: Path) -> bool:
@@ -156,8 +197,8 @@ def _damaged(path: Path) -> bool:
 
 
 def _difference(path: Path, wanted: dict[str, Any]) -> str | None:
-    there = _read_header(path)
+    there = _read_header(path).model_dump(mode="json")
     for key in ("node", "pictures", "recipes"):
-        if there.get(key) != wanted[key]:
+        if there[key] != wanted[key]:
             return f"other {key}"
     return None

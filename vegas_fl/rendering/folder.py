@@ -8,21 +8,20 @@ without a line) is drawn again, so a run that was killed continues where it stop
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
-import io
 import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vegas_fl.core.errors import VegasError
-from vegas_fl.core.files import write_atomically
 from vegas_fl.core.seeds import derive_seed
 from vegas_fl.data.splits import split_evenly
+from vegas_fl.rendering import picture_file
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -32,8 +31,6 @@ Manifest = dict[str, dict[str, Any]]
 """File name → line of ``manifest.jsonl``."""
 
 MANIFEST = "manifest.jsonl"
-NEEDED = {"file", "class", "seed", "sha256", "recipe"}
-"""Entries a line of the manifest must have."""
 
 
 @dataclass(frozen=True)
@@ -91,28 +88,37 @@ def remove_leftovers(folder: Path) -> None:
             rest.unlink()
 
 
-@functools.cache
-def versions() -> dict[str, str]:
-    """Versions of the packages that determine a picture."""
-    found = {}
-    for package in ("vegas-fl", "torch", "diffusers"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = "unknown"
-    return found
+class Line(BaseModel):
+    """A line of the manifest."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+    file: Annotated[str, Field(pattern=r"^[^/\\\x00]{1,251}\.png$")]
+    label: Annotated[str, Field(alias="class", pattern=r"^[^/\x00]{1,255}$")]
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    recipe: Recipe
+    clip: Annotated[str | None, Field(pattern=r"^[0-9a-f]{12,128}$")] = None
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The last line of each file, without lines that were cut short or lack an entry: their pictures are drawn
-    again."""
+    """The last line of each file, without lines that were cut short, lack an entry or have an invalid one: their
+    pictures are drawn again.
+
+    Raises
+    ------
+    VegasError
+        The file cannot be read.
+    """
     path = folder / MANIFEST
     lines: Manifest = {}
-    for text in path.read_text(encoding="utf8", errors="replace").splitlines() if path.exists() else ():
-        with contextlib.suppress(json.JSONDecodeError):
-            line = json.loads(text)
-            if isinstance(line, dict) and line.keys() >= NEEDED:
-                lines[line["file"]] = line
+    try:
+        texts = path.read_bytes().splitlines() if path.exists() else []
+    except OSError as error:
+        raise VegasError(f"{path} cannot be read ({error.strerror}); remove it to draw the pictures again") from error
+    for text in texts:
+        with contextlib.suppress(ValidationError):
+            line = Line.model_validate_json(text)
+            lines[line.file] = line.model_dump(by_alias=True, exclude_none=True)
     return lines
 
 
@@ -184,31 +190,10 @@ class PictureFolder:
         what: dict[str, Any] = {"class": picture.label, "index": picture.index, "seed": picture.seed}
         if picture.clip:
             what["clip"] = picture.clip
-        data = self.write(self.path / picture.name, image, {**what, **recipe})
+        data = picture_file.write(self.path / picture.name, image, {**what, **recipe})
         line = {"file": picture.name, **what, "sha256": hashlib.sha256(data).hexdigest(), "recipe": recipe}
-        self._append(json.dumps(line | {"versions": versions(), "drawn": drawn}))
+        self._append(json.dumps(line | {"versions": picture_file.versions(), "drawn": drawn}))
         return len(data)
-
-    @staticmethod
-    def write(path: Path, image: Image, recipe: Recipe) -> bytes:
-        """Write a PNG whose text chunk "vegas-fl" holds ``recipe`` and versions; returns its bytes.
-
-        Raises
-        ------
-        VegasError
-            The disk is full, or the folder cannot be written to.
-        """
-        from PIL.PngImagePlugin import PngInfo
-
-        info = PngInfo()
-        # Keys in order, so that the bytes do not depend on where a recipe was kept.
-        info.add_text("vegas-fl", json.dumps({**recipe, "versions": versions()}, sort_keys=True))
-        buffer = io.BytesIO()
-        image.save(buffer, "PNG", pnginfo=info)
-        data = buffer.getvalue()
-        # Not forced to disk, which takes longer than drawing: damage by a power cut is found by the hash.
-        write_atomically(path, data, durable=False)
-        return data
 
     def _append(self, line: str) -> None:
         try:

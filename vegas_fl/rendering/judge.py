@@ -25,6 +25,7 @@ from vegas_fl.core.devices import resolve_device
 from vegas_fl.core.errors import VegasError
 from vegas_fl.core.names import normal, shown
 from vegas_fl.data.classes import prompt, words
+from vegas_fl.rendering import picture_file
 from vegas_fl.rendering.jobs import Job
 from vegas_fl.rendering.memory import first_line
 
@@ -174,7 +175,7 @@ class _CLIP:
         from transformers import CLIPModel, CLIPProcessor, logging
 
         logging.disable_progress_bar()
-        self._device = device
+        self._name, self._device = model, device
         try:
             place = str(pack.model_folder("clip")) if model == "pack" else model
             self._model = CLIPModel.from_pretrained(place, revision=revision).to(device).eval()
@@ -187,19 +188,17 @@ class _CLIP:
     @torch.no_grad()
     def pictures(self, paths: Sequence[Path]) -> Tensor:
         """Features ``[N, F]`` of pictures."""
-        from PIL import Image
-
         parts = [torch.zeros(0, self._model.config.projection_dim)]
         for start in range(0, len(paths), BATCH):
-            images = []
-            for path in paths[start : start + BATCH]:
-                try:
-                    with Image.open(path) as image:
-                        images.append(image.convert("RGB"))
-                except OSError as error:
-                    raise VegasError(f"{path} cannot be read as a picture ({error}); remove it") from error
+            images = [picture_file.read(path).convert("RGB") for path in paths[start : start + BATCH]]
             inputs = self._processor(images=images, return_tensors="pt").to(self._device)
-            parts.append(self._model.get_image_features(**inputs).pooler_output.float().cpu())
+            features = self._model.get_image_features(**inputs).pooler_output.float().cpu()
+            if not features.isfinite().all():
+                raise VegasError(
+                    f"renderer.judge={self._name} gives values that are not finite; its weights may be damaged: copy "
+                    "them again, or set renderer.judge=null"
+                )
+            parts.append(features)
         return torch.cat(parts)
 
     @torch.no_grad()

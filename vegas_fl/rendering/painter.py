@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from vegas_fl.algorithm.adapter import Conditioning
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 log = logging.getLogger("vegas_fl.node")
+
+
+class Unusable(VegasError):
+    """FLUX returned a picture that shows nothing."""
 
 
 class Painter:
@@ -48,7 +53,7 @@ class Painter:
         log.info("renderer.memory=%s: %s", choice.mode, choice.reason)
         self._place()
 
-    def paint(self, conditioning: Conditioning, seeds: Sequence[int]) -> list[Image]:
+    def paint(self, conditioning: Conditioning, seeds: Sequence[int], names: Sequence[str] = ()) -> list[Image]:
         """Draw N pictures.
 
         Parameters
@@ -57,9 +62,13 @@ class Painter:
             clip ``[N, P]`` and t5 ``[N, T, C]``.
         seeds : sequence of int
             N seeds, one for each picture's initial noise.
+        names : sequence of str, optional
+            What errors call the N pictures.
 
         Raises
         ------
+        Unusable
+            A picture is not finite, or one flat colour.
         VegasError
             An embedding is not finite (FLUX would draw it black) or has another width, or one picture does not
             fit into memory in any mode.
@@ -74,14 +83,16 @@ class Painter:
             if drawn is None:
                 self._retreat()
             else:
-                images += drawn[:count]
+                for position, picture in enumerate(drawn[:count], start):
+                    self._check_drawn(picture, names[position] if names else f"picture {position + 1}")
+                images += self.pipeline.image_processor.numpy_to_pil(drawn[:count])
         return images
 
-    def _attempt(self, conditioning: Conditioning, seeds: Sequence[int]) -> list[Image] | None:
-        """One call of the pipeline; None if memory ran out."""
+    def _attempt(self, conditioning: Conditioning, seeds: Sequence[int]) -> np.ndarray | None:
+        """One call of the pipeline, ``[B, H, W, 3]`` from 0 to 1; None if memory ran out."""
         config, dtype, device = self.config, self.pipeline.transformer.dtype, self.pipeline._execution_device
         try:
-            images: list[Image] = self.pipeline(
+            images: np.ndarray = self.pipeline(
                 prompt_embeds=conditioning.t5.to(device, dtype),
                 pooled_prompt_embeds=conditioning.clip.to(device, dtype),
                 height=config.height,
@@ -90,6 +101,7 @@ class Painter:
                 guidance_scale=config.guidance_scale,
                 max_sequence_length=config.max_sequence_length,
                 generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+                output_type="np",
             ).images
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
@@ -150,6 +162,24 @@ class Painter:
                 )
             if not torch.isfinite(value).all():
                 raise VegasError(f"The {branch} embeddings hold values that are not finite; train the adapters again")
+
+    def _check_drawn(self, picture: np.ndarray, name: str) -> None:
+        """Raise :class:`Unusable` if a picture ``[H, W, 3]`` shows nothing, as when its decoder overflows."""
+        if not np.isfinite(picture).all():
+            seen = "has values that are not finite"
+        elif (picture == picture[0, 0]).all():
+            seen = "is one flat colour"
+        else:
+            return
+        remedy = (
+            "set renderer.dtype=float32 or bfloat16, because float16 can overflow"
+            if self.config.dtype == "float16"
+            else f"the weights of renderer.model={self.config.model} may be damaged: copy them again"
+            + (", or set renderer.dtype=float32" if self.config.dtype != "float32" else "")
+        )
+        raise Unusable(
+            f"{name}: the picture {seen}, so it was not saved (renderer.dtype={self.config.dtype}); {remedy}"
+        )
 
 
 def rendering_threads(config: RendererConfig) -> AbstractContextManager[None]:

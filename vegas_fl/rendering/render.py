@@ -84,8 +84,8 @@ def render(
     Raises
     ------
     VegasError
-        The folder holds other pictures, memory or disk is too small, or an embedding is invalid. The pictures
-        drawn before are kept.
+        The folder holds other pictures, memory or disk is too small, or an embedding or a picture is invalid. The
+        pictures drawn before are kept.
     """
     begin = time.monotonic()
     renderer, columns = config.renderer, config.images.sheet_columns
@@ -106,7 +106,8 @@ def render(
                     if start and seconds is not None and time.monotonic() - begin > seconds:
                         break
                     batch = pending[start : start + renderer.batch_size]
-                    images = brush.paint(job.feed(batch), [picture.seed for picture in batch])
+                    names = [f"{job.name}, class {picture.label}, {picture.name}" for picture in batch]
+                    images = brush.paint(job.feed(batch), [picture.seed for picture in batch], names)
                     writer.add(batch, images)
                     done += len(batch)
             drawing = time.monotonic() - loaded

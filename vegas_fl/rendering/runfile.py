@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vegas_fl.config import Config
-from vegas_fl.core.errors import VegasError
+from vegas_fl.core.errors import VegasError, explained
 from vegas_fl.core.files import write_atomically
 from vegas_fl.rendering.folder import MANIFEST
 
@@ -28,7 +30,26 @@ def write_runfile(job: Job, config: Config) -> None:
         write_atomically(path, data)
 
 
-def read_runfile(folder: Path) -> dict[str, Any]:
+class Files(BaseModel):
+    """The checkpoints, or the files of embeddings, that pictures were drawn from."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    adapter: dict[Literal["clip", "t5"], str] = {}
+    generators: dict[str, str] = {}
+    embeddings: list[str] = []
+
+
+class RunFile(BaseModel):
+    """The content of the file: whose pictures, how many of each class, from which files, by which configuration."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+    node: Annotated[str, Field(pattern=r"^([0-9]{1,9}|server)$")]
+    pictures: dict[Annotated[str, Field(min_length=1, max_length=255)], Annotated[int, Field(ge=0, le=10**6)]]
+    files: Files
+    config: dict[str, Any]
+
+
+def read_runfile(folder: Path) -> RunFile:
     """Read the file of a folder.
 
     Raises
@@ -38,12 +59,11 @@ def read_runfile(folder: Path) -> dict[str, Any]:
     """
     path = folder / NAME
     try:
-        values: dict[str, Any] = json.loads(path.read_text("utf8"))
-        if {"node", "pictures", "files", "config"} <= set(values):
-            return values
-        reason = "entries are missing"
-    except (OSError, ValueError) as error:
+        return RunFile.model_validate_json(path.read_bytes())
+    except OSError as error:
         reason = str(error)
+    except ValidationError as error:
+        reason = explained(error)
     raise VegasError(f"{path} cannot be read ({reason}); run the command that drew the pictures again to rewrite it")
 
 

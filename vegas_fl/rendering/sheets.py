@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageDraw, ImageFont
 
 from vegas_fl.core.files import write_atomically
+from vegas_fl.rendering import picture_file
 
 if TYPE_CHECKING:
     from vegas_fl.rendering.folder import Picture
@@ -47,8 +48,8 @@ def contact_sheet(folder: Path, pictures: Sequence[Picture], columns: int, targe
         top += TITLE
         for position, picture in enumerate(members):
             row, column = divmod(position, columns)
-            with Image.open(folder / picture.name) as image:
-                sheet.paste(image.convert("RGB").resize((TILE, TILE)), (column * TILE, top + row * TILE))
+            image = picture_file.read(folder / picture.name).convert("RGB")
+            sheet.paste(image.resize((TILE, TILE)), (column * TILE, top + row * TILE))
         top += TILE * -(-len(members) // columns)
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG")

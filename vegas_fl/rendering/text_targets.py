@@ -12,6 +12,7 @@ import torch
 from vegas_fl.algorithm.adapter import Conditioning
 from vegas_fl.config import RendererConfig
 from vegas_fl.core import devices
+from vegas_fl.core.errors import VegasError
 from vegas_fl.data.classes import prompt
 from vegas_fl.rendering import flux
 from vegas_fl.storage import tensorfiles
@@ -38,6 +39,11 @@ def prompt_targets(prompts: Sequence[str], config: RendererConfig, cache: Path, 
     -------
     Conditioning
         clip ``[N, P]``, t5 ``[N, T, C]``, float32, in the order of ``prompts``.
+
+    Raises
+    ------
+    VegasError
+        A text encoder returns values that are not finite.
     """
     fingerprint = flux.text_fingerprint(config)
     paths = {text: cache / "targets" / fingerprint / f"{_key(text)}.safetensors" for text in prompts}
@@ -49,6 +55,12 @@ def prompt_targets(prompts: Sequence[str], config: RendererConfig, cache: Path, 
             with torch.no_grad():
                 t5, clip, _ = pipeline.encode_prompt(batch, None, max_sequence_length=config.max_sequence_length)
             for text, clip_target, t5_target in zip(batch, clip.float(), t5.float(), strict=True):
+                if not (clip_target.isfinite().all() and t5_target.isfinite().all()):
+                    raise VegasError(
+                        f"the text encoders of renderer.model={config.model} give values that are not finite for "
+                        f"{text!r} (renderer.dtype={config.dtype}); set renderer.dtype=float32 or bfloat16, or "
+                        "copy the model again"
+                    )
                 known[text] = {"clip": clip_target.cpu(), "t5": t5_target.cpu()}
                 tensorfiles.save(paths[text], known[text], {"prompt": text})
         del pipeline

@@ -9,19 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from vegas_fl.algorithm.adapter import Conditioning
 from vegas_fl.audio import encoders
-from vegas_fl.config import Config, restored
+from vegas_fl.config import BRANCHES, Config, restored
 from vegas_fl.core import devices
 from vegas_fl.core.errors import VegasError
-from vegas_fl.rendering import embeddings_file, flux
+from vegas_fl.rendering import embeddings_file, flux, picture_file
 from vegas_fl.rendering.folder import Manifest, Picture, Recipe, intact, plan, plan_clips, read_manifest
 from vegas_fl.rendering.jobs import SERVER, AdapterFeed, Audio, Feed, sampled, sampled_from_owners
-from vegas_fl.rendering.painter import painter, rendering_threads
+from vegas_fl.rendering.painter import Unusable, painter, rendering_threads
 from vegas_fl.rendering.recordings import recordings_of
-from vegas_fl.rendering.runfile import read_runfile
+from vegas_fl.rendering.runfile import NAME, RunFile, read_runfile
 from vegas_fl.rendering.text_targets import text_targets
 from vegas_fl.storage.adapters import adapter_from, load_adapter
 from vegas_fl.storage.generators import load_class_generator
@@ -67,32 +66,35 @@ def verify(folder: Path, sample: int, overrides: Sequence[str]) -> Report:
     report = Report(folder)
     try:
         run = read_runfile(folder)
-        config = restored(run["config"], overrides)
+        config = restored(run.config, overrides)
+        manifest = read_manifest(folder)
     except VegasError as error:
         report.problems.append(str(error))
         return report
-    manifest = read_manifest(folder)
     pictures = expected(run, config, manifest)
-    report.pictures = sum(run["pictures"].values())
+    report.pictures = sum(run.pictures.values())
     report.problems += contents(folder, manifest, pictures, report.pictures)
     if sample and not report.problems:
         try:
             again = [pictures[i] for i in evenly_spaced(len(pictures), sample)]
             recipes = {line["class"]: line["recipe"] for line in manifest.values()}
             _reproduce(report, config, feed_of(run, config, recipes, again), again, manifest)
+        except Unusable as error:
+            report.problems.append(str(error))
         except VegasError as error:
             report.note = str(error)
     return report
 
 
-def expected(run: dict[str, Any], config: Config, manifest: Manifest) -> list[Picture]:
+def expected(run: RunFile, config: Config, manifest: Manifest) -> list[Picture]:
     """The pictures the folder should hold, with their seeds."""
     if any("clip" in line for line in manifest.values()):
-        clips: dict[str, list[str]] = {label: [] for label in run["pictures"]}
+        clips: dict[str, list[str]] = {label: [] for label in run.pictures}
         for line in manifest.values():
-            clips.setdefault(line["class"], []).append(line["clip"])
-        return plan_clips(config.seed, run["node"], clips)
-    return [p for label, n in run["pictures"].items() for p in plan(config.seed, run["node"], [label], n)]
+            if "clip" in line:
+                clips.setdefault(line["class"], []).append(line["clip"])
+        return plan_clips(config.seed, run.node, clips)
+    return [p for label, n in run.pictures.items() for p in plan(config.seed, run.node, [label], n)]
 
 
 def contents(folder: Path, manifest: Manifest, pictures: Sequence[Picture], count: int) -> Iterator[str]:
@@ -111,16 +113,16 @@ def contents(folder: Path, manifest: Manifest, pictures: Sequence[Picture], coun
             yield f"{path}: changed or truncated since it was written"
         elif line["seed"] != picture.seed:
             yield f"{path}: expected seed {picture.seed} for its run, node, class and index, got {line['seed']}"
-        elif (chunk := _chunk(path)) != {**{k: line[k] for k in chunk if k in line}, **line["recipe"]}:
+        elif (chunk := _recipe(path)) != {**{k: line[k] for k in chunk if k in line}, **line["recipe"]}:
             yield f"{path}: its text chunk does not match the manifest"
 
 
-def feed_of(run: dict[str, Any], config: Config, recipes: dict[str, Recipe], pictures: Sequence[Picture]) -> Feed:
+def feed_of(run: RunFile, config: Config, recipes: dict[str, Recipe], pictures: Sequence[Picture]) -> Feed:
     """The embeddings that pictures were drawn from.
 
     Parameters
     ----------
-    run : dict
+    run : RunFile
         The folder's run.json.
     config : Config
     recipes : dict
@@ -132,13 +134,15 @@ def feed_of(run: dict[str, Any], config: Config, recipes: dict[str, Recipe], pic
     VegasError
         The embeddings cannot be computed here.
     """
-    files = run["files"]
-    if "embeddings" in files:
-        place = Path(files["embeddings"][0]).parent
+    files = run.files
+    if files.embeddings:
+        place = Path(files.embeddings[0]).parent
         return embeddings_file.FileFeed(embeddings_file.find_prompts(place)[place])
     device = devices.resolve_device(config.device)
+    if lacking := [branch for branch in BRANCHES if branch not in files.adapter]:
+        raise VegasError(f"its {NAME} names no adapter of the branch {lacking[0]}")
     saved = load_adapter(
-        {branch: _moved(path, config.adapter.checkpoint_dir) for branch, path in files["adapter"].items()}
+        {branch: _moved(path, config.adapter.checkpoint_dir) for branch, path in files.adapter.items()}
     )
     same = {f"{branch}_adapter": sha256 for branch, sha256 in saved.sha256.items()}
     _unchanged(recipes, **same, renderer_fingerprint=flux.picture_fingerprint(config.renderer))
@@ -148,23 +152,25 @@ def feed_of(run: dict[str, Any], config: Config, recipes: dict[str, Recipe], pic
         targets = text_targets(labels, config.renderer, Path(config.paths.cache).expanduser(), device).by_class(labels)
     if config.images.source == "recordings":
         _unchanged(recipes, encoder=encoders.fingerprint(config.encoder))
-        audio = recordings_of(pictures, config, run["node"], device)
+        audio = recordings_of(pictures, config, run.node, device)
     else:
         audio = _samples(run, config, recipes)
     adapter = adapter_from(saved.header, saved.state, "the adapter")
     return AdapterFeed(audio, adapter, targets, config.conditioning, config.renderer.batch_size)
 
 
-def _samples(run: dict[str, Any], config: Config, recipes: dict[str, Recipe]) -> Audio:
+def _samples(run: RunFile, config: Config, recipes: dict[str, Recipe]) -> Audio:
     generators = {
         label: load_class_generator(_moved(path, config.generator.checkpoint_dir))
-        for label, path in run["files"]["generators"].items()
+        for label, path in run.files.generators.items()
     }
     for label, recipe in recipes.items():
+        if label not in generators:
+            raise VegasError(f"its {NAME} names no generator of {label}")
         _unchanged({label: recipe}, generator=generators[label].header["sha256"])
-    if run["node"] == SERVER:
+    if run.node == SERVER:
         return sampled_from_owners(generators)
-    return sampled({label: generator.of(run["node"]) for label, generator in generators.items()})
+    return sampled({label: generator.of(run.node) for label, generator in generators.items()})
 
 
 def _unchanged(recipes: dict[str, Recipe], **now: str) -> None:
@@ -183,11 +189,13 @@ def _moved(path: str, folder: str) -> Path:
 def _reproduce(report: Report, config: Config, feed: Feed, pictures: Sequence[Picture], manifest: Manifest) -> None:
     brush = painter(config.renderer, devices.resolve_device(config.device))
     with rendering_threads(config.renderer):
-        images = brush.paint(feed(pictures), [picture.seed for picture in pictures])
+        images = brush.paint(
+            feed(pictures), [p.seed for p in pictures], [str(report.folder / p.name) for p in pictures]
+        )
     for picture, image in zip(pictures, images, strict=True):
         path = report.folder / picture.name
-        with Image.open(path) as old:
-            before, after = np.asarray(old.convert("RGB"), np.int16), np.asarray(image.convert("RGB"), np.int16)
+        old = picture_file.read(path)
+        before, after = np.asarray(old.convert("RGB"), np.int16), np.asarray(image.convert("RGB"), np.int16)
         difference = int(np.abs(before - after).max()) if before.shape == after.shape else 255
         if difference == 0:
             report.identical += 1
@@ -206,11 +214,9 @@ def evenly_spaced(total: int, count: int) -> list[int]:
     return sorted({round(i * (total - 1) / max(1, count - 1)) for i in range(count)})
 
 
-def _chunk(path: Path) -> dict[str, Any]:
+def _recipe(path: Path) -> dict[str, Any]:
     """The recipe in a picture's text chunk; empty if it has none."""
     try:
-        with Image.open(path) as image:
-            chunk: dict[str, Any] = json.loads(image.text["vegas-fl"])  # type: ignore[attr-defined]
-            return chunk
-    except (OSError, KeyError, ValueError, AttributeError):
+        return picture_file.recipe(picture_file.read(path))
+    except VegasError:
         return {}

@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import NonNegativeInt, TypeAdapter
 
 from vegas_fl.algorithm.adapter import Adapter
 from vegas_fl.config import BRANCHES, AdapterConfig
 from vegas_fl.core.errors import VegasError
 from vegas_fl.storage import tensorfiles
-from vegas_fl.storage.headers import Spaces, config_from_header, config_to_header
+from vegas_fl.storage.headers import Spaces, config_to_header, entry
 from vegas_fl.storage.names import adapter_path
 from vegas_fl.storage.tensorfiles import Damaged, State, load_into
 
@@ -28,8 +28,8 @@ def adapter_header(spaces: Spaces, config: AdapterConfig) -> dict[str, Any]:
 
 def adapter_from(header: Mapping[str, Any], state: State, origin: str) -> Adapter:
     """Build the adapter described by a header and load its state; ``origin`` names them in errors."""
-    config = config_from_header(TypeAdapter(AdapterConfig), header, origin)
-    adapter = Adapter(Spaces(**header["spaces"]).shape, config)
+    config = entry("config", TypeAdapter(AdapterConfig), header, origin)
+    adapter = Adapter(entry("spaces", TypeAdapter(Spaces), header, origin).shape, config)
     load_into(adapter, state, origin)
     return adapter.eval()
 
@@ -100,11 +100,14 @@ def load_adapter(paths: Mapping[str, Path], spaces: Spaces | None = None) -> Sav
     hashes = {}
     for branch in BRANCHES:
         tensors, header = tensorfiles.load(paths[branch], kind=f"adapter.{branch}")
-        if spaces is not None and header["spaces"] != asdict(spaces):
+        entry("round", TypeAdapter(NonNegativeInt), header, str(paths[branch]))
+        entry("samples", TypeAdapter(dict[str, NonNegativeInt]), {"samples": {}, **header}, str(paths[branch]))
+        theirs = entry("spaces", TypeAdapter(Spaces), header, str(paths[branch]))
+        if spaces is not None and theirs != spaces:
             expected = asdict(spaces)
             differences = [
                 f"{key} {value!r} (this run: {expected[key]!r})"
-                for key, value in header["spaces"].items()
+                for key, value in asdict(theirs).items()
                 if value != expected[key]
             ]
             raise VegasError(

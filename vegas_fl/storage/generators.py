@@ -9,18 +9,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 from torch import Tensor
 
 from vegas_fl.algorithm.generators import Sampler, build_sampler
 from vegas_fl.config import GeneratorConfig
+from vegas_fl.core.errors import VegasError
 from vegas_fl.storage import tensorfiles
-from vegas_fl.storage.headers import Spaces, config_from_header, config_to_header
+from vegas_fl.storage.headers import Size, Spaces, config_to_header, entry
 from vegas_fl.storage.names import generator_path
 from vegas_fl.storage.tensorfiles import State, load_into
+
+NodeId = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
+SAMPLES = TypeAdapter(Annotated[dict[NodeId, Annotated[int, Field(ge=1)]], Field(min_length=1)])
+"""By node, the number of clips that a generator was trained on."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +78,9 @@ def sampler_header(spaces: Spaces, config: GeneratorConfig) -> dict[str, Any]:
 
 def sampler_from(header: Mapping[str, Any], state: State, origin: str) -> Sampler:
     """Build the sampler described by a header and load its state; ``origin`` names them in errors."""
-    config: GeneratorConfig = config_from_header(TypeAdapter(GeneratorConfig), header, origin)
-    sampler = build_sampler(header["audio_tokens"], header["audio_width"], config)
+    config: GeneratorConfig = entry("config", TypeAdapter(GeneratorConfig), header, origin)
+    tokens, width = (entry(key, TypeAdapter(Size), header, origin) for key in ("audio_tokens", "audio_width"))
+    sampler = build_sampler(tokens, width, config)
     load_into(sampler, state, origin)
     return sampler.eval()
 
@@ -82,7 +88,7 @@ def sampler_from(header: Mapping[str, Any], state: State, origin: str) -> Sample
 def class_generator_from(header: Mapping[str, Any], states: Mapping[str, State], origin: str) -> ClassGenerator:
     """Build the generator of a class from a header and the states of its owners' samplers, by node."""
     samplers = {node: sampler_from(header, state, origin) for node, state in states.items()}
-    return ClassGenerator(samplers, header["samples"], dict(header))
+    return ClassGenerator(samplers, entry("samples", SAMPLES, header, origin), dict(header))
 
 
 def save_class_generator(
@@ -117,8 +123,11 @@ def load_class_generator(path: Path, audio: str | None = None) -> ClassGenerator
         If the file is damaged, or was trained on other embeddings.
     """
     tensors, header = tensorfiles.load(path, kind="generator", audio=audio)
-    states: dict[str, State] = {node: {} for node in sorted(header["samples"], key=int)}
+    samples = entry("samples", SAMPLES, header, str(path))
+    states: dict[str, State] = {node: {} for node in sorted(samples, key=int)}
     for name, tensor in tensors.items():
         node, _, name = name.removeprefix("node_").partition(".")
+        if node not in states:
+            raise VegasError(f"{path} holds tensors of node {node}, which its header does not name; train it again")
         states[node][name] = tensor
     return class_generator_from(header, states, str(path))

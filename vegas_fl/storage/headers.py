@@ -8,14 +8,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from vegas_fl.algorithm.adapter import AdapterShape
-from vegas_fl.core.errors import VegasError
+from vegas_fl.core.errors import VegasError, explained
 
 T = TypeVar("T")
+Size = Annotated[int, Field(ge=1, le=10**6)]
 
 PLACES = {"checkpoint_dir": "", "local_checkpoint_dir": None}
 """Settings that name folders of one machine, and the values that replace them in a header: the same training gives the
@@ -40,11 +41,11 @@ class Spaces:
         Fingerprints of the audio encoder and of the text encoders.
     """
 
-    audio_tokens: int
-    audio_width: int
-    clip_width: int
-    t5_tokens: int
-    t5_width: int
+    audio_tokens: Size
+    audio_width: Size
+    clip_width: Size
+    t5_tokens: Size
+    t5_width: Size
     audio: str
     text: str
 
@@ -59,18 +60,17 @@ def config_to_header(config: BaseModel) -> dict[str, Any]:
     return {key: PLACES.get(key, value) for key, value in config.model_dump(mode="json").items()}
 
 
-def config_from_header(kind: TypeAdapter[T], header: Mapping[str, Any], origin: str) -> T:
-    """The settings of type ``kind`` in a header; ``origin`` names its file or message in errors.
+def entry(key: str, kind: TypeAdapter[T], header: Mapping[str, Any], origin: str) -> T:
+    """An entry of a header, of type ``kind``; ``origin`` names its file or message in errors.
 
     Raises
     ------
     VegasError
-        If another version of the program wrote the header and its settings are not valid in this one.
+        The entry is missing or invalid: another version of the program, or another program, wrote the header.
     """
     try:
-        return kind.validate_json(json.dumps(header["config"]))
+        return kind.validate_json(json.dumps(header.get(key)), strict=True)
     except ValidationError as error:
-        keys = ", ".join(".".join(map(str, e["loc"])) for e in error.errors())
         raise VegasError(
-            f"{origin} was written by another version of vegas-fl (invalid settings: {keys}); train it again"
+            f"{origin} was written by another version of vegas-fl (invalid {key}: {explained(error)}); train it again"
         ) from error

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
@@ -75,17 +76,17 @@ def load(path: Path, **expected: Any) -> TensorFile:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get("vegas_fl", "{}"))
+            header = _header(file.metadata())
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is not iterable)
     except FileNotFoundError as error:
         raise VegasError(f"Checkpoint not found: {path}; run the step that trains it first") from error
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise Damaged(f"{path} cannot be read ({error}): it is damaged; train it again") from error
     if header.get("format") != FORMAT:
         raise VegasError(
             f"{path} has checkpoint format {header.get('format')}, expected {FORMAT}; train it again with this version"
         )
-    if header["sha256"] != digest(tensors) or header.get("seal", _seal(header)) != _seal(header):
+    if header.get("sha256") != digest(tensors) or header.get("seal", _seal(header)) != _seal(header):
         raise Damaged(f"{path} is damaged: its content does not match its hash; train it again")
     for key, value in expected.items():
         if value is not None and header.get(key, value) != value:
@@ -106,10 +107,14 @@ def load_header(path: Path) -> dict[str, Any]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            header: dict[str, Any] = json.loads((file.metadata() or {}).get("vegas_fl", "{}"))
-    except (SafetensorError, OSError, ValueError) as error:
-        raise VegasError(f"{path} cannot be read ({error})") from error
-    return header
+            return _header(file.metadata())
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        raise Damaged(f"{path} cannot be read ({error})") from error
+
+
+def _header(metadata: Mapping[str, str] | None) -> dict[str, Any]:
+    """The header in a file's metadata; empty if there is none."""
+    return TypeAdapter(dict[str, Any]).validate_json((metadata or {}).get("vegas_fl", "{}"))
 
 
 def _seal(header: Mapping[str, Any]) -> str:

@@ -6,6 +6,8 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from vegas_fl.core.errors import VegasError
+from vegas_fl.rendering import picture_file
 from vegas_fl.rendering.sheets import sheet_path
 from vegas_fl.runs.report.adapters import confusion
 from vegas_fl.runs.report.blocks import Block, Figure, FigureRow, Hint, Section, Table
@@ -130,9 +132,8 @@ def _tiled(paths: Sequence[Path], columns: int, side: int, notes: list[str]) -> 
     tiles: list[Image.Image | None] = []
     for path in paths:
         try:
-            with Image.open(path) as image:
-                tiles.append(image.convert("RGBA"))
-        except (OSError, ValueError, SyntaxError):
+            tiles.append(picture_file.read(path).convert("RGBA"))
+        except VegasError:
             tiles.append(None)
     if damaged := [path for path, tile in zip(paths, tiles, strict=True) if tile is None]:
         others = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
