@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import torch
+import hashlib
+from itertools import chain
+
+from torch import Tensor
 
 from clients.node import Node
 from vegas_fl.algorithm import metrics
@@ -10,7 +13,7 @@ from vegas_fl.algorithm.adapter import Adapter
 from vegas_fl.algorithm.training import adapt
 from vegas_fl.config import BRANCHES
 from vegas_fl.core import seeds
-from vegas_fl.federation.messages import Branches, Evaluate, Evaluation, Sums
+from vegas_fl.federation.messages import Branches, Evaluate, Evaluation, Right, Sums
 from vegas_fl.storage.tensorfiles import State, load_into
 
 CANDIDATE = "candidate."
@@ -19,34 +22,62 @@ CANDIDATE = "candidate."
 def evaluate(node: Node, request: Evaluate) -> tuple[Evaluation, dict[str, State]]:
     """Counts and sums over the node's own unseen clips, by candidate and branch.
 
-    ``candidate.local 0``, ``candidate.local 1``, … are added up as "local", so that the answer does not grow
-    with the nodes. Sums, not means: the server adds them to those of the other nodes.
+    ``candidate.local 0``, ``candidate.local 1``, … are added up as "local"; of each of them, only the clips that are
+    right are told as well, by class. Sums, not means: the server adds them to those of the other nodes.
     """
     config = node.config
-    audio, labels = node.embeddings(getattr(node.clips, config.evaluation.split))
-    candidates = {name: state for name, state in node.states.items() if name.startswith(CANDIDATE)}
+    clips = getattr(node.clips, config.evaluation.split)
+    audio, labels = node.embeddings(clips)
+    if not len(audio):
+        return Evaluation(clips=0, figures={}), {}
+    recordings = [clip.source or position for position, clip in enumerate(chain.from_iterable(clips.values()))]
+    # Seeded with what only this node knows, and the same in every message, so that adapters can be compared.
+    secret = seeds.generator("resamples", hashlib.sha256(audio.contiguous().numpy().data).hexdigest())
+    weights = metrics.resamples(labels, recordings, generator=secret)
     totals: dict[str, Branches] = {}
+    own: dict[str, Right] = {}
     with seeds.reproducible(config.seed, "evaluate", threads=config.threads):
         adapter = Adapter(request.spaces.shape, config.adapter)
-        for name, state in candidates.items() if len(audio) else ():
+        for name, state in node.states.items():
+            if not name.startswith(CANDIDATE):
+                continue
             load_into(adapter, state, f"the {name} the server sent")
-            kind = name.removeprefix(CANDIDATE).partition(" ")[0]
-            scores = _scores(node, adapter, audio, labels)
+            kind, _, trainer = name.removeprefix(CANDIDATE).partition(" ")
+            scores = _scores(node, adapter, audio, labels, weights)
             totals[kind] = totals[kind] + scores if kind in totals else scores
-    return Evaluation(clips=len(audio), figures=totals), {}
+            if trainer:
+                own[trainer] = Right(clip=_right(scores.clip), t5=_right(scores.t5))
+    return Evaluation(
+        clips=len(audio),
+        figures=totals,
+        recordings=len(set(zip(labels.tolist(), recordings, strict=True))),
+        resampled=_rounded(weights.sum(1)),
+        locals=own,
+    ), {}
 
 
-def _scores(node: Node, adapter: Adapter, audio: torch.Tensor, labels: torch.Tensor) -> Branches:
-    """What one adapter scores on clips ``[N, S, D]`` of classes ``[N]``."""
+def _scores(node: Node, adapter: Adapter, audio: Tensor, labels: Tensor, weights: Tensor) -> Branches:
+    """What one adapter scores on clips ``[N, S, D]`` of classes ``[N]``, which weigh ``[R, N]`` in the resamples."""
     outputs = adapt(adapter, audio)
     near, predicted = metrics.closeness(outputs, node.targets, labels), metrics.classify(outputs, node.targets)
-    return Branches(
-        **{
-            branch: Sums(
-                confusion=metrics.confusion(labels, predicted[branch], len(node.config.classes)).tolist(),
-                cosine=near[branch]["cosine"].double().sum().item(),
-                mse=near[branch]["mse"].double().sum().item(),
-            )
-            for branch in BRANCHES
-        }
-    )
+    sums = {}
+    for branch in BRANCHES:
+        margins = metrics.margins(getattr(outputs, branch), getattr(node.targets, branch), labels)
+        sums[branch] = Sums(
+            confusion=metrics.confusion(labels, predicted[branch], len(node.config.classes)).tolist(),
+            cosine=near[branch]["cosine"].double().sum().item(),
+            mse=near[branch]["mse"].double().sum().item(),
+            margin=margins.sum().item(),
+            resampled=_rounded(weights @ (predicted[branch] == labels).double()),
+            resampled_margin=_rounded(weights @ margins),
+        )
+    return Branches(**sums)
+
+
+def _right(sums: Sums) -> list[int]:
+    return [row[index] for index, row in enumerate(sums.confusion)]
+
+
+def _rounded(values: Tensor) -> list[float]:
+    """To what an interval needs: a hundredth of a clip."""
+    return [round(value, 2) for value in values.tolist()]

@@ -14,16 +14,13 @@ from vegas_fl.federation.messages import EvaluateGenerators, Figures, GeneratorQ
 from vegas_fl.federation.nodes import Federation
 from vegas_fl.federation.wire import Reply
 from vegas_fl.runs.record import Record
+from vegas_fl.runs.report.answers import generator
 from vegas_fl.storage.generators import load_class_generator
 from vegas_fl.storage.headers import Spaces
 from vegas_fl.storage.names import find_generators
 from vegas_fl.storage.tensorfiles import State
 
 log = logging.getLogger("vegas_fl.server")
-
-COPIES = 0.5
-"""A generator is reported as copying if its samples' median distance to the training clips is below this share of new
-recordings' distance."""
 
 
 def evaluate_generators(federation: Federation, record: Record, spaces: Spaces) -> None:
@@ -58,7 +55,7 @@ def evaluate_generators(federation: Federation, record: Record, spaces: Spaces) 
     if recorded:
         log.info("generators beside real clips, %d classes: %s", len(recorded), _summary(list(recorded.values())))
     for label, figures in recorded.items():
-        _warn_of_copies(label, figures)
+        log.info("generator of %s: %s (%s)", label, *generator(figures))
 
 
 def _requests(federation: Federation, spaces: Spaces) -> tuple[dict[str, RecordDict], dict[str, set[str]]]:
@@ -102,15 +99,3 @@ def _summary(rows: list[Figures]) -> str:
             own, real = (fmean(column) for column in zip(*pairs, strict=True))
             parts.append(f"{name} {own:.3f} ({real:.3f})")
     return ", ".join(parts)
-
-
-def _warn_of_copies(label: str, figures: Figures) -> None:
-    own, real = figures["nearest"], figures["nearest_ceiling"]
-    if own is not None and real and own < COPIES * real:
-        log.warning(
-            "generator of %s: its samples are %.2g from the nearest training clip, new recordings %.2g; it nearly "
-            "copies its clips: train it on more of them, for fewer epochs, or with more noise",
-            label,
-            own,
-            real,
-        )

@@ -143,6 +143,7 @@ def _report(node: str, values: Pictures, record: Record, about: dict[str, Any]) 
     name = node if node == SERVER else f"node {node}"
     log.info("%s: %d pictures in %s%s", name, values.pictures, values.folder, new)
     counts = {"pictures": values.pictures, "rendered": values.rendered, "folder": values.folder}
+    counts["here"] = Path(values.folder).is_dir()  # in a deployment, pictures stay where they were drawn
     record.add(stage="images", **about, node=node, **counts)
 
 

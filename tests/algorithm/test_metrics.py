@@ -95,3 +95,58 @@ def test_closeness_of_a_single_class_is_the_plain_cosine():
     torch.testing.assert_close(near["clip"]["mse"], torch.tensor([16 / 25]))
     assert near["t5"]["cosine"].item() == pytest.approx(1)
     assert near["t5"]["mse"].item() == 0
+
+
+def test_a_margin_is_the_place_between_the_right_target_and_the_nearest_wrong_one():
+    targets = torch.tensor([[0.0, 0.0], [4.0, 0.0], [0.0, 100.0]])
+    outputs = torch.tensor([[0.0, 9.0], [1.0, 0.0], [2.0, -3.0], [4.0, 0.0], [-5.0, 0.0]])
+    found = metrics.margins(outputs, targets, torch.zeros(5, dtype=torch.long))
+    torch.testing.assert_close(found, torch.tensor([1 - 2 * 9 / 100, 0.5, 0.0, -1.0, 1.0]).double())
+    right = metrics.nearest_target(outputs, targets) == 0
+    assert (found[[0, 1, 3, 4]] > 0).tolist() == right[[0, 1, 3, 4]].tolist()
+
+
+def test_the_margin_of_one_class_or_of_two_that_are_the_same():
+    outputs = torch.randn(3, 4, generator=generator("outputs"))
+    assert metrics.margins(outputs, torch.ones(1, 4), torch.zeros(3, dtype=torch.long)).tolist() == [1, 1, 1]
+    assert metrics.margins(outputs, torch.ones(2, 4), torch.tensor([0, 1, 1])).tolist() == [0, 0, 0]
+
+
+def test_recordings_are_resampled_and_not_their_clips():
+    """The spread is that of the mean of so many recordings, however many clips were cut from each; of few, too."""
+    labels = torch.tensor([0] * 40 + [1] * 3)
+    recordings = [i // 10 for i in range(40)] + [0, 1, 2]
+    weights = metrics.resamples(labels, recordings, generator=generator("resamples"))
+    assert weights.shape == (metrics.RESAMPLES, 43)
+    assert weights.mean(0).tolist() == pytest.approx([1.0] * 43, abs=0.25)
+    assert all(torch.equal(weights[:, 10 * i], weights[:, 10 * i + 9]) for i in range(4))
+    assert set(weights[:, 40:].sum(1).tolist()) == {3.0}
+    values = torch.tensor([1.0, 3.0, 2.0, 6.0], dtype=torch.float64)
+    means = (weights[:, :40:10] @ values) / 4
+    assert means.std().item() == pytest.approx((values.var() / 4).sqrt().item(), rel=0.15)
+
+
+def test_classes_of_one_recording_are_resampled_together():
+    weights = metrics.resamples(torch.arange(5), ["same"] * 5, generator=generator("resamples"))
+    assert weights.sum(1).tolist() == pytest.approx([5.0] * metrics.RESAMPLES)
+    assert len({tuple(row) for row in weights.tolist()}) > 20
+    alone = metrics.resamples(torch.tensor([0]), ["one"], generator=generator("resamples"))
+    assert alone.unique().tolist() == [1.0]
+
+
+def test_an_interval_contains_the_truth_as_often_as_it_says():
+    """Of a hundred sets of 40 recordings, each right with probability 0.7."""
+    labels = torch.zeros(40, dtype=torch.long)
+    hits = 0
+    for k in range(100):
+        right = (torch.rand(40, generator=generator("truth", k)) < 0.7).double()
+        weights = metrics.resamples(labels, range(40), generator=generator("resamples", k))
+        low, high = metrics.interval(right.mean().item(), weights @ right / 40, 40, 0.0, 1.0)
+        hits += low <= 0.7 <= high
+    assert 88 <= hits <= 99
+
+
+def test_what_never_differs_has_the_interval_of_the_rule_of_three():
+    same = torch.ones(metrics.RESAMPLES, dtype=torch.float64)
+    assert metrics.interval(1.0, same, 30, 0.0, 1.0) == pytest.approx((0.9, 1.0))
+    assert metrics.interval(0.5, same / 2, 30) == pytest.approx((0.4, 0.6))

@@ -16,12 +16,13 @@ from safetensors.torch import load_file
 from clients.client_app import app as client_app
 from strategies import server_app
 from tests.support.sounds import sound
+from vegas_fl.algorithm.metrics import RESAMPLES
 from vegas_fl.audio.embeddings import embed
 from vegas_fl.audio.encoders import yamnet
 from vegas_fl.config import Config, compose
 from vegas_fl.data.datasets import open_dataset
 from vegas_fl.engines.inprocess import InProcessGrid
-from vegas_fl.federation.messages import unpack
+from vegas_fl.federation.messages import EVALUATE, unpack
 from vegas_fl.storage.tensorfiles import State
 
 UPLOADS = {
@@ -126,10 +127,24 @@ def test_values_are_figures_and_name_no_file(ran: tuple[Listener, Config, Path])
         assert all(len(numbers) <= FIGURES for numbers in lists_of_numbers(values)), kind
 
 
+def test_resamples_are_sums_over_many_clips(ran: tuple[Listener, Config, Path]) -> None:
+    """Every resample is a count of right clips, or a sum of margins, of all clips of the node; none is a clip's."""
+    listener, *_ = ran
+    evaluated = [values for kind, values, _ in listener.answers if kind == EVALUATE]
+    assert evaluated
+    for values in evaluated:
+        assert len(values["resampled"]) == RESAMPLES
+        for branch in (branch for branches in values["figures"].values() for branch in branches.values()):
+            adapters = sum(map(sum, branch["confusion"])) / values["clips"]
+            mean = sum(branch["resampled"]) / RESAMPLES
+            assert mean == pytest.approx(sum(row[k] for k, row in enumerate(branch["confusion"])), abs=0.3 * adapters)
+            assert len(branch["resampled_margin"]) == RESAMPLES
+
+
 def lists_of_numbers(value: Any) -> Iterator[list[float]]:
-    """All lists of numbers in nested values."""
+    """All lists of numbers in nested values, but resamples."""
     if isinstance(value, list) and value and all(isinstance(x, int | float) for x in value):
         yield value
     elif isinstance(value, list | dict):
-        for inner in value.values() if isinstance(value, dict) else value:
+        for inner in (x for key, x in value.items() if "resampled" not in key) if isinstance(value, dict) else value:
             yield from lists_of_numbers(inner)

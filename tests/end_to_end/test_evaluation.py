@@ -52,6 +52,23 @@ def test_adapters_are_told_by_class_and_by_their_distance_to_the_targets(trained
         recall = counts.diagonal() / counts.sum(1)
         assert line["per_class"] == pytest.approx(dict(zip(line["classes"], recall.tolist(), strict=True)))
         assert -1 <= line["cosine"] <= 1 and line["mse"] > 0
+        assert line["recordings"] == 24
+        for key in ("accuracy", "margin", *["gain"] * (line["adapter"] != "local")):
+            low, high = line[f"{key}_interval"]
+            assert low <= line[key] <= high and high - low > 0.001, key
+
+
+def test_each_nodes_own_adapter_is_told_on_its_own_and_on_the_others_classes(trained: Path) -> None:
+    own = {(line["node"], line["branch"]): line for line in lines(trained, "own adapter")}
+    total = {(line["adapter"], line["branch"]): line for line in lines(trained, "evaluation")}
+    for branch in ("clip", "t5"):
+        everything, dogs = own["0", branch], own["1", branch]
+        assert everything["own_clips"] == 24 and "others" not in everything  # node 0 has both classes
+        assert everything["own_shared"] == pytest.approx(total["kd", branch]["accuracy"])
+        assert (dogs["own_clips"], dogs["others_clips"]) == (12, 12)
+        assert dogs["own_shared"] == pytest.approx(total["kd", branch]["per_class"]["dog"])
+        mean = (everything["own"] + (dogs["own"] + dogs["others"]) / 2) / 2
+        assert mean == pytest.approx(total["local", branch]["accuracy"])
 
 
 def test_generators_are_compared_with_real_clips_once_a_class(trained: Path) -> None:
@@ -76,7 +93,7 @@ def test_loaded_generators_are_compared_before_they_are_distilled_from(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluation, "EVALUATION_BYTES", 1)
         vegas(tmp_path, *again)
-    for stage in ("generator quality", "evaluation"):
+    for stage in ("generator quality", "evaluation", "own adapter"):
         for one, other in zip(lines(trained, stage), lines(tmp_path, stage), strict=True):
             assert rounded(one) == rounded(other)
     (tmp_path / "runs/demo/metrics.jsonl").unlink()

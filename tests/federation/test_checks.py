@@ -11,6 +11,7 @@ import torch
 from pydantic import ValidationError
 
 from vegas_fl.algorithm.fidelity import MEASURED
+from vegas_fl.algorithm.metrics import RESAMPLES
 from vegas_fl.config import compose
 from vegas_fl.federation.checks import (
     check_description,
@@ -178,6 +179,59 @@ def test_an_evaluation_counts_clips_the_node_has(keys: Keys, value: Any, reason:
     assert check_evaluation(read(Evaluation, local), candidates, {0: 1, 1: 2}) is None
     lie = read(Evaluation, changed(EVALUATION, ("figures", *keys), value))
     assert reason in str(check_evaluation(lie, candidates, held))
+
+
+RESAMPLED = {**SUMS, "margin": 1.5, "resampled": [1.0] * RESAMPLES, "resampled_margin": [2.0] * RESAMPLES}
+SAMPLED = {
+    **{"clips": 3, "recordings": 2, "resampled": [3.0] * RESAMPLES},
+    "figures": {name: {"clip": {**RESAMPLED}, "t5": {**RESAMPLED}} for name in ("local", "kd")},
+    "locals": {"0": {"clip": [1, 0], "t5": [1, 1]}},
+}
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "reason"),
+    [
+        (("recordings",), 0, "claims 0 recordings of 3 clips"),
+        (("recordings",), 4, "claims 4 recordings of 3 clips"),
+        *[(("resampled",), values, "impossible resamples") for values in ([], [3.0], [9.0] * RESAMPLES)],
+        (("resampled",), [0.0, *[3.0] * (RESAMPLES - 1)], "impossible resamples"),
+        (("figures", "kd", "t5", "resampled"), [], "returned 0 resamples for adapter kd"),
+        (("figures", "kd", "t5", "resampled_margin"), [1.0], "resamples for adapter kd"),
+        (("figures", "kd", "clip", "resampled"), [4.0] * RESAMPLES, "impossible resamples for adapter kd"),
+        (("figures", "kd", "clip", "resampled"), [-1.0] * RESAMPLES, "impossible resamples for adapter kd"),
+        (("figures", "local"), GONE, "scored the adapters of nodes 0"),
+        (("locals", "1"), {"clip": [0, 0], "t5": [0, 0]}, "scored the adapters of nodes 0, 1, expected 0"),
+        (("locals", "0", "t5"), [5, 0], "says [5, 0] clips per class are right for the adapter of node 0"),
+        (("locals", "0", "t5"), [1], "says [1] clips per class are right"),
+    ],
+)
+def test_resamples_and_own_adapters_are_of_the_clips_the_node_has(keys: Keys, value: Any, reason: str) -> None:
+    candidates, held = {"local": 1, "kd": 1}, {0: 2, 1: 4}
+    assert check_evaluation(read(Evaluation, SAMPLED), candidates, held, ["0"]) is None
+    assert reason in str(check_evaluation(read(Evaluation, changed(SAMPLED, keys, value)), candidates, held, ["0"]))
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        *[(("resampled",), values) for values in ([1.0] * 1001, [NAN], ["x"], None)],
+        (("figures", "kd", "clip", "margin"), NAN),
+        *[(("locals",), own) for own in ({"x": {"clip": [], "t5": []}}, {"0": {"clip": [-1], "t5": []}}, {"0": {}})],
+    ],
+)
+def test_resamples_and_own_adapters_have_bounds(keys: Keys, value: Any) -> None:
+    assert not refused(Evaluation, SAMPLED)
+    assert refused(Evaluation, changed(SAMPLED, keys, value))
+
+
+def test_resamples_of_some_nodes_only_are_dropped() -> None:
+    """Nodes of an earlier version send none: the sum is still valid, without intervals."""
+    new, old = read(Evaluation, SAMPLED).figures["kd"], read(Evaluation, EVALUATION).figures["kd"]
+    assert (new + new).clip.resampled == [2.0] * RESAMPLES and (new + new).t5.margin == 3.0
+    for total in (new + old, old + new):
+        assert total.clip.resampled == total.clip.resampled_margin == [] and total.clip.margin is None
+        assert total.clip.cosine == 2 * new.clip.cosine
 
 
 QUALITY: dict[str, Any] = {

@@ -47,6 +47,8 @@ def test_a_run_ends_with_its_table_and_the_path_of_its_page(ran: tuple[Path, str
     for line in metrics(folder / "runs/small", "evaluation"):
         if line["round"] == 2 and line["branch"] == "t5":
             assert re.search(rf"{line['adapter']} +[\d.]+ +{line['accuracy']:.3f}\n", printed)
+    assert "are shared adapters better than local ones? " in printed
+    assert all(line["here"] for line in metrics(folder / "runs/small", "images") if "node" in line)
     (judge,) = metrics(folder / "runs/small", "judge")
     assert f"pictures judged right: {judge['accuracy']:.3f} of 7" in printed
     assert "report: runs/small/report.html" in printed.splitlines()[-1]

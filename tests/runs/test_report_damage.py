@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import logging
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from PIL import Image
 
 from tests.support.browser import browser
 from tests.support.command import vegas
+from tests.support.runs import write_run
 from vegas_fl.config import Config, compose
 from vegas_fl.core.errors import VegasError
 from vegas_fl.runs.record import Record
@@ -23,14 +22,7 @@ from vegas_fl.runs.report.read import read
 EVIL = "<img src=x onerror=alert(1)>$x^"
 
 
-def write_run(folder: Path, lines: list[dict[str, Any] | str], **config: Any) -> Path:
-    """A run's folder with these lines of metrics."""
-    folder.mkdir(parents=True)
-    text = [line if isinstance(line, str) else json.dumps({"time": 1e9 + i, **line}) for i, line in enumerate(lines)]
-    (folder / "metrics.jsonl").write_text("\n".join(text) + "\n", "utf8")
-    nodes = {"0": {"selected_classes": [EVIL, "dog"], "samples_per_node": 2}}
-    (folder / "config.yaml").write_text(yaml.safe_dump({"run": "run", "nodes": nodes, **config}), "utf8")
-    return folder
+NODES = {"0": {"selected_classes": [EVIL, "dog"], "samples_per_node": 2}}
 
 
 def evaluation(round_: int, accuracy: float, adapter: str = "kd", **more: Any) -> dict[str, Any]:
@@ -51,7 +43,7 @@ def test_names_are_text_and_never_markup(tmp_path: Path) -> None:
         {"stage": "judge", "accuracy": 0.5, "classes": [EVIL, "dog"], "confusion": [[1, 1], [1, 1]]},
         END,
     ]
-    folder = write_run(tmp_path / "run", lines, run=EVIL)
+    folder = write_run(tmp_path / "run", lines, run=EVIL, nodes=NODES)
     text = page.write(folder).read_text("utf8")
     assert "<img src=x" not in text
     assert read(folder).notes == []
@@ -61,7 +53,7 @@ def test_names_are_text_and_never_markup(tmp_path: Path) -> None:
         assert all(tab.value("[...document.images].map(i => i.naturalWidth)"))
         assert tab.value("document.title") == EVIL
         assert tab.value("document.documentElement.scrollWidth") <= 390
-        assert EVIL in tab.value("document.querySelector('#quality').innerText")
+        assert EVIL in tab.value("document.querySelector('#verdicts').innerText")
 
 
 def test_damage_is_noted(tmp_path: Path) -> None:
@@ -82,7 +74,7 @@ def test_damage_is_noted(tmp_path: Path) -> None:
         {"stage": "images", "node": "2", "pictures": 2, "rendered": 2, "folder": str(tmp_path / "pictures/node_2")},
         "[]",
     ]
-    folder = write_run(tmp_path / "runs" / "run", lines)
+    folder = write_run(tmp_path / "runs" / "run", lines, nodes=NODES)
     (folder / "checkpoints.json").write_text("{", "utf8")
     text = page.write(folder).read_text("utf8")
     for note in (
@@ -111,7 +103,7 @@ def test_of_each_stage_the_latest_attempt_counts(tmp_path: Path) -> None:
         END,
         {**START, "stages": ["images"]},
     ]
-    run = read(write_run(tmp_path / "run", lines))
+    run = read(write_run(tmp_path / "run", lines, nodes=NODES))
     assert [(line["round"], line["accuracy"]) for line in run.evaluations] == [(1, 0.7)]
     assert [line["label"] for line in run.generators] == ["dog"]
     assert [attempt.number for attempt in run.used] == [1, 2]

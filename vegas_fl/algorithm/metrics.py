@@ -1,15 +1,16 @@
 """How good an adapter's outputs are: classification by the nearest text target, and the distance to the right one.
 
 Nodes count, and the server adds the counts: from the sum of the nodes' confusion matrices it computes accuracy,
-balanced accuracy and F1 of the whole federation.
+balanced accuracy and F1 of the whole federation, and from the sum of their resamples 95 % intervals.
 
-Letters: B clips, K classes, P width of CLIP's pooled vector, T tokens of width C of T5.
+Letters: B clips, K classes, P width of CLIP's pooled vector, T tokens of width C of T5, R resamples.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import math
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import torch
@@ -78,6 +79,90 @@ def closeness(outputs: Conditioning, targets: Conditioning, labels: Tensor) -> d
             "mse": ((output - wanted) / scale).square().flatten(1).mean(1),
         }
     return figures
+
+
+def margins(outputs: Tensor, targets: Tensor, labels: Tensor) -> Tensor:
+    """How safely each output is classified by :func:`nearest_target`; unlike accuracy, it tells good adapters apart.
+
+    On the line from the nearest wrong target to the right one: 1 is at the right target or beyond it, 0 half-way,
+    where the output would belong to either class, -1 at the wrong one.
+
+    Parameters
+    ----------
+    outputs : Tensor [B, ...]
+        One branch of an adapter's output.
+    targets : Tensor [K, ...]
+        The same branch of the text targets.
+    labels : Tensor [B]
+        The clips' classes.
+
+    Returns
+    -------
+    Tensor [B]
+        Float64; 1 for all if there is one class only; 0 if two classes have the same target.
+    """
+    outputs, targets = outputs.flatten(1).double(), targets.flatten(1).double()
+    distances = targets.square().sum(1) - 2 * outputs @ targets.T  # less the outputs' own squares: they cancel
+    apart = (targets[labels, None] - targets).square().sum(-1).clamp_min(torch.finfo(targets.dtype).tiny)
+    lines = (distances - distances.gather(1, labels[:, None])) / apart
+    lines[torch.arange(len(labels)), labels] = torch.inf
+    return lines.amin(1).clamp_max(1.0)
+
+
+RESAMPLES = 500
+"""R: how often a bootstrap draws the recordings anew."""
+
+
+def resamples(labels: Tensor, recordings: Sequence[Hashable], *, generator: torch.Generator) -> Tensor:
+    """How much each clip weighs in each resample of a bootstrap over source recordings.
+
+    Clips of one recording resemble each other, so recordings are drawn, not clips. In each class, of n recordings
+    n - 1 are drawn with replacement and weigh n / (n - 1): the rescaled bootstrap (Rao and Wu 1988), whose variance is
+    right for few recordings too. Classes of one recording are drawn from together.
+
+    Parameters
+    ----------
+    labels : Tensor [B]
+        The clips' classes.
+    recordings : sequence [B]
+        What each clip was cut from.
+    generator : torch.Generator
+        Its seed has to be secret: who knows what was drawn can solve for the score of every single clip.
+
+    Returns
+    -------
+    Tensor [R, B]
+        Weights, float64, with mean 1.
+    """
+    names = list(zip(labels.tolist(), recordings, strict=True))
+    place = {name: position for position, name in enumerate(dict.fromkeys(names))}
+    strata: dict[int, list[int]] = {}
+    for (label, _), position in place.items():
+        strata.setdefault(label, []).append(position)
+    single = [strata.pop(label)[0] for label in list(strata) if len(strata[label]) == 1]
+    weights = torch.ones(RESAMPLES, len(place), dtype=torch.float64)
+    for members in (*strata.values(), single):
+        if (n := len(members)) > 1:
+            drawn = torch.randint(n, (RESAMPLES, n - 1), generator=generator)
+            counts = torch.zeros(RESAMPLES, n, dtype=torch.float64).scatter_add_(
+                1, drawn, torch.ones(drawn.shape).double()
+            )
+            weights[:, members] = counts * n / (n - 1)
+    return weights[:, [place[name] for name in names]]
+
+
+def interval(
+    value: float, resampled: Tensor, recordings: int, least: float = -math.inf, most: float = math.inf
+) -> tuple[float, float]:
+    """A 95 % interval of ``value``, which lies in [least, most]: percentiles of what the resamples ``[R]`` give.
+
+    If they all give the same, because every clip is right (or wrong), the rule of three: what happens in fewer than
+    3 of n recordings may not have been seen.
+    """
+    low, high = resampled.quantile(torch.tensor([0.025, 0.975], dtype=resampled.dtype)).tolist()
+    if high - low < 1e-9:
+        low, high = value - 3 / recordings, value + 3 / recordings
+    return max(low, least), min(high, most)
 
 
 def confusion(labels: Tensor, predicted: Tensor, classes: int) -> Tensor:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 import torch
 
 from vegas_fl.algorithm.fidelity import MEASURED
+from vegas_fl.algorithm.metrics import RESAMPLES
 from vegas_fl.config import PARTS, Config, NodeConfig
 from vegas_fl.federation.messages import (
     Confusion,
@@ -69,7 +70,9 @@ def check_norm(state: State, like: State, most: float) -> str | None:
     return None
 
 
-def check_evaluation(values: Evaluation, candidates: Mapping[str, int], held: Mapping[int, int]) -> str | None:
+def check_evaluation(
+    values: Evaluation, candidates: Mapping[str, int], held: Mapping[int, int], trainers: Collection[str] = ()
+) -> str | None:
     """The scores are of the candidates that were sent, on at most the clips that the node has.
 
     Parameters
@@ -79,7 +82,20 @@ def check_evaluation(values: Evaluation, candidates: Mapping[str, int], held: Ma
         Adapter → how many of this name were sent; their counts are added up.
     held : mapping
         Index of each class → clips the node has of it.
+    trainers : collection
+        Nodes whose own adapters were sent.
     """
+    if (count := len(values.resampled)) or values.recordings:
+        # A node whose resamples were larger than its clips would outweigh the others in the intervals.
+        usual = count == RESAMPLES and abs(sum(values.resampled) / count - values.clips) < values.clips / 4
+        if not usual or min(values.resampled) <= 0 or not 0 < values.recordings <= values.clips:
+            return f"claims {values.recordings} recordings of {values.clips} clips, and {count} impossible resamples"
+    if values.locals and (set(values.locals) != set(trainers) or "local" not in values.figures):
+        return f"scored the adapters of nodes {', '.join(values.locals)}, expected {', '.join(trainers) or 'none'}"
+    for trainer, right in values.locals.items():
+        for counts in (right.clip, right.t5):
+            if len(counts) != len(held) or any(count > held[index] for index, count in enumerate(counts)):
+                return f"says {counts[:20]} clips per class are right for the adapter of node {trainer}"
     for name, branches in values.figures.items():
         if name not in candidates:
             return f"scored adapter {name[:64]!r}, expected {', '.join(candidates)}"
@@ -91,6 +107,15 @@ def check_evaluation(values: Evaluation, candidates: Mapping[str, int], held: Ma
                 return f"scored adapter {name} on {counts} clips per class, but holds {list(held.values())}"
             if abs(branch.cosine) > sum(counts) * (1 + ROUNDING):
                 return f"returned invalid metrics for adapter {name}: cosine sum {branch.cosine:g}"
+            if {len(branch.resampled), len(branch.resampled_margin)} != {len(values.resampled)}:
+                return (
+                    f"returned {len(branch.resampled)} resamples for adapter {name}, expected {len(values.resampled)}"
+                )
+            if not all(
+                0 <= right <= clips * candidates[name] + 0.1
+                for right, clips in zip(branch.resampled, values.resampled, strict=True)
+            ):
+                return f"returned impossible resamples for adapter {name}"
     return None
 
 

@@ -37,6 +37,11 @@ def _bounded_or_nan(value: float) -> float:
     return value
 
 
+def added(one: list[float], other: list[float]) -> list[float]:
+    """The sum of two lists; empty if one is, because sums of some nodes only mean nothing."""
+    return [a + b for a, b in zip(one, other, strict=True)] if len(one) == len(other) else []
+
+
 DESCRIBE = "query.describe"
 TRAIN_GENERATOR = "train.generator"
 TRAIN_ADAPTER = "train.adapter"
@@ -66,6 +71,8 @@ Figures = Annotated[dict[Name, Finite | None], Field(max_length=64)]
 """Figures by name; None where there are too few clips for one."""
 Confusion = Annotated[list[Annotated[list[Count], Field(max_length=10_000)]], Field(max_length=10_000)]
 """Counts ``[K, K]``: row = true class, column = predicted class."""
+Resamples = Annotated[list[Finite], Field(max_length=1000)]
+"""A sum over clips in each resample of a bootstrap; empty from nodes that do not resample."""
 Header = dict[str, Any]
 """Header of a checkpoint, which says how to build its network (:mod:`vegas_fl.storage.headers`)."""
 
@@ -131,18 +138,29 @@ class TrainedAdapter(Values):
 
 
 class Sums(Model):
-    """What one branch of an adapter scores: counts, and sums over clips (not means, so that they add up)."""
+    """What one branch of an adapter scores: counts, and sums over clips (not means, so that they add up).
+
+    ``resampled`` has the clips that are right, and ``resampled_margin`` the sums of margins, in each resample of a
+    bootstrap (:func:`vegas_fl.algorithm.metrics.resamples`).
+    """
 
     confusion: Confusion
     cosine: Finite
     mse: Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
+    margin: Finite | None = None
+    resampled: Resamples = []
+    resampled_margin: Resamples = []
 
     def __add__(self, other: Sums) -> Sums:
         rows = zip(self.confusion, other.confusion, strict=True)
+        known = self.margin is not None and other.margin is not None
         return Sums.model_construct(  # bounds are those of one node
             confusion=[[a + b for a, b in zip(*pair, strict=True)] for pair in rows],
             cosine=self.cosine + other.cosine,
             mse=self.mse + other.mse,
+            margin=(self.margin or 0.0) + (other.margin or 0.0) if known else None,
+            resampled=added(self.resampled, other.resampled),
+            resampled_margin=added(self.resampled_margin, other.resampled_margin),
         )
 
 
@@ -156,11 +174,25 @@ class Branches(Model):
         return Branches.model_construct(clip=self.clip + other.clip, t5=self.t5 + other.t5)
 
 
+class Right(Model):
+    """Clips of each class that both branches of an adapter tell right."""
+
+    clip: Annotated[list[Count], Field(max_length=10_000)]
+    t5: Annotated[list[Count], Field(max_length=10_000)]
+
+
 class Evaluation(Values):
-    """Adapter → its scores on the node's unseen clips."""
+    """Adapter → its scores on the node's unseen clips, which are of so many ``recordings``.
+
+    ``resampled`` are the clips in each resample. ``locals`` tells apart what is added up as "local": by the node that
+    trained it. Nodes of earlier versions send neither.
+    """
 
     clips: Count
     figures: Annotated[dict[Name, Branches], Field(max_length=16)]
+    recordings: Count = 0
+    resampled: Resamples = []
+    locals: Annotated[dict[NodeId, Right], Field(max_length=10_000)] = {}
 
 
 class GeneratorQuality(Values):

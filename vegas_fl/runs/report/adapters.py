@@ -6,31 +6,26 @@ from collections.abc import Iterator, Sequence
 
 from vegas_fl.config import BRANCHES
 from vegas_fl.runs.report import charts
+from vegas_fl.runs.report.answers import BRANCH_NAMES, main_adapter
 from vegas_fl.runs.report.blocks import Block, Figure, FigureRow, Fold, Hint, Section, Table, chart
 from vegas_fl.runs.report.read import Line, Run, matrix, recalls
 from vegas_fl.runs.report.table import named, number
 
-BRANCH_NAMES = {"clip": "CLIP branch", "t5": "T5 branch"}
 MEASURES = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "macro_f1": "macro F1",
-    "cosine": "cosine to target",
-    "mse": "MSE to target",
+    "accuracy": "accuracy ↑",
+    "balanced_accuracy": "balanced accuracy ↑",
+    "macro_f1": "macro F1 ↑",
+    "margin": "margin ↑",
+    "cosine": "cosine ↑",
+    "mse": "MSE ↓",
 }
-
-
-def main_adapter(run: Run) -> str | None:
-    """The adapter a run is about: the aggregated one, or else the last."""
-    names = list(run.final)
-    return run.aggregation if run.aggregation in names else (names[-1] if names else None)
 
 
 def summary(runs: Sequence[Run]) -> Section:
     """A row for each adapter (of all runs), its measures in both branches."""
     lines = [line for run in runs for branches in run.final.values() for line in branches.values()]
     if not lines:
-        return Section("summary", "Summary", [Hint("No adapter was evaluated.")])
+        return Section("summary", "Adapters in figures", [Hint("No adapter was evaluated.")])
     shown = {key: title for key, title in MEASURES.items() if any(number(line.get(key)) != "-" for line in lines)}
     rows: list[Sequence[str]] = []
     strong = set()
@@ -44,15 +39,18 @@ def summary(runs: Sequence[Run]) -> Section:
     table = Table(head, rows, 2, strong, id="results").with_runs(runs)
     table.groups = [("", table.words), *((title, 2) for title in shown.values()), ("", 1)]
     hint = (
-        "Accuracy on clips no node trained on, by the nearest text target; each adapter in its last evaluated round. "
-        "Bold: the run's aggregated adapter."
+        "On clips no node trained on, by the nearest text target; each adapter in its last evaluated round. Bold: the "
+        "run's aggregated adapter. Margin: 1 at the right text target, 0 half-way to the nearest wrong one. Cosine: of "
+        "the angle to the right target; MSE: squared distance to it, 1 = what the mean of the targets scores."
     )
-    return Section("summary", "Summary", [table, Hint(hint)])
+    return Section("summary", "Adapters in figures", [table, Hint(hint)])
 
 
 def accuracy(runs: Sequence[Run], notes: list[str]) -> Section | None:
     """Accuracy by round: a chart for each branch, with the curves of all runs."""
-    plots = []
+    plots: list[Figure] = []
+    if len({line["round"] for run in runs for line in run.evaluations}) < 2:
+        return None
     classes = {len(matrix(line) or []) for run in runs for line in run.evaluations} - {0}
     chance = 1 / classes.pop() if len(classes) == 1 else None
     for branch in BRANCHES:
@@ -117,21 +115,16 @@ def _names(line: Line, classes: Sequence[str]) -> list[str]:
 
 def _per_class(runs: Sequence[Run]) -> Table | None:
     """Recall of each class, over clips and over pictures."""
-    columns: list[tuple[str, dict[str, float | None]]] = []
-    groups = [("", 1)]
+    rows: list[Sequence[str]] = []
     for name, run in named(runs):
-        judge = run.judge if matrix(run.judge) else None
         evaluated = run.final.get(main_adapter(run) or "", {})
-        lines = {"CLIP": evaluated.get("clip"), "T5": evaluated.get("t5"), "pictures": judge}
-        own = [
-            (title, dict(zip(_names(line, run.classes), recalls(line), strict=False)))
-            for title, line in lines.items()
-            if line
-        ]
-        columns += own
-        groups += [(name if len(runs) > 1 else "recall", len(own))] if own else []
-    classes = sorted({label for _, column in columns for label, share in column.items() if share is not None})
-    if not classes:
+        lines = (evaluated.get("clip"), evaluated.get("t5"), run.judge)
+        shares = [dict(zip(_names(line or {}, run.classes), recalls(line), strict=False)) for line in lines]
+        for label in sorted({label for column in shares for label, share in column.items() if share is not None}):
+            rows.append([name, label, *(number(column.get(label)) for column in shares)])
+    if not rows:
         return None
-    rows = [[label, *(number(column.get(label)) for _, column in columns)] for label in classes]
-    return Table(["class", *(title for title, _ in columns)], rows, groups=groups, id="classes")
+    rows.sort(key=lambda row: row[1])
+    table = Table(["run", "class", "CLIP", "T5", "pictures"], rows, 2, id="classes").with_runs(runs)
+    table.groups = [("", table.words), ("recall", 3)]
+    return table

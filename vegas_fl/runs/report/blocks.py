@@ -84,7 +84,16 @@ class Hint:
     text: str
 
 
-Block = Table | FigureRow | Fold | Verbatim | Hint
+@dataclass
+class Verdict:
+    """The answer to a section's question, and the sentence that gives the reason."""
+
+    kind: ClassVar[str] = "verdict"
+    answer: str
+    text: str
+
+
+Block = Table | FigureRow | Fold | Verbatim | Hint | Verdict
 
 
 @dataclass

@@ -89,16 +89,10 @@ def data_uri(data: bytes, media: str) -> str:
 
 
 def accuracy(figure: Figure, curves: Sequence[Curve], chance: float | None) -> None:
-    """Accuracy by round: the main adapters as thick lines, those they are compared with as thin ones.
-
-    Bars if there is only one round.
-    """
+    """Accuracy by round: the main adapters as thick lines, those they are compared with as thin ones."""
     from matplotlib.ticker import MaxNLocator
 
     rounds = sorted({r for curve in curves for r in curve.rounds})
-    if len(rounds) == 1:
-        _accuracy_bars(figure, curves, chance)
-        return
     figure.set_size_inches(WIDTH, 2.9 + 0.16 * (len(curves) // 3))
     axes = figure.subplots()
     for curve in curves:
@@ -114,22 +108,6 @@ def accuracy(figure: Figure, curves: Sequence[Curve], chance: float | None) -> N
     axes.set_ylabel("accuracy on unseen clips")
     axes.grid(axis="y")
     figure.legend(loc="outside lower center", ncols=min(4, len(curves) + 1) if len(curves) < 4 else 3)
-
-
-def _accuracy_bars(figure: Figure, curves: Sequence[Curve], chance: float | None) -> None:
-    figure.set_size_inches(WIDTH, 1.1 + 0.3 * len(curves))
-    axes = figure.subplots()
-    for y, curve in enumerate(curves):
-        value = curve.values[-1]
-        axes.barh(y, value, height=0.6, color=f"C{curve.colour}", alpha=1 if curve.main else 0.5, lw=0)
-        axes.annotate(f"{value:.3f}", (value, y), (4, 0), textcoords="offset points", va="center", fontsize=8)
-    if chance:
-        axes.axvline(chance, color=INK, lw=1.2, ls=":", alpha=0.8, label="chance")
-        figure.legend(loc="outside lower center")
-    _rows(axes, [_short(curve.name, 32) for curve in curves], 0.6)
-    axes.set_xlim(0, 1.12)
-    axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
-    axes.set_xlabel(f"accuracy on unseen clips, round {curves[0].rounds[-1]}")
 
 
 def confusion(figure: Figure, counts: Sequence[Sequence[int]], classes: Sequence[str]) -> None:
@@ -169,27 +147,42 @@ def confusion(figure: Figure, counts: Sequence[Sequence[int]], classes: Sequence
         spine.set(visible=True, alpha=0.3)
 
 
-def quality(figure: Figure, rows: Sequence[tuple[str, dict[str, tuple[float | None, float | None]]]]) -> None:
-    """A panel for each measure, a row for each class: the generator's samples (dot) against real clips (bar).
+class Dot(NamedTuple):
+    """A value, the ends of a line through or from it, and what it is compared with (a bar); None: not drawn."""
 
-    ``rows`` are (class, {measure: (samples, real clips)}).
-    """
-    measures = list(rows[0][1])
-    figure.set_size_inches(WIDTH, 0.9 + 0.24 * len(rows))
+    value: float | None
+    line: tuple[float | None, float | None]
+    bar: float | None
+    main: bool = True
+    told: bool = False
+    """Whether the value is written above it."""
+
+
+def dots(figure: Figure, rows: Sequence[tuple[str, dict[str, Dot]]]) -> None:
+    """A panel for each measure and a row for each name: ``rows`` are (name, {measure: dot})."""
+    measures = list(dict.fromkeys(measure for _, values in rows for measure in values))
+    told = any(dot.told for _, values in rows for dot in values.values())
+    figure.set_size_inches(WIDTH, 0.9 + (0.4 if told else 0.24) * len(rows))
     panels = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]
-    for axes, name in zip(panels, measures, strict=True):
+    for axes, measure in zip(panels, measures, strict=True):
         for y, (_, values) in enumerate(rows):
-            mine, real = values[name]
-            if real is not None:
-                axes.plot([real, real], [y - 0.3, y + 0.3], color=INK, lw=2, alpha=0.55)
-            if mine is not None and real is not None:
-                axes.plot([real, mine], [y, y], color=COLOURS[0], lw=1, alpha=0.6)
-            if mine is not None:
-                axes.plot(mine, y, "o", ms=5, color=COLOURS[0])
-        axes.set_title(name)
+            if not (dot := values.get(measure)):
+                continue
+            colour = COLOURS[0] if dot.main else COLOURS[4]
+            if dot.bar is not None:
+                half = 0.14 if dot.told else 0.3
+                axes.plot([dot.bar, dot.bar], [y - half, y + half], color=INK, lw=2, alpha=0.55)
+            if None not in dot.line:
+                axes.plot(dot.line, [y, y], color=colour, lw=2 if dot.told else 1, alpha=0.6)
+            if dot.value is not None:
+                axes.plot(dot.value, y, "o", ms=5, color=colour)
+                if dot.told:
+                    place: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": 7.5}
+                    axes.annotate(f"{dot.value:.3f}", (dot.value, y), (0, 6), **place)
+        axes.set_title(measure)
         axes.margins(x=0.15)
         axes.locator_params(axis="x", nbins=3)
-        _rows(axes, [_short(label) for label, _ in rows], 0.5)
+        _rows(axes, [_short(name, 28) for name, _ in rows], 0.6)
 
 
 def timeline(figure: Figure, spans: Sequence[Span]) -> None:
@@ -218,4 +211,5 @@ def _rows(axes: Axes, names: Sequence[str], margin: float) -> None:
 
 
 def _short(name: str, most: int = 18) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}…"
+    """``name`` with its middle left out if it is long: its end tells runs of a sweep apart."""
+    return name if len(name) <= most else f"{name[: most // 3]}…{name[1 + most // 3 - most :]}"

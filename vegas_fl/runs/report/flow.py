@@ -7,18 +7,9 @@ from dataclasses import dataclass
 
 from vegas_fl.runs.report import charts
 from vegas_fl.runs.report.blocks import Block, FigureRow, Fold, Hint, Section, Table, chart, duration, size
+from vegas_fl.runs.report.left import KINDS
 from vegas_fl.runs.report.read import Line, Run, RunAttempt, real
 from vegas_fl.runs.report.table import named
-
-WORDS = {
-    "query.describe": "describe",
-    "train.generator": "train generators",
-    "train.adapter": "train adapters",
-    "evaluate.adapter": "evaluate",
-    "evaluate.generator": "evaluate generators",
-    "query.generate": "draw pictures",
-}
-"""What the messages ask the nodes to do."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +24,7 @@ class MessageTraffic:
     @property
     def words(self) -> str:
         """What it asks for."""
-        return WORDS.get(self.message, self.message)
+        return KINDS[self.message].words if self.message in KINDS else self.message
 
     @property
     def seconds(self) -> float:

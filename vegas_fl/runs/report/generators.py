@@ -5,28 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vegas_fl.runs.report import charts
-from vegas_fl.runs.report.blocks import Block, FigureRow, Fold, Hint, Section, Table, chart
+from vegas_fl.runs.report.answers import generator, generators
+from vegas_fl.runs.report.blocks import Block, FigureRow, Fold, Hint, Section, Table, Verdict, chart
+from vegas_fl.runs.report.charts import Dot
 from vegas_fl.runs.report.read import Line, Run, real
-from vegas_fl.runs.report.table import named, number
+from vegas_fl.runs.report.table import labels, mean, named, number
 
 QUALITY = {
-    "purity": "purity",
-    "precision": "precision",
-    "recall": "recall",
-    "density": "density",
-    "coverage": "coverage",
-    "diversity": "diversity",
-    "frechet": "Fréchet distance",
-    "nearest": "distance to nearest clip",
+    "purity": ("purity ↑", "share of samples nearest to the mean of their own class"),
+    "precision": ("precision ↑", "share of samples that lie among real clips"),
+    "recall": ("recall ↑", "share of real clips that lie among samples: variety"),
+    "density": ("density ↑", "how many real clips surround a sample"),
+    "coverage": ("coverage ↑", "share of real clips that have a sample nearby"),
+    "diversity": ("diversity ↑", "mean distance between two samples"),
+    "frechet": ("Fréchet distance ↓", "distance between the distributions of samples and real clips"),
+    "nearest": ("nearest clip", "median distance to the nearest training clip; far below real clips: copies"),
 }
-CHARTED = ("purity", "coverage", "density", "diversity")
+"""Name, which way is better, and meaning of each measure."""
+CHARTED = ("purity", "recall", "precision", "diversity")
 """The measures that the chart shows."""
 
 
 def section(runs: Sequence[Run], notes: list[str]) -> Section | None:
-    """Quality of the samples of each class's generator, against real clips."""
+    """A verdict for each class's generator, with reasons; its measures, against those of real clips."""
     blocks: list[Block] = []
     rows: list[Sequence[str]] = []
+    verdicts: list[Sequence[str]] = []
     plots = []
     for name, run in named(runs):
         panels = []
@@ -34,20 +38,37 @@ def section(runs: Sequence[Run], notes: list[str]) -> Section | None:
             pairs = {key: (real(line.get(key)), real(line.get(f"{key}_ceiling"))) for key in QUALITY}
             cells = [number(mine) + (f" / {number(best)}" if best is not None else "") for mine, best in pairs.values()]
             rows.append([name, label, *cells])
-            panels.append((label, {QUALITY[key]: pairs[key] for key in CHARTED if pairs[key][0] is not None}))
-        measures = [set(values) for _, values in panels]
-        if panels and measures[0] and all(m == measures[0] for m in measures):
+            verdicts.append([name, label, *generator(line)])
+            panels.append((label, {QUALITY[key][0]: Dot(pairs[key][0], pairs[key], pairs[key][1]) for key in CHARTED}))
+        if panels:
             caption = f"{name}: samples (dots) against real clips (bars)"
-            plots.append(chart(caption, "The table below has the numbers.", notes, charts.quality, panels))
+            plots.append(chart(caption, "The table below has the numbers.", notes, charts.dots, panels))
     if rows:
-        rows.sort(key=lambda row: row[1])
+        if len(runs) == 1 and (answer := generators(runs[0])):
+            blocks.append(Verdict(*answer))
+        for lines in (rows, verdicts):
+            lines.sort(key=lambda row: row[1])
+        blocks.append(Table(["run", "class", "verdict", "why"], verdicts, 4, id="verdicts").with_runs(runs))
         blocks += [FigureRow(plots)] if plots else []
-        table = Table(["run", "class", *QUALITY.values()], rows, 2, id="quality")
-        blocks.append(table.with_runs(runs).without_empty_columns())
-        blocks.append(Hint("Samples / real clips, each compared with other real clips: the second is the ceiling."))
+        hint = "Samples / real clips in their place, each compared with other real clips."
+        if len(runs) > 1:
+            hint += "".join(f" {title}: {meaning}." for title, meaning in QUALITY.values())
+        blocks += [_measures(runs), Hint(hint)]
+        table = Table(["run", "class", *(title for title, _ in QUALITY.values())], rows, 2, id="quality")
+        blocks.append(Fold("By class", [table.with_runs(runs).without_empty_columns()]))
     if training := _training(runs):
         blocks.append(Fold("Training", [training]) if rows else training)
-    return Section("generators", "Generators", blocks) if blocks else None
+    return Section("generators", "Are my generators any good?", blocks) if blocks else None
+
+
+def _measures(runs: Sequence[Run]) -> Table:
+    """Mean over the classes: for one run a row for each measure, which says what it means; for several a row each."""
+    cells = [[f"{number(mean(run, key))} / {number(mean(run, f'{key}_ceiling'))}" for key in QUALITY] for run in runs]
+    if len(runs) > 1:
+        rows = [[name, *own] for name, own in zip(labels(runs), cells, strict=True)]
+        return Table(["mean over classes", *(title for title, _ in QUALITY.values())], rows, id="measures")
+    rows = [[*words, own] for words, own in zip(QUALITY.values(), cells[0], strict=True)]
+    return Table(["mean over classes", "", "samples / real"], rows, 2, id="measures")
 
 
 def _training(runs: Sequence[Run]) -> Table | None:

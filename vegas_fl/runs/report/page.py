@@ -5,16 +5,18 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from vegas_fl.core.files import write_atomically
-from vegas_fl.runs.report import adapters, flow, generators, pictures, template
+from vegas_fl.runs.report import adapters, flow, generators, left, pictures, seeds, shared, template
+from vegas_fl.runs.report.answers import GOOD, generator, main_adapter
 from vegas_fl.runs.report.blocks import Block, Fold, Hint, Section, Table, Verbatim, duration, size
 from vegas_fl.runs.report.read import Run, RunAttempt, read, real
-from vegas_fl.runs.report.table import judged, labels, mean, named, number
+from vegas_fl.runs.report.table import beside, judged, labels, named, number
 
+MANY = 5
+"""Runs that fit side by side, a column each."""
 NAME = "report.html"
 """The page's name in a run's folder."""
 
@@ -36,12 +38,15 @@ def html(runs: Sequence[Run]) -> str:
     """The page of one run, or of several side by side."""
     notes = [f"{name}: {note}" if len(runs) > 1 else note for name, run in named(runs) for note in run.notes]
     sections = [
-        adapters.summary(runs),
+        seeds.section(runs),
         _differences(runs) if len(runs) > 1 else None,
+        shared.section(runs, notes),
+        generators.section(runs, notes),
+        left.section(runs) if len(runs) == 1 else None,
+        pictures.section(runs, notes),
+        adapters.summary(runs),
         adapters.accuracy(runs, notes),
         adapters.confusions(runs, notes),
-        generators.section(runs, notes),
-        pictures.section(runs, notes),
         flow.section(runs, notes),
         _made_of(runs[0]) if len(runs) == 1 else None,
     ]
@@ -59,7 +64,7 @@ def _subtitle(run: Run) -> str:
     parts = [
         f"{nodes} node{'s' * (nodes > 1)}" if nodes else "",
         f"{classes} class{'es' * (classes > 1)}" if classes else "",
-        f"aggregation {run.aggregation}" if adapters.main_adapter(run) else "",
+        f"aggregation {run.aggregation}" if main_adapter(run) else "",
         f"data {run.setting('data', 'name')}" if run.config else "",
         f"seed {run.setting('seed')}" if run.config else "",
     ]
@@ -70,43 +75,40 @@ def _subtitle(run: Run) -> str:
 
 def _cards(run: Run) -> Iterator[tuple[str, str]]:
     """The most important results."""
-    main = adapters.main_adapter(run)
-    for branch, title in (("clip", "CLIP"), ("t5", "T5")):
-        if main and (line := run.final[main].get(branch)):
-            yield number(line["accuracy"]), f"accuracy, {main}, {title} branch"
+    main = main_adapter(run)
+    lines = [line for line in (run.final[main].values() if main else ())]
+    for key, meaning in (("accuracy", "accuracy"), ("margin", "margin (1: at the right target, 0: undecided)")):
+        if any(real(line.get(key)) is not None for line in lines):
+            yield " / ".join(number(line.get(key)) for line in lines), f"{meaning} of {main}, CLIP / T5 branch"
+    if run.quality:
+        good = [line for line in run.quality.values() if generator(line)[0] == GOOD]
+        measured = ", ".join(f"{key} {beside(run, key)}" for key in ("purity", "recall"))
+        yield f"{len(good)} of {len(run.quality)}", f"generators good: {measured}"
     if run.judge:
         yield number(run.judge["accuracy"]), f"of {judged(run)} pictures judged right"
-    if (purity := mean(run, "purity")) is not None:
-        best = mean(run, "purity_ceiling")
-        yield number(purity), "generator purity" + (f" (real clips {number(best)})" if best is not None else "")
     if run.traffic:
         down, up = (sum(line[way] for line in run.traffic) for way in ("down", "up"))
-        yield size(down + up), f"sent: {size(down)} to the nodes, {size(up)} back"
+        yield size(up), f"left the nodes; {size(down)} were sent to them"
     if run.seconds is not None:
         yield duration(run.seconds), "in total"
 
 
 def _differences(runs: Sequence[Run]) -> Section:
     """The settings that differ between the runs."""
-    flat = [dict(_flat(run.config)) for run in runs]
+    flat = [seeds.settings(run) for run in runs]
     keys = list(dict.fromkeys(key for values in flat for key in values))
     rows = [
         [key, *(values.get(key, "-") for values in flat)]
         for key in keys
-        if key != "run" and len({values.get(key) for values in flat}) > 1
+        if len({values.get(key) for values in flat}) > 1
     ]
-    hint = Hint("The settings are the same.")
-    block: Block = Table(["setting", *labels(runs)], rows, len(runs) + 1) if rows else hint
+    block: Block = Table(["setting", *labels(runs)], rows, len(runs) + 1)
+    if not rows:
+        block = Hint("The settings are the same.")
+    elif len(runs) > MANY:
+        texts = [", ".join(f"{row[0]}={row[k]}" for row in rows if row[k] != "-") for k in range(1, len(runs) + 1)]
+        block = Table(["run", "settings"], list(zip(labels(runs), texts, strict=True)), 2)
     return Section("differences", "Different settings", [block])
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-            yield f"{prefix}{key}", text
 
 
 def _made_of(run: Run) -> Section:

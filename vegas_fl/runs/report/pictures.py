@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vegas_fl.core.errors import VegasError
 from vegas_fl.rendering import picture_file
@@ -12,20 +13,25 @@ from vegas_fl.rendering.sheets import sheet_path
 from vegas_fl.runs.report.adapters import confusion
 from vegas_fl.runs.report.blocks import Block, Figure, FigureRow, Hint, Section, Table
 from vegas_fl.runs.report.charts import data_uri
-from vegas_fl.runs.report.read import Run, matrix
+from vegas_fl.runs.report.read import Line, Run, matrix
 from vegas_fl.runs.report.table import judged, labels, named, number
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 JUDGED = {
-    "accuracy": "judged right",
-    "balanced_accuracy": "balanced accuracy",
-    "macro_f1": "macro F1",
-    "clip_score": "CLIP score",
-    "fid": "FID",
+    "accuracy": "judged right ↑",
+    "balanced_accuracy": "balanced accuracy ↑",
+    "macro_f1": "macro F1 ↑",
+    "clip_score": "CLIP score ↑",
+    "fid": "FID ↓",
 }
 GRID, SMALL_GRID = (10, 4), (5, 4)
 """Columns and rows of a strip, for one run and for several side by side."""
 TILE = 96
 """Width of a tile in pixels; smaller pictures keep their size."""
+COMPARED = 60
+"""Pictures of a class that are looked at for the ones that differ most between runs."""
 SHEET = 1280
 """Width in pixels of a contact sheet that is shown in place of its pictures."""
 
@@ -47,7 +53,7 @@ def section(runs: Sequence[Run], notes: list[str]) -> Section | None:
         blocks.append(Table(["run", "pictures", *JUDGED.values()], rows, id="judge").without_empty_columns())
     blocks += _by_node(runs[0], notes) if len(runs) == 1 else _by_class(runs, notes)
     if verdicts:
-        blocks.append(FigureRow(verdicts, title="Classes the judge sees in them"))
+        blocks.append(FigureRow(verdicts, title="What the judge takes them for"))
     return Section("pictures", "Pictures", blocks) if blocks else None
 
 
@@ -55,6 +61,10 @@ def _by_node(run: Run, notes: list[str]) -> list[Block]:
     blocks: list[Block] = []
     for node, (folder, found) in _nodes(run).items():
         strips = [_strip(label, paths, GRID, notes) for label, paths in found.items() if paths]
+        if not strips and _elsewhere(run.images[node]):
+            count = run.images[node].get("pictures", "its")
+            blocks.append(Hint(f"Node {node}: {count} pictures stay on the node, in {folder}."))
+            continue
         strips = strips or [_sheet(node, folder, notes)]
         blocks += [FigureRow([one], "strips", f"Node {node}" if one is strips[0] else "") for one in strips]
         if any(len(paths) > GRID[0] * GRID[1] for paths in found.values()):
@@ -63,21 +73,45 @@ def _by_node(run: Run, notes: list[str]) -> list[Block]:
 
 
 def _by_class(runs: Sequence[Run], notes: list[str]) -> list[Block]:
-    by_run: list[dict[str, list[Path]]] = []
+    by_run: list[dict[str, dict[str, Path]]] = []
     for run in runs:
-        found: dict[str, list[Path]] = {}
-        for _, by_class in _nodes(run).values():
+        found: dict[str, dict[str, Path]] = {}
+        for node, (_, by_class) in _nodes(run).items():
             for label, paths in by_class.items():
-                found.setdefault(label, []).extend(paths)
-        if run.images and not any(found.values()):
+                found.setdefault(label, {}).update({f"{node}/{path.name}": path for path in paths})
+        if run.images and not any(found.values()) and not any(map(_elsewhere, run.images.values())):
             notes.append(f"{run.name}: the pictures are not shown because they are not on this machine.")
         by_run.append(found)
     blocks: list[Block] = []
     for label in sorted({label for found in by_run for label, paths in found.items() if paths}):
-        pairs = zip(labels(runs), by_run, strict=True)
-        strips = [_strip(name, found.get(label, []), SMALL_GRID, notes) for name, found in pairs]
-        blocks.append(FigureRow(strips, "strips", label))
+        drawn = [found.get(label, {}) for found in by_run]
+        common = sorted(set.intersection(*(set(paths) for paths in drawn if paths)))
+        if len(common) < 2 or sum(map(bool, drawn)) < 2:
+            chosen, title = [sorted(paths) for paths in drawn], label
+        else:
+            differing, same = _most_different(common[:COMPARED], [paths for paths in drawn if paths])
+            chosen = [[name for name in (differing or common) if name in paths] for paths in drawn]
+            title = f"{label}: of the first {min(len(common), COMPARED)}, those that differ most; {same} are the same"
+        strips = [
+            _strip(name, [paths[key] for key in keys], SMALL_GRID, notes)
+            for name, paths, keys in zip(labels(runs), drawn, chosen, strict=True)
+        ]
+        blocks.append(FigureRow(strips, "strips", title))
     return blocks
+
+
+def _most_different(names: Sequence[str], runs: Sequence[dict[str, Path]]) -> tuple[list[str], int]:
+    """The names of pictures that differ most between the runs, in their order, and how many are the same in all."""
+    import numpy as np
+
+    distances: dict[str, float] = {}
+    for name in names:
+        tiles = [tile for run in runs if (tile := _opened(run[name]))]
+        small = [np.asarray(tile.convert("RGB").resize((32, 32)), float) for tile in tiles]
+        distances[name] = max((float(np.abs(one - small[0]).mean()) for one in small), default=0.0)
+    differing = [name for name in names if distances[name] > 0]
+    most = sorted(differing, key=lambda name: -distances[name])[: SMALL_GRID[0] * SMALL_GRID[1]]
+    return [name for name in names if name in most], len(names) - len(differing)
 
 
 def _nodes(run: Run) -> dict[str, tuple[Path, dict[str, list[Path]]]]:
@@ -101,6 +135,11 @@ def _folder(run: Run, node: str) -> Path:
     place = Path(str(reported)) if reported else Path(str(run.setting("images_output_dir"))) / f"node_{node}"
     started_in = run.folder.absolute().parent.parent
     return place if place.is_dir() or not (started_in / place).is_dir() else started_in / place
+
+
+def _elsewhere(line: Line) -> bool:
+    """Whether a node's pictures were on another machine when they were drawn."""
+    return line.get("here") is False
 
 
 def _sheet(node: str, folder: Path, notes: list[str]) -> Figure:
@@ -129,12 +168,7 @@ def _tiled(paths: Sequence[Path], columns: int, side: int, notes: list[str]) -> 
     leaves a gap and a note."""
     from PIL import Image
 
-    tiles: list[Image.Image | None] = []
-    for path in paths:
-        try:
-            tiles.append(picture_file.read(path).convert("RGBA"))
-        except VegasError:
-            tiles.append(None)
+    tiles = [_opened(path) for path in paths]
     if damaged := [path for path, tile in zip(paths, tiles, strict=True) if tile is None]:
         others = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
         notes.append(f"{damaged[0]}{others} cannot be read: the strip has a gap there.")
@@ -151,3 +185,11 @@ def _tiled(paths: Sequence[Path], columns: int, side: int, notes: list[str]) -> 
     buffer = io.BytesIO()
     sheet.save(buffer, "WEBP", quality=88)
     return Figure("", "", data_uri(buffer.getvalue(), "image/webp"), *sheet.size), len(whole)
+
+
+def _opened(path: Path) -> Image.Image | None:
+    """A picture; None if it cannot be read."""
+    try:
+        return picture_file.read(path).convert("RGBA")
+    except VegasError:
+        return None

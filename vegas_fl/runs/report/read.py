@@ -21,13 +21,14 @@ Line = dict[str, Any]
 SECTIONS = {
     "generators": ("generators",),
     "quality": ("generator quality",),
-    "adapters": ("adapters", "kd", "replay", "evaluation"),
+    "adapters": ("adapters", "kd", "replay", "evaluation", "own adapter"),
     "images": ("images", "judge"),
 }
 """Groups of stages whose results are taken from one attempt as a whole."""
 
 NEEDED: dict[str, dict[str, type | tuple[type, ...]]] = {
     "evaluation": {"round": int, "adapter": str, "branch": str, "accuracy": (int, float)},
+    "own adapter": {"round": int, "node": str, "branch": str},
     "generator quality": {"label": str},
     "judge": {"accuracy": (int, float)},
     "resumed": {"kept": int},
@@ -124,6 +125,14 @@ class Run:
         for line in sorted(self.evaluations, key=lambda line: line["round"]):
             found.setdefault(line["adapter"], {})[line["branch"]] = line
         return dict(sorted(found.items(), key=lambda item: item[0] == self.aggregation))
+
+    @property
+    def own_adapters(self) -> dict[str, dict[str, Line]]:
+        """Node → branch → what its own and the aggregated adapter score on its own classes and the others', last."""
+        found: dict[str, dict[str, Line]] = {}
+        for line in sorted(self.section("adapters").of("own adapter"), key=lambda line: line["round"]):
+            found.setdefault(line["node"], {})[line["branch"]] = line
+        return dict(sorted(found.items(), key=lambda item: (len(item[0]), item[0])))
 
     @property
     def quality(self) -> dict[str, Line]:
@@ -234,6 +243,12 @@ def recalls(line: Line | None) -> list[float | None]:
 def real(value: Any) -> float | None:
     """``value`` if it is a number, else None; None for NaN too."""
     return value if _is(value, (int, float)) and value == value else None
+
+
+def span(value: Any) -> tuple[float, float] | None:
+    """``value`` if it is an interval, two finite numbers, else None."""
+    ends = [real(end) for end in value] if isinstance(value, list) and len(value) == 2 else [None]
+    return (ends[0], ends[1]) if None not in ends else None  # type: ignore[return-value]
 
 
 def _valid(lines: Iterator[tuple[int, Line]]) -> list[Line]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from vegas_fl.config import BRANCHES
+from vegas_fl.runs.report.answers import shared
 from vegas_fl.runs.report.read import Run, real
 
 
@@ -25,17 +26,16 @@ def lines(runs: Sequence[Run]) -> list[str]:
             text.append(f"{row[0]:<{wide}}"[:wide] + f"{row[1]:<{adapter}}{row[2]:>8}{row[3]:>8}")
     for name, run in named(runs):
         prefix = f"{name}: " if len(runs) > 1 else ""
+        if len(runs) == 1 and (answer := shared(run)):
+            text.append(f"are shared adapters better than local ones? {answer[0]} {answer[1]}")
         if run.judge:
             classes = len(run.judge.get("confusion") or [])
             text.append(
                 f"{prefix}pictures judged right: {number(run.judge['accuracy'])} of {judged(run)}"
                 f" (zero-shot among {classes} classes)"
             )
-        if (purity := mean(run, "purity")) is not None:
-            best = mean(run, "purity_ceiling")
-            text.append(
-                f"{prefix}generator purity: {number(purity)}" + (f" (real clips: {number(best)})" if best else "")
-            )
+        if measured := [f"{key} {beside(run, key)}" for key in ("purity", "recall") if mean(run, key) is not None]:
+            text.append(f"{prefix}generators: {', '.join(measured)}")
     return text
 
 
@@ -59,6 +59,12 @@ def judged(run: Run) -> int:
     """Number of judged pictures."""
     counts = (run.judge or {}).get("confusion")
     return sum(n for row in counts for n in row) if isinstance(counts, list) else 0
+
+
+def beside(run: Run, key: str) -> str:
+    """Mean of a measure of the generators' quality, beside what real clips score."""
+    best = mean(run, f"{key}_ceiling")
+    return number(mean(run, key)) + (f" (real clips {number(best)})" if best is not None else "")
 
 
 def mean(run: Run, key: str) -> float | None:

@@ -43,6 +43,7 @@ PAGE = """\
 {% endfor %}</div></div>
 {% elif b.kind == "fold" %}
 <details><summary>{{ b.title }}</summary>{{ blocks(b.blocks) }}</details>
+{% elif b.kind == "verdict" %}<p class="verdict"><b>{{ b.answer }}</b> {{ b.text }}</p>
 {% elif b.kind == "verbatim" %}<pre tabindex="0">{{ b.text }}</pre>
 {% else %}<p class="hint">{{ b.text }}</p>
 {% endif %}
@@ -109,7 +110,7 @@ body {
   margin: 0; background: var(--page); color: var(--ink);
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif;
 }
-main { max-width: 70rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
+main { max-width: 78rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
 h1 { font-size: 1.9rem; line-height: 1.2; margin: 0; overflow-wrap: anywhere; }
 h2 { font-size: 1.25rem; margin: 0 0 .75rem; }
 h3 { font-size: 1rem; margin: 0 0 .4rem; overflow-wrap: anywhere; }
@@ -118,20 +119,22 @@ header { margin-bottom: 1.5rem; }
 .sub, .hint, figcaption { color: var(--soft); }
 .sub { margin: .4rem 0 0; overflow-wrap: anywhere; }
 .hint { margin: .5rem 0; font-size: .9rem; max-width: 46rem; overflow-wrap: anywhere; }
+.verdict { margin: 0 0 1rem; font-size: 1.05rem; max-width: 52rem; overflow-wrap: anywhere; }
 section { margin: 0 0 1.75rem; padding-top: 1.5rem; border-top: 1px solid var(--line); }
 section.cards, section.notes { border: 0; padding-top: 0; }
 .notes { background: var(--warn); border-left: 4px solid var(--edge); border-radius: 4px; padding: .6rem 1rem; }
 section.notes { padding-top: .6rem; border-left: 4px solid var(--edge); }
 .notes ul { margin: 0; padding-left: 1.1rem; overflow-wrap: anywhere; }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(10rem, 1fr)); gap: .75rem; }
-.card { background: var(--card); border-radius: 8px; padding: .8rem 1rem; }
-.card b { display: block; white-space: nowrap; font-size: 1.4rem; font-variant-numeric: tabular-nums; }
+.card { background: var(--card); border-radius: 8px; padding: .7rem .8rem; }
+.card b { display: block; white-space: nowrap; font-size: 1.15rem; font-variant-numeric: tabular-nums; }
 .card span { color: var(--soft); font-size: .85rem; line-height: 1.35; display: block; }
 .scroll { overflow-x: auto; margin: 0 0 .75rem; }
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
 th { font-weight: 600; color: var(--soft); font-size: .82rem; vertical-align: bottom; }
 th, td { text-align: left; padding: .32rem .9rem .32rem 0; border-bottom: 1px solid var(--line); }
-td { overflow-wrap: break-word; min-width: 2.6rem; max-width: 24rem; }
+td { overflow-wrap: break-word; min-width: 2.6rem; max-width: 40rem; }
+td[class=""] { overflow-wrap: anywhere; min-width: 9rem; }
 td:first-child, th:first-child { padding-left: .1rem; }
 .n { text-align: right; }
 .n, .w { white-space: nowrap; }
