@@ -70,7 +70,6 @@ def render(
     ----------
     job : Job
     config : Config
-        With the renderer, and the columns of the contact sheet.
     device : str
     overwrite : bool
         Draw all pictures again.

@@ -12,12 +12,13 @@ from pathlib import Path
 from vegas_fl.audio.clips import Clip, FileClip
 from vegas_fl.core.errors import OtherLayout, VegasError, some
 from vegas_fl.core.names import normal, shown
+from vegas_fl.data.datasets.folder import ByClass
 from vegas_fl.data.datasets.tables import Listing, records, whole_number
 
 COLUMNS = ("filename", "fold", "category")
 
 
-class Esc50:
+class Esc50(ByClass):
     """The clips that ``meta/esc50.csv`` lists."""
 
     NEEDS = "a folder in ESC-50's layout (audio/ and meta/esc50.csv)"
@@ -52,10 +53,6 @@ class Esc50:
     def _there(self) -> dict[str, str]:
         """Names of files by their normal form."""
         return {normal(shown(path.name)): path.name for path in self._audio.iterdir()}
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return tuple(sorted(self._clips))
 
     def clips(self, label: str) -> list[Clip]:
         clips = self._clips.get(label, [])

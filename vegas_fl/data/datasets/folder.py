@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vegas_fl.audio.clips import AUDIO_FILES, Clip, FileClip, passed_over, recordings
@@ -10,7 +10,20 @@ from vegas_fl.core.errors import OtherLayout, VegasError
 from vegas_fl.core.names import normal, shown
 
 
-class ClassFolders:
+class ByClass:
+    """The classes and clips that a reader has found."""
+
+    _clips: Mapping[str, Sequence[FileClip]]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(sorted(self._clips))
+
+    def clips(self, label: str) -> list[Clip]:
+        return list(self._clips.get(label, []))
+
+
+class ClassFolders(ByClass):
     """Recordings in folders named after their class."""
 
     NEEDS = "a folder that holds a folder of recordings per class"
@@ -20,13 +33,6 @@ class ClassFolders:
         self._clips = recordings_in(self._folders)
         if not self._clips:
             raise OtherLayout(f"has no folder with recordings ({', '.join(AUDIO_FILES)})")
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return tuple(sorted(self._clips))
-
-    def clips(self, label: str) -> list[Clip]:
-        return list(self._clips.get(label, []))
 
     def passed_over(self, label: str) -> list[str]:
         return passed_over(self._folders[label]) if label in self._folders else []

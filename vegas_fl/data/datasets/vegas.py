@@ -15,11 +15,11 @@ from vegas_fl.audio.clips import AUDIO_FILES, Clip, FileClip, passed_over
 from vegas_fl.core.errors import OtherLayout
 from vegas_fl.core.names import normal, shown
 from vegas_fl.data.datasets.captions import captions_of
-from vegas_fl.data.datasets.folder import class_folders, recordings_in
+from vegas_fl.data.datasets.folder import ByClass, class_folders, recordings_in
 from vegas_fl.data.datasets.tables import records
 
 
-class Vegas:
+class Vegas(ByClass):
     """Recordings in ``<class>/audios/``, with their captions and the videos they were cut from, if known."""
 
     NEEDS = "a folder in VEGAS's layout (<class>/audios/*.wav)"
@@ -29,10 +29,6 @@ class Vegas:
         self._clips = recordings_in(self._folders)
         if not self._clips:
             raise OtherLayout(f"has no <class>/audios/ with recordings ({', '.join(AUDIO_FILES)})")
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return tuple(sorted(self._clips))
 
     def clips(self, label: str) -> list[Clip]:
         if not (clips := self._clips.get(label)):

@@ -12,15 +12,16 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from vegas_fl.audio.clips import AUDIO_FILES, Clip, FileClip
+from vegas_fl.audio.clips import AUDIO_FILES, FileClip
 from vegas_fl.core.errors import OtherLayout, VegasError, some
 from vegas_fl.core.names import normal
+from vegas_fl.data.datasets.folder import ByClass
 from vegas_fl.data.datasets.tables import Listing, table, whole_number
 
 FOLDS = {"train": 1, "test": 2}
 
 
-class VggSound:
+class VggSound(ByClass):
     """The clips that ``vggsound.csv`` lists and ``audio/`` contains."""
 
     NEEDS = "a folder with vggsound.csv and audio/<id>_<start>.wav"
@@ -55,13 +56,6 @@ class VggSound:
             raise VegasError(
                 f"none of the {listed} clips that {csv_file} lists is in {audio}; data=vggsound needs {self.NEEDS}"
             )
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return tuple(sorted(self._clips))
-
-    def clips(self, label: str) -> list[Clip]:
-        return list(self._clips.get(label, []))
 
     def passed_over(self, label: str) -> list[str]:
         gone = self._gone.get(label, [])
