@@ -118,7 +118,7 @@ def test_experiments_of_ones_own_work_with_every_command(
         ("--mu", {"--multirun"}, {"--cfg"}),
         ("experiment=esc10_1", {"experiment=esc10_10n", "experiment=esc10_1n"}, {"experiment=demo"}),
         ("seed=1 --dry-run data.ro", {"data.root="}, {"plan"}),
-        ("nodes.0.", {"nodes.0.samples_per_node="}, set()),
+        ("nodes.0.", {"nodes.0.selected_classes."}, set()),
         ("data st", {"stats"}, {"check"}),
         ("data stats enc", {"encoder=", "encoder."}, {"stats"}),
         ("plan --no", {"--no-timing"}, set()),

@@ -167,7 +167,7 @@ def test_an_unknown_key_is_told_by_its_own_name() -> None:
 
 def test_a_wrong_entry_of_a_list_is_one_mistake() -> None:
     with pytest.raises(ConfigError) as error:
-        compose(["stages=[generatorz]", "nodes.0.selected_classes=[1,2]"])
+        compose(["stages=[generatorz]", "nodes.0.selected_classes=[[1],[2]]"])
     assert [mistake.partition(":")[0] for mistake in error.value.mistakes] == [
         *("stages.0", "nodes.0.selected_classes.0", "nodes.0.selected_classes.1")
     ]

@@ -12,7 +12,7 @@ from vegas_fl.config.overrides import accepted
 
 
 def root(typed: str) -> str | None:
-    return compose([f"data.root={typed}"]).data.root
+    return compose(["data=folder", f"data.root={typed}"]).data.root
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_what_is_quoted_empty_or_a_reference_stays_so(monkeypatch: pytest.Monkey
     ],
 )
 def test_a_class_may_be_called_anything(typed: str, classes: list[str]) -> None:
-    config = compose(["run=x", f"images.judge_classes={typed}", "stages=images", "data.test_folds=5"])
+    config = compose(["run=x", f"images.judge_classes={typed}", "stages=images", "data=esc10", "data.test_folds=5"])
     assert list(config.images.judge_classes) == classes
     assert config.stages == ("images",) and config.data.test_folds == (5,)
 

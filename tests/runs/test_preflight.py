@@ -15,7 +15,7 @@ OWN = "nodes.1.dataset"
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ("train_folds: [1], test_folds: [1]", f"fold 1 is in {OWN}.train_folds and in {OWN}.test_folds"),
+        ("train_folds: [1], test_folds: [1]", f"fold 1 is in both {OWN}.train_folds and {OWN}.test_folds"),
         ("test_ratio: 0.5", f"{OWN}.train_ratio + {OWN}.val_ratio + {OWN}.test_ratio is"),
         ("name: folder, root: gone", f"{OWN}.root=gone does not exist"),
         ("name: esc50, root: {tmp}", f"{OWN}.root={{tmp}} has no audio; data=esc50 needs a folder in ESC-50's layout"),

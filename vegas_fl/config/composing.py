@@ -36,7 +36,8 @@ def compose(overrides: Sequence[str] = ()) -> Config:
     ConfigError
         Lists every mistake.
     """
-    return validate(composition(overrides), overrides)
+    words = accepted(overrides)
+    return validate(composition(words), words)
 
 
 def sound(make: Callable[[], Config], check: Callable[[Config], Sequence[str]]) -> Config:
@@ -80,7 +81,7 @@ def restored(stored: dict[str, Any], overrides: Sequence[str]) -> Config:
         if override.startswith("~"):
             raise ConfigError([f"{override}: a stored configuration cannot lose keys; change them with KEY=VALUE"])
         _copy(override.lstrip("+").partition("=")[0].split("."), composed, values)
-    return parse(values, overrides)
+    return parse(values, accepted(overrides))
 
 
 def _copy(key: Sequence[str], source: dict[str, Any], target: dict[str, Any]) -> None:

@@ -193,7 +193,8 @@ def _options(key: str, element: bool = False) -> set[Any]:
     """The types that a key may have; with ``element``, those of what its list holds."""
     found = set(_types(Config, key.split(".")))
     if element:
-        return {one for option in found for one in typing.get_args(option)}
+        inner = [one for option in found for one in typing.get_args(option)]
+        return {typing.get_args(one)[0] if typing.get_origin(one) is typing.Annotated else one for one in inner}
     return found
 
 
