@@ -110,7 +110,7 @@ def test_a_failed_run_says_why_and_exits_with_1(tmp_path: Path, embedding_cache:
         code=1,
     )
     assert "11.wav" in done.stderr
-    assert "1 of 2 nodes gave a usable answer" in done.stderr
+    assert "1 of 2 nodes sent a usable reply" in done.stderr
 
 
 def test_the_app_that_is_packed_holds_what_nodes_run(tmp_path: Path) -> None:
