@@ -10,6 +10,8 @@ import pytest
 from tests.support.command import vegas
 from tests.support.once import Once
 
+pytestmark = pytest.mark.slow
+
 NODES = [
     f"nodes.{i}={{selected_classes: [{c}], samples_per_node: 16}}" for i, c in enumerate(("dog", "drum", "snoring"))
 ]

@@ -66,6 +66,7 @@ def hashes(folder: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_embeddings_are_drawn_elsewhere_to_the_same_bytes(base: list[str], drawn: Path, tmp_path: Path) -> None:
     written = tmp_path / "embeddings"
     vegas(tmp_path, *base, "images.output=embeddings", f"images_output_dir={written}")
@@ -151,6 +152,7 @@ def test_pictures_of_earlier_rounds_have_the_same_seeds(base: list[str], tmp_pat
     assert two == (out / "round_2/node_0/dog_0001.png").read_bytes()
 
 
+@pytest.mark.slow
 def test_long_jobs_are_answered_in_parts(base: list[str], tmp_path: Path) -> None:
     done = vegas(tmp_path, *base, "nodes.0.samples_per_node=120", "images.report_seconds=0.01")
     assert re.search(r"node 0: \d+ of 120 pictures, [\d.e+]+ a second, about \d+ s left", done.stdout)

@@ -185,6 +185,7 @@ def another_format(path: Path) -> None:
     path.write_bytes(progress.sealed(json.loads(path.read_text("utf8")) | {"format": 9}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [

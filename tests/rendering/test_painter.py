@@ -107,6 +107,7 @@ def test_out_of_memory_halves_the_batch(failing: Any, caplog: pytest.LogCaptureF
     assert "out of memory with 8 pictures at once: continuing with 4" in caplog.text
 
 
+@pytest.mark.slow
 def test_out_of_memory_with_one_picture_steps_the_mode_down(
     failing: Any, caplog: pytest.LogCaptureFixture, plain: np.ndarray
 ) -> None:
@@ -256,6 +257,7 @@ def wide(tmp_path: Path) -> Path:
     return tmp_path / "wide"
 
 
+@pytest.mark.slow
 def test_the_widths_of_flux_1_draw_in_every_mode(wide: Path) -> None:
     settings = {"model": str(wide), "height": 256, "width": 256, "guidance_scale": 3.5, "batch_size": 2, "steps": 1}
     embeddings, seeds = prompts(3, clip=768, tokens=17, t5=4096)
