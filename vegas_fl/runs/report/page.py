@@ -74,7 +74,7 @@ def _cards(run: Run) -> Iterator[tuple[str, str]]:
     for branch, title in (("clip", "CLIP"), ("t5", "T5")):
         if main and (line := run.final[main].get(branch)):
             yield number(line["accuracy"]), f"accuracy, {main}, {title} branch"
-    if run.judge:
+    if run.judge and real(run.judge["accuracy"]) is not None:
         yield number(run.judge["accuracy"]), f"of {judged(run)} pictures judged right"
     if (purity := mean(run, "purity")) is not None:
         best = mean(run, "purity_ceiling")
@@ -123,7 +123,7 @@ def _made_of(run: Run) -> Section:
                 str(entry.get("class") or "-"),
                 str(entry.get("node") or "all"),
                 str(entry.get("round") or "-"),
-                size(entry["bytes"]) if isinstance(entry.get("bytes"), int) else "-",
+                size(entry["bytes"]) if real(entry.get("bytes")) is not None else "-",
                 str(entry.get("sha256", ""))[:12],
             ]
             for entry in run.checkpoints
