@@ -3,6 +3,7 @@ and measured attributes do not leave it."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
+from pydantic import TypeAdapter
 
 from clients.node import Node
 from vegas_fl.algorithm.adapter import Conditioning
@@ -53,9 +55,10 @@ def _attributes(clips: Sequence[Clip], max_seconds: float, cache: Path) -> list[
     depends_on = "".join([str(attributes.SETTINGS), *(clip.content() for clip in clips)])
     name = hashlib.sha256(depends_on.encode()).hexdigest()[:16]
     path = cache / "attributes" / f"{name}-{max_seconds:g}s.json"
-    if path.exists():
-        kept: list[list[str]] = json.loads(path.read_text("utf8"))
-        return kept
+    with contextlib.suppress(OSError, ValueError):  # if it is damaged, it is written again
+        kept = TypeAdapter(list[list[str]]).validate_json(path.read_bytes())
+        if len(kept) == len(clips):
+            return kept
     with ThreadPoolExecutor(READERS) as readers:
         measured = readers.map(lambda clip: attributes.measure(clip.read(RATE, max_seconds), RATE), clips)
         found = [each.words for each in measured]

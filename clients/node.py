@@ -106,7 +106,7 @@ class Node:
             cache_dir=Path(self.config.paths.cache).expanduser() / "embeddings",
             max_seconds=self.data.max_seconds,
             device=self.device,
-            progress=True,
+            progress=f"node {self.id}",
         )
         return audio, torch.tensor(labels, dtype=torch.long)
 

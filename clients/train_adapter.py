@@ -9,6 +9,7 @@ from clients.node import Node
 from vegas_fl.algorithm.adapter import Adapter, Conditioning
 from vegas_fl.algorithm.training import train_adapter as train
 from vegas_fl.core import seeds
+from vegas_fl.core.progress import Progress
 from vegas_fl.federation.messages import TrainAdapter, TrainedAdapter
 from vegas_fl.storage.generators import class_generator_from
 from vegas_fl.storage.tensorfiles import State, load_into
@@ -29,8 +30,10 @@ def train_adapter(node: Node, request: TrainAdapter) -> tuple[TrainedAdapter, di
         own = Conditioning(
             *(torch.cat([mine.to(node.device), of[y[len(audio) :]]]) for mine, of in zip(own, targets, strict=True))
         )
-    with seeds.reproducible(config.seed, "adapter", node.id, request.round, threads=config.threads):
+    progress = Progress("adapters", f"node {node.id}", 1, "adapter")
+    with progress, seeds.reproducible(config.seed, "adapter", node.id, request.round, threads=config.threads):
         history = train(adapter, x, y, targets, config.adapter, config.adapter.local_epochs, own)
+        progress.add(1)
     counts = {label: len(clips) for label, clips in node.clips.train.items()}
     return TrainedAdapter(samples=counts, clips=len(audio), metrics=history), {"adapter": adapter.cpu().state_dict()}
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from clients.node import Node
 from vegas_fl.algorithm.generators import train_generator as train
 from vegas_fl.core import seeds
+from vegas_fl.core.progress import Progress
 from vegas_fl.federation.messages import TrainedGenerators, TrainGenerators
 from vegas_fl.storage import tensorfiles
 from vegas_fl.storage.generators import sampler_header
@@ -20,24 +21,26 @@ def train_generator(node: Node, request: TrainGenerators) -> tuple[TrainedGenera
     header = sampler_header(request.spaces, config.generator)
     _make_room(folder / f"node_{node.id}", request.training)
     metrics, shared = {}, {}
-    for label, clips in node.clips.train.items():
-        audio, _ = node.embeddings({label: clips})
-        with seeds.reproducible(config.seed, "generator", node.id, label, threads=config.threads):
-            generator, history = train(audio, config.generator)
-        tensorfiles.save(
-            generator_path(folder, config.generator.name, 1, label, node.id),
-            generator.state_dict(),
-            {
-                **header,
-                "kind": "whole generator",
-                "class": label,
-                "round": 1,
-                "node": node.id,
-                "clips": len(clips),
-            },
-        )
-        metrics[label] = history
-        shared[f"generator.{label}"] = generator.sampler.state_dict()
+    with Progress("generators", f"node {node.id}", len(node.clips.train), "class") as progress:
+        for label, clips in node.clips.train.items():
+            audio, _ = node.embeddings({label: clips})
+            with seeds.reproducible(config.seed, "generator", node.id, label, threads=config.threads):
+                generator, history = train(audio, config.generator)
+            tensorfiles.save(
+                generator_path(folder, config.generator.name, 1, label, node.id),
+                generator.state_dict(),
+                {
+                    **header,
+                    "kind": "whole generator",
+                    "class": label,
+                    "round": 1,
+                    "node": node.id,
+                    "clips": len(clips),
+                },
+            )
+            progress.add(1)
+            metrics[label] = history
+            shared[f"generator.{label}"] = generator.sampler.state_dict()
     counts = {label: len(clips) for label, clips in node.clips.train.items()}
     return TrainedGenerators(samples=counts, clips=sum(counts.values()), metrics=metrics), shared
 

@@ -24,6 +24,7 @@ from vegas_fl.algorithm.distillation import distil, distillation_targets
 from vegas_fl.config import KDConfig, StudentConfig
 from vegas_fl.core import seeds
 from vegas_fl.core.devices import resolve_device
+from vegas_fl.core.progress import Progress
 from vegas_fl.storage.generators import load_class_generator
 from vegas_fl.storage.names import find_generators
 from vegas_fl.storage.tensorfiles import State
@@ -40,13 +41,15 @@ class KD(AdapterStrategy):
         assert isinstance(settings, StudentConfig)
         local = [*local, *self.absent(local)]
         start = time.monotonic()
-        with seeds.reproducible(self.config.seed, self.name, round_, threads=self.config.threads):
+        progress = Progress(self.name, "server", 1, "adapter")
+        with progress, seeds.reproducible(self.config.seed, self.name, round_, threads=self.config.threads):
             samples = self.sample(round_, self.taught(local), settings.samples_per_class)
             x, targets = self.lesson(samples, local)
             student = self.build(self.average(local) if settings.warm_start else previous)
             device = resolve_device(self.config.device)
             targets = Conditioning(*(branch.to(device) for branch in targets))
             figures = distil(student.to(device), x.to(device), targets, settings)
+            progress.add(1)
         self.record.add(stage=self.name, round=round_, seconds=round(time.monotonic() - start, 3), **figures)
         return student.cpu().state_dict()
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from vegas_fl.algorithm.adapter import Adapter, Conditioning
 from vegas_fl.config import Config, ConfigError, compose, parse
 from vegas_fl.core import logs, seeds, versions
 from vegas_fl.core.devices import resolve_device
-from vegas_fl.core.errors import VegasError
+from vegas_fl.core.errors import VegasError, some
 from vegas_fl.federation.messages import Description
 from vegas_fl.federation.nodes import Federation
 from vegas_fl.rendering import flux
@@ -67,10 +68,12 @@ def run(grid: Grid, config: Config) -> None:
     with exclusive(config):
         federation = Federation(grid, config)
         described = federation.gather()
-        for description in described.values():
-            for note in description.notes:
-                log.info("%s", note)
+        for note in merged([note for description in described.values() for note in description.notes]):
+            log.info("%s", note)
         record = Record(config)
+        for warning in preflight.warnings(config):
+            log.warning("%s", warning)
+            record.add(stage="warning", text=warning)
         federation.record_in(record)
         federation.on_join = lambda description: _keep_clips(record, description)
         for description in described.values():
@@ -80,6 +83,18 @@ def run(grid: Grid, config: Config) -> None:
         for line in record.results():
             log.info("%s", line)
         log.info("run %s finished in %.0f s; report: %s", config.run, record.seconds, record.folder / "report.html")
+
+
+def merged(notes: Sequence[str]) -> list[str]:
+    """The nodes' notes about their classes ("node 0: class dog has …"), one for all that say the same."""
+    about: dict[str, list[tuple[str, str]]] = {}
+    for note in notes:
+        told = re.fullmatch(r"(node \d+): class (.+?) (has .+)", note, re.DOTALL)
+        about.setdefault(told[3] if told else note, []).append((f"{told[1]} {told[2]}" if told else "", note))
+    return [
+        same[0][1] if len(same) == 1 or not same[0][0] else f"{some([who for who, _ in same])}: each {what}"
+        for what, same in about.items()
+    ]
 
 
 def _keep_clips(record: Record, description: Description) -> None:

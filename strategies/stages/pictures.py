@@ -163,12 +163,5 @@ def _record_judgement(
     if real is not None:
         figures["fid"] = fid([reply.states["pictures"]["features"] for reply in judged], real)
     record.add(stage="judge", **about, classes=classes, **figures, confusion=counts.tolist())
-    log.info(
-        "pictures%s judged right: %.3f of %d (zero-shot among %d classes); CLIP score %.1f%s",
-        f" of round {about['round']}" if about else "",
-        figures["accuracy"],
-        int(counts.sum()),
-        len(classes),
-        figures["clip_score"],
-        f", FID {figures['fid']:.3f} on the judge's features" if "fid" in figures else "",
-    )
+    if about and len(classes) > 1:  # the last round's are among the run's results
+        log.info("pictures of round %d judged right: %.3f", about["round"], figures["accuracy"])

@@ -304,6 +304,8 @@ def test_any_recording_is_painted(trained: Path, tmp_path: Path, embedding_cache
     # what cannot be painted
     assert "cannot be opened (No such file" in vegas(tmp_path, "paint", "moo.wav", *arguments[3:], code=1).stderr
     assert "no global adapter in" in vegas(tmp_path, "paint", "saw.wav", "adapters=none", *places, code=1).stderr
+    text = vegas(tmp_path, "paint", "saw.wav", "adapters=small", *places, "conditioning.clip=text", code=1).stderr
+    assert "conditioning.clip=text draws a class's prompt, but a recording to paint has no class" in text
     assert "no recording to paint" in vegas(tmp_path, "paint", "adapters=small", code=1).stderr
     other = vegas(tmp_path, *arguments, "encoder.tokens=4", code=1).stderr
     assert "trained with another encoder" in other and "add the encoder=" in other

@@ -7,14 +7,13 @@ import json
 import random
 import struct
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 
+from tests.support.odd import changed
 from vegas_fl.config import compose
 from vegas_fl.core.errors import VegasError
 from vegas_fl.rendering import picture_file
@@ -27,21 +26,6 @@ from vegas_fl.rendering.verify import contents, expected, verify
 from vegas_fl.storage import tensorfiles
 
 CONFIG = compose(["seed=1"])
-ODD: list[Any] = [None, True, -1, 1e400, 10**400, "", "../../x", [], [[]], {}, {"a": [None]}, "\x00", [1, "a"]]
-"""Values that are not what an entry should be."""
-
-
-def changed(value: Any) -> Iterator[Any]:
-    """``value`` with each of its entries, at any depth, left out or replaced by something odd."""
-    yield from ODD
-    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, inner in list(entries):
-        for other in changed(inner):
-            copy = json.loads(json.dumps(value))
-            copy[key] = other
-            yield copy
-        if isinstance(value, dict):
-            yield {k: v for k, v in value.items() if k != key}
 
 
 def bomb(path: Path) -> None:

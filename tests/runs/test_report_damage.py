@@ -16,7 +16,7 @@ from tests.support.runs import write_run
 from vegas_fl.config import Config, compose
 from vegas_fl.core.errors import VegasError
 from vegas_fl.runs.record import Record
-from vegas_fl.runs.report import page
+from vegas_fl.runs.report import page, table
 from vegas_fl.runs.report.read import read
 
 EVIL = "<img src=x onerror=alert(1)>$x^"
@@ -157,3 +157,40 @@ def test_tensorboard_that_cannot_be_written_does_not_hurt_the_run(
 def test_weights_and_biases_that_is_not_installed(tmp_path: Path) -> None:
     done = vegas(tmp_path, "tracking.wandb=sounds", code=2)
     assert "tracking.wandb=sounds: Weights & Biases is not installed" in done.stderr
+
+
+def test_odd_numbers_are_noted_and_never_stop_the_page(tmp_path: Path) -> None:
+    huge = "1" + "0" * 400
+    lines: list[dict[str, Any] | str] = [
+        START,
+        {"stage": "judge", "accuracy": 0.5, "confusion": [["a", 1], [1, 1]]},
+        '{"stage": "judge", "accuracy": %s, "confusion": 3}' % huge,  # noqa: UP031
+        '{"stage": "traffic", "message": "train.adapter", "down": 1e999, "up": 1, "seconds": 1}',
+        '{"stage": "traffic", "message": "train.adapter", "down": 1, "up": 1, "seconds": NaN}',
+        "[" * 100_000,
+        '{"stage": "end", "seconds": 1e999}',
+    ]
+    folder = write_run(tmp_path / "run", lines)
+    (folder / "checkpoints.json").write_text('[{"file": "a", "bytes": %s}]' % huge)  # noqa: UP031
+    page.write(folder)
+    run = read(folder)
+    for number, lost in ((3, "accuracy"), (4, "down"), (5, "seconds")):
+        assert any(f"Line {number} " in note and lost in note for note in run.notes)
+    assert any("Line 6 of metrics.jsonl cannot be read" in note for note in run.notes)
+    assert table.lines([run]) == ["pictures judged: 0"]
+
+
+def test_one_class_leaves_nothing_to_judge(tmp_path: Path) -> None:
+    lines: list[dict[str, Any] | str] = [
+        START,
+        {"stage": "warning", "text": "renderer.model=pack was trained for 16 classes only"},
+        evaluation(1, 1.0, confusion=[[8]], classes=["dog"]),
+        {"stage": "judge", "accuracy": 1.0, "confusion": [[8]], "classes": ["dog"], "clip_score": 53.2},
+        END,
+    ]
+    folder = write_run(tmp_path / "run", lines)
+    run = read(folder)
+    assert run.notes == ["renderer.model=pack was trained for 16 classes only"]
+    assert "1.000" not in "\n".join(table.lines([run])) and "pictures judged: 8; CLIP score 53.2" in table.lines([run])
+    text = page.write(folder).read_text("utf8")
+    assert "judged right: " not in text and "was trained for 16 classes only" in text

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from vegas_fl.audio import encoders
 from vegas_fl.audio.cache import Cache
@@ -21,6 +20,7 @@ from vegas_fl.audio.clips import Clip, loudest_channel
 from vegas_fl.audio.encoders import AudioEncoder, load_encoder
 from vegas_fl.config import EncoderConfig
 from vegas_fl.core.errors import AboutRecordings, VegasError
+from vegas_fl.core.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def embed(
     cache_dir: Path | None,
     max_seconds: float,
     device: str = "cpu",
-    progress: bool = False,
+    progress: str = "",
 ) -> torch.Tensor:
     """Audio embeddings of clips, from the cache where it has them.
 
@@ -55,8 +55,8 @@ def embed(
         Only this much of a clip is used.
     device : str
         Where the encoder runs.
-    progress : bool
-        Show a progress bar while embeddings are computed.
+    progress : str
+        Whose clips these are, to show the progress while embeddings are computed; "": show nothing.
 
     Returns
     -------
@@ -134,13 +134,13 @@ class _Embedder:
         self.problems: dict[str, str] = {}
         self.cancelled: list[str] = []
 
-    def run(self, clips: Mapping[str, Clip], progress: bool) -> None:
+    def run(self, clips: Mapping[str, Clip], progress: str) -> None:
         """Embed ``clips``, in random order: several processes that embed the same clips share the work."""
         order = list(clips)
         random.SystemRandom().shuffle(order)
         waiting, ahead = deque(order), deque[dict[str, Future[np.ndarray]]]()
-        bar = tqdm(total=len(clips), desc="embedding", unit="clip", mininterval=1, disable=not progress)
-        with bar, ThreadPoolExecutor(READERS) as readers:
+        shown = Progress("embeddings", progress, len(clips), "clip", show=bool(progress))
+        with shown, ThreadPoolExecutor(READERS) as readers:
             while waiting or ahead:
                 while waiting and len(ahead) < 2:  # read the next batch while the network runs
                     batch: dict[str, Future[np.ndarray]] = {}
@@ -154,7 +154,7 @@ class _Embedder:
                 self.found |= embeddings
                 if self._cache and self._cache.add(embeddings):  # see what other processes have written by now
                     self.found |= self._cache.read(clips.keys() - self.found.keys())
-                bar.update(len(self.found) + len(self.problems) - bar.n)
+                shown.add(len(self.found) + len(self.problems) - shown.done)
 
     def _encode(self, batch: Mapping[str, Future[np.ndarray]], clips: Mapping[str, Clip]) -> dict[str, torch.Tensor]:
         """The embeddings of the recordings of a batch that can be used."""

@@ -10,6 +10,7 @@ import typer
 
 from vegas_fl.cli.app import app
 from vegas_fl.config import compose, sound
+from vegas_fl.core import logs
 
 data = typer.Typer(help="Look at the recordings of a configuration.", no_args_is_help=True)
 app.add_typer(data, name="data")
@@ -51,6 +52,7 @@ def _problems(overrides: list[str] | None, picture: Path | None, *, listen: bool
     from vegas_fl.runs import preflight
 
     config = sound(lambda: compose(overrides or ()), preflight.check_recordings)
+    logs.show(sys.stderr)
     entries = survey.survey(config, listen=listen, progress=True)
     print(survey.table(survey.summaries(entries)))
     if picture:

@@ -38,6 +38,8 @@ def plan(
     print(f"run {config.run}: {', '.join(config.stages)}; {len(config.nodes)} nodes, {len(config.classes)} classes")
     for absent in preflight.lacking(config, nodes_are_here=not elsewhere(config)):
         print(f"still needed: {absent}")
+    for warning in preflight.warnings(config):
+        print(f"warning: {warning}")
     if "images" not in config.stages:
         print(f"stages={list(config.stages)}: this run draws no pictures")
         return

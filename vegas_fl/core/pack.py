@@ -1,11 +1,29 @@
-"""The folders of the tiny pack, the models that ship with the project."""
+"""The folders of the tiny pack, the models that ship with the project, and what a model says of itself."""
 
 from __future__ import annotations
 
 import importlib
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from vegas_fl.core.errors import VegasError
+
+
+def trained_classes(folder: Path) -> list[str]:
+    """The only classes that the model in ``folder`` knows, if it says so in ``classes.json``, as the pack's renderer
+    does; empty for a model without this file.
+
+    Raises
+    ------
+    VegasError
+        The file is damaged.
+    """
+    path = folder / "classes.json"
+    try:
+        return TypeAdapter(list[str]).validate_json(path.read_bytes()) if path.is_file() else []
+    except (OSError, ValueError) as error:
+        raise VegasError(f"{path} cannot be read: expected a JSON list of class names; copy the model again") from error
 
 
 def model_folder(name: str) -> Path:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,12 +16,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from vegas_fl.audio.clips import Clip, loudest_channel
 from vegas_fl.config import PARTS, Config
 from vegas_fl.core.errors import VegasError, some
 from vegas_fl.core.files import write_atomically
+from vegas_fl.core.progress import Progress
 from vegas_fl.data.datasets import open_dataset
 from vegas_fl.data.splits import node_clips
 
@@ -86,7 +85,7 @@ def survey(config: Config, listen: bool, progress: bool = False) -> list[Surveye
     listen : bool
         Read every recording to its end, not only its header.
     progress : bool
-        Show a progress bar.
+        Show the progress.
     """
     held = list(_held(config))
 
@@ -100,9 +99,12 @@ def survey(config: Config, listen: bool, progress: bool = False) -> list[Surveye
             return SurveyedClip(node, part, clip, float("nan"), 0, "", str(error))
         return SurveyedClip(node, part, clip, seconds, rate, sound, "", bool(cancelled))
 
-    with ThreadPoolExecutor(os.cpu_count()) as readers:
-        found = readers.map(look, held)
-        return list(tqdm(found, "reading", len(held), unit="clip", mininterval=1, disable=not progress))
+    entries = []
+    with Progress("reading", "data", len(held), "clip", show=progress) as shown, ThreadPoolExecutor() as readers:
+        for entry in readers.map(look, held):
+            entries.append(entry)
+            shown.add(1)
+    return entries
 
 
 def _held(config: Config) -> Iterator[tuple[str, str, Clip]]:

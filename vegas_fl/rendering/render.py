@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from tqdm import tqdm
 
 from vegas_fl.config import Config
 from vegas_fl.core.errors import VegasError
 from vegas_fl.core.files import nearest_existing
+from vegas_fl.core.progress import Progress
 from vegas_fl.rendering.folder import Picture, PictureFolder
 from vegas_fl.rendering.jobs import Job
 from vegas_fl.rendering.painter import Painter, painter, rendering_threads
@@ -78,7 +78,7 @@ def render(
     patient : bool
         If loading the models took long, draw longer than ``seconds``: for a node that loads them for each request.
     show : bool
-        Show a progress bar.
+        Show the progress.
 
     Raises
     ------
@@ -93,14 +93,13 @@ def render(
     write_runfile(job, config)  # only once the folder is known to belong to this run
     done, drawing = 0, 0.0
     count, there = len(job.pictures), len(job.pictures) - len(pending)
-    with tqdm(total=count, initial=there, desc=job.name, unit="picture", mininterval=1, disable=not show) as bar:
+    with Progress("pictures", job.name, count, "picture", there, show) as progress:
         if pending:
             brush = painter(renderer, device)
             loaded = time.monotonic()
-            bar.unpause()  # its rate does not count the loading
             if seconds is not None and patient:
                 seconds = max(seconds, PATIENCE * (loaded - begin))
-            with rendering_threads(renderer), Writer(folder, brush, len(pending), bar.update) as writer:
+            with rendering_threads(renderer), Writer(folder, brush, len(pending), progress.add) as writer:
                 for start in range(0, len(pending), renderer.batch_size):
                     if start and seconds is not None and time.monotonic() - begin > seconds:
                         break

@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from vegas_fl.config import Config, DataConfig, StudentConfig
+from vegas_fl.core import pack
 from vegas_fl.core.devices import resolve_device
 from vegas_fl.core.errors import VegasError
 from vegas_fl.core.files import nearest_existing
 from vegas_fl.data import checks
+from vegas_fl.data.classes import prompt
 from vegas_fl.data.datasets import missing_folder, open_dataset
 from vegas_fl.storage.names import adapter_rounds, find_adapters, find_generators
 
@@ -60,6 +62,23 @@ def check(config: Config, nodes_are_here: bool, may_lack: bool = False) -> list[
     for key, folder in folders.items():
         mistakes += _unwritable(key, Path(folder))
     return mistakes
+
+
+def warnings(config: Config) -> list[str]:
+    """What will not stop the run, but makes its pictures mislead, as sentences."""
+    from vegas_fl.rendering import flux
+
+    known = pack.trained_classes(Path(flux.location(config.renderer)))
+    prompts = {prompt(label) for label in known}
+    unknown = [label for label in config.classes if prompt(label) not in prompts]
+    if not (known and unknown):
+        return []
+    return [
+        f"renderer.model={config.renderer.model} was trained for {len(known)} classes only: {', '.join(known)}. "
+        f"For {', '.join(unknown)} its pictures show one of these instead, and the judge's verdict on them says "
+        "nothing; choose classes among them, or a renderer for any class (renderer=flux_schnell adapter=attention, on "
+        "a GPU)"
+    ]
 
 
 def lacking(config: Config, nodes_are_here: bool) -> list[str]:

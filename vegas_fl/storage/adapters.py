@@ -14,7 +14,7 @@ from vegas_fl.algorithm.adapter import Adapter
 from vegas_fl.config import BRANCHES, AdapterConfig
 from vegas_fl.core.errors import VegasError
 from vegas_fl.storage import tensorfiles
-from vegas_fl.storage.headers import Spaces, config_to_header, entry
+from vegas_fl.storage.headers import Spaces, building, config_to_header, entry
 from vegas_fl.storage.names import adapter_path
 from vegas_fl.storage.tensorfiles import Damaged, State, load_into
 
@@ -29,7 +29,9 @@ def adapter_header(spaces: Spaces, config: AdapterConfig) -> dict[str, Any]:
 def adapter_from(header: Mapping[str, Any], state: State, origin: str) -> Adapter:
     """Build the adapter described by a header and load its state; ``origin`` names them in errors."""
     config = entry("config", TypeAdapter(AdapterConfig), header, origin)
-    adapter = Adapter(entry("spaces", TypeAdapter(Spaces), header, origin).shape, config)
+    shape = entry("spaces", TypeAdapter(Spaces), header, origin).shape
+    with building(origin):
+        adapter = Adapter(shape, config)
     load_into(adapter, state, origin)
     return adapter.eval()
 

@@ -19,7 +19,7 @@ from vegas_fl.algorithm.generators import Sampler, build_sampler
 from vegas_fl.config import GeneratorConfig
 from vegas_fl.core.errors import VegasError
 from vegas_fl.storage import tensorfiles
-from vegas_fl.storage.headers import Size, Spaces, config_to_header, entry
+from vegas_fl.storage.headers import Size, Spaces, building, config_to_header, entry
 from vegas_fl.storage.names import generator_path
 from vegas_fl.storage.tensorfiles import State, load_into
 
@@ -80,7 +80,8 @@ def sampler_from(header: Mapping[str, Any], state: State, origin: str) -> Sample
     """Build the sampler described by a header and load its state; ``origin`` names them in errors."""
     config: GeneratorConfig = entry("config", TypeAdapter(GeneratorConfig), header, origin)
     tokens, width = (entry(key, TypeAdapter(Size), header, origin) for key in ("audio_tokens", "audio_width"))
-    sampler = build_sampler(tokens, width, config)
+    with building(origin):
+        sampler = build_sampler(tokens, width, config)
     load_into(sampler, state, origin)
     return sampler.eval()
 

@@ -5,8 +5,9 @@ A file is loaded by what its header says, not by what the configuration of the c
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
@@ -73,4 +74,15 @@ def entry(key: str, kind: TypeAdapter[T], header: Mapping[str, Any], origin: str
     except ValidationError as error:
         raise VegasError(
             f"{origin} was written by another version of vegas-fl (invalid {key}: {explained(error)}); train it again"
+        ) from error
+
+
+@contextlib.contextmanager
+def building(origin: str) -> Iterator[None]:
+    """A block that builds the network a header describes; sizes that no network has are a :class:`VegasError`."""
+    try:
+        yield
+    except (TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError, AssertionError) as error:
+        raise VegasError(
+            f"{origin} describes a network that cannot be built ({str(error).partition(chr(10))[0]}); train it again"
         ) from error

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel, ModelMixin
 
+from vegas_tiny.recipe.table import NAMES
 from vegas_tiny.recipe.text import WIDTH, TextStack
 
 
@@ -38,8 +39,9 @@ def assemble(texts: TextStack, autoencoder: AutoencoderKL, transformer: FluxTran
 
 
 def save(pipeline: FluxPipeline, folder: Path) -> None:
-    """Store the whole pipeline folder."""
+    """Store the whole pipeline folder, and beside the model's files the classes it was trained for."""
     pipeline.save_pretrained(folder, safe_serialization=True)
+    (folder / "classes.json").write_text(json.dumps(NAMES, indent=1) + "\n", encoding="utf-8")
     save_half(pipeline.vae, folder / "vae")
     save_half(pipeline.transformer, folder / "transformer")
 

@@ -84,7 +84,7 @@ def _cards(run: Run) -> Iterator[tuple[str, str]]:
         good = [line for line in run.quality.values() if generator(line)[0] == GOOD]
         measured = ", ".join(f"{key} {beside(run, key)}" for key in ("purity", "recall"))
         yield f"{len(good)} of {len(run.quality)}", f"generators good: {measured}"
-    if run.judge:
+    if run.judge and real(run.judge["accuracy"]) is not None:
         yield number(run.judge["accuracy"]), f"of {judged(run)} pictures judged right"
     if run.traffic:
         down, up = (sum(line[way] for line in run.traffic) for way in ("down", "up"))
@@ -125,7 +125,7 @@ def _made_of(run: Run) -> Section:
                 str(entry.get("class") or "-"),
                 str(entry.get("node") or "all"),
                 str(entry.get("round") or "-"),
-                size(entry["bytes"]) if isinstance(entry.get("bytes"), int) else "-",
+                size(entry["bytes"]) if real(entry.get("bytes")) is not None else "-",
                 str(entry.get("sha256", ""))[:12],
             ]
             for entry in run.checkpoints

@@ -42,7 +42,7 @@ def section(runs: Sequence[Run], notes: list[str]) -> Section | None:
     verdicts = [
         confusion(f"{name}: {number(run.judge['accuracy'])} of {judged(run)} judged right", run.judge, [], notes)
         for name, run in named(runs)
-        if run.judge and matrix(run.judge)
+        if run.judge and len(matrix(run.judge) or []) > 1
     ]
     rows = [
         [name, str(judged(run)), *(number(run.judge.get(key)) for key in JUDGED)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,12 +27,16 @@ SECTIONS = {
 }
 """Groups of stages whose results are taken from one attempt as a whole."""
 
+LARGEST = 2**64
+"""No number in a run's files is larger."""
+
 NEEDED: dict[str, dict[str, type | tuple[type, ...]]] = {
     "evaluation": {"round": int, "adapter": str, "branch": str, "accuracy": (int, float)},
     "own adapter": {"round": int, "node": str, "branch": str},
     "generator quality": {"label": str},
     "judge": {"accuracy": (int, float)},
     "resumed": {"kept": int},
+    "warning": {"text": str},
     "traffic": {"message": str, "down": (int, float), "up": (int, float), "seconds": (int, float)},
 }
 """Entries a line must have."""
@@ -192,6 +197,7 @@ def read(folder: Path) -> Run:
         if line["stage"] == "start" or not attempts:
             attempts.append(RunAttempt(len(attempts) + 1))
         attempts[-1].lines.append(line)
+    notes += dict.fromkeys(line["text"] for attempt in attempts[-1:] for line in attempt.of("warning"))
     for attempt in attempts:
         which = "The last attempt" if attempt is attempts[-1] else f"Attempt {attempt.number}"
         if attempt.end and attempt.end.get("problem"):
@@ -271,20 +277,26 @@ def _lines(path: Path, notes: list[str]) -> Iterator[tuple[int, Line]]:
     for number, content in enumerate(text.splitlines(), 1):
         try:
             line = json.loads(content)
-        except ValueError:
+        except (ValueError, RecursionError):
             line = None
         if not isinstance(line, dict) or not isinstance(line.get("stage"), str):
             notes.append(f"Line {number} of metrics.jsonl cannot be read and is skipped.")
             continue
         needed = {} if is_timer(line) else NEEDED.get(line["stage"], {})
-        if lacking := [key for key, kind in needed.items() if not _is(line.get(key), kind)]:
+        lacking = [key for key, kind in needed.items() if not _is(line.get(key), kind)]
+        lacking += [key for key in needed if key != "accuracy" and line.get(key) != line.get(key)]  # NaN
+        if lacking:
             notes.append(f"Line {number} of metrics.jsonl ({line['stage']}) lacks {', '.join(lacking)} and is skipped.")
             continue
+        if line["stage"] in ("judge", "evaluation") and len(matrix(line) or []) == 1:
+            line |= dict.fromkeys(("accuracy", "balanced_accuracy", "macro_f1"), math.nan)  # there was no choice
         yield number, line
 
 
 def _is(value: Any, kind: type | tuple[type, ...]) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)
+    if isinstance(value, bool) or not isinstance(value, kind):
+        return False
+    return not isinstance(value, int | float) or not abs(value) > LARGEST
 
 
 def _parsed(path: Path, parse: Callable[[str], T], notes: list[str], lost: str) -> T | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from vegas_fl.config import BRANCHES
 from vegas_fl.runs.report.answers import shared
-from vegas_fl.runs.report.read import Run, real
+from vegas_fl.runs.report.read import Line, Run, matrix, real
 
 
 def lines(runs: Sequence[Run]) -> list[str]:
@@ -29,14 +29,19 @@ def lines(runs: Sequence[Run]) -> list[str]:
         if len(runs) == 1 and (answer := shared(run)):
             text.append(f"are shared adapters better than local ones? {answer[0]} {answer[1]}")
         if run.judge:
-            classes = len(run.judge.get("confusion") or [])
-            text.append(
-                f"{prefix}pictures judged right: {number(run.judge['accuracy'])} of {judged(run)}"
-                f" (zero-shot among {classes} classes)"
-            )
+            text.append(f"{prefix}pictures judged{_verdict(run, run.judge)}")
         if measured := [f"{key} {beside(run, key)}" for key in ("purity", "recall") if mean(run, key) is not None]:
             text.append(f"{prefix}generators: {', '.join(measured)}")
     return text
+
+
+def _verdict(run: Run, judge: Line) -> str:
+    """The judge's figures; among one class there is none to get right."""
+    classes = len(matrix(judge) or [])
+    right = f" right: {number(judge['accuracy'])} of {judged(run)} (zero-shot among {classes} classes)"
+    scores = [f"CLIP score {number(judge['clip_score'], 1)}"] if real(judge.get("clip_score")) is not None else []
+    scores += [f"FID {number(judge['fid'])} on the judge's features"] if real(judge.get("fid")) is not None else []
+    return "; ".join(filter(None, [right if classes > 1 else f": {judged(run)}", ", ".join(scores)]))
 
 
 def labels(runs: Sequence[Run]) -> list[str]:
@@ -57,8 +62,7 @@ def number(value: Any, digits: int = 3) -> str:
 
 def judged(run: Run) -> int:
     """Number of judged pictures."""
-    counts = (run.judge or {}).get("confusion")
-    return sum(n for row in counts for n in row) if isinstance(counts, list) else 0
+    return sum(n for row in matrix(run.judge) or [] for n in row)
 
 
 def beside(run: Run, key: str) -> str:
