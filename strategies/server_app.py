@@ -34,7 +34,7 @@ from vegas_fl.runs import preflight
 from vegas_fl.runs.progress import exclusive
 from vegas_fl.runs.record import Record
 from vegas_fl.storage.headers import Spaces
-from vegas_fl.storage.names import set_aside
+from vegas_fl.storage.names import adapter_files, set_aside
 
 STRATEGIES: dict[str, type[AdapterStrategy]] = {"kd": KD, "replay": Replay, "fedavg": FedAvg, "standalone": Standalone}
 
@@ -136,7 +136,9 @@ def _train_adapters(federation: Federation, record: Record, spaces: Spaces, targ
     """Rounds of the configured strategy, from a seeded adapter."""
     config = federation.config
     folder = Path(config.adapter.checkpoint_dir)
-    if not record.progress.begun("adapters") and (moved := set_aside(folder, f"{config.run}_*round_*.safetensors")):
+    if not record.progress.begun("adapters") and (
+        moved := set_aside(folder, adapter_files(folder, config.run).values())
+    ):
         log.info("moved %d adapter files of an earlier training to %s", len(moved), folder / "previous")
     record.progress.begin("adapters")
     with seeds.reproducible(config.seed, "adapter", threads=config.threads):

@@ -20,7 +20,7 @@ from vegas_fl.federation.checks import check_pictures
 from vegas_fl.federation.messages import Generate, Pictures
 from vegas_fl.federation.nodes import Federation
 from vegas_fl.federation.wire import Reply
-from vegas_fl.rendering.jobs import SERVER, earlier_rounds, round_folder, saved_rounds
+from vegas_fl.rendering.jobs import SERVER, earlier_rounds, round_folder, saved_rounds, with_round
 from vegas_fl.rendering.judge import fid, reference_features
 from vegas_fl.runs.record import Record
 from vegas_fl.storage.adapters import load_newest
@@ -63,8 +63,7 @@ def _reference(config: Config) -> torch.Tensor | None:
 def _rounds(config: Config) -> Iterator[tuple[Config, int | None]]:
     """The configuration of each round to be rendered, and its number; None for the chosen round, which comes last."""
     for round_ in earlier_rounds(config, saved_rounds(config)):
-        images = config.images.model_copy(update={"round": round_})
-        yield config.model_copy(update={"images": images}), round_
+        yield with_round(config, round_), round_
     yield config, None
 
 
@@ -129,7 +128,7 @@ def _request(
         subfolder=subfolder,
         adapter=adapter.header,
         generators=headers,
-        adapter_sha256={f"{branch}_adapter": sha256 for branch, sha256 in adapter.sha256.items()},
+        adapter_sha256=adapter.hashes,
         files={"adapter": {branch: str(path) for branch, path in files.items()}, "generators": generators},
     )
     return request, states

@@ -57,9 +57,12 @@ def server_job(config: Config, subfolder: str, targets: Conditioning | None) -> 
         config.conditioning,
         config.renderer.batch_size,
     )
-    hashes = {f"{branch}_adapter": sha256 for branch, sha256 in saved.sha256.items()}
     made_from = recipes(
-        config, SERVER, config.classes, hashes, generator={label: g.header["sha256"] for label, g in generators.items()}
+        config,
+        SERVER,
+        config.classes,
+        saved.hashes,
+        generator={label: g.header["sha256"] for label, g in generators.items()},
     )
     pictures = plan(config.seed, SERVER, config.classes, config.images.server_samples)
     drawn_from = {

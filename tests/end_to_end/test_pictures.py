@@ -83,7 +83,7 @@ def test_embeddings_are_drawn_elsewhere_to_the_same_bytes(base: list[str], drawn
     # again: nothing changes; other checkpoints are refused
     vegas(tmp_path, *base, "images.output=embeddings", f"images_output_dir={written}")
     other = [*base, "images.output=embeddings", f"images_output_dir={written}", "seed=7"]
-    assert "holds other embeddings (other pictures)" in vegas(tmp_path, *other, code=1).stderr
+    assert "holds other embeddings (other pictures)" in vegas(tmp_path, *other, code=2).stderr
     assert "holds no embeddings" in vegas(tmp_path, "render", str(tmp_path / "out"), code=1).stderr
     # what the first refusal advises
     sized = [str(written), "renderer.steps=2", "--output", str(tmp_path / "later")]
@@ -190,7 +190,8 @@ def test_another_configuration_is_refused(
     base: list[str], drawn: Path, tmp_path: Path, change: list[str], both: str
 ) -> None:
     before = hashes(drawn)
-    assert re.search(both, vegas(tmp_path, *base, *change, code=1).stderr)
+    for asked in ([], ["--dry-run"]):
+        assert re.search(both, vegas(tmp_path, *base, *change, *asked, code=2).stderr)
     assert hashes(tmp_path / "out") == before
     assert "4 of them byte-identical" in vegas(tmp_path, "verify", str(tmp_path / "out/node_0")).stdout
     vegas(tmp_path, *base, *change, "--overwrite")

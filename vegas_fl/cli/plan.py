@@ -43,7 +43,7 @@ def plan(
         return
     if config.images.source == "recordings":
         print("images.source=recordings: at most this many, limited by the node's validation and test clips")
-    planned = planning.planned_folders(config)
+    planned = list(planning.planned_folders(config))
     for row in planned:
         shares = ", ".join(f"{count} of {label}" for label, count in row.classes.items())
         name = row.node if row.node == "server" else f"node {row.node}"

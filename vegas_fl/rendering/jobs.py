@@ -16,7 +16,7 @@ from vegas_fl.core import seeds
 from vegas_fl.rendering import flux
 from vegas_fl.rendering.folder import Picture, PictureFolder, Recipe
 from vegas_fl.storage.generators import ClassGenerator
-from vegas_fl.storage.names import find_adapters
+from vegas_fl.storage.names import find_adapters, source_run
 
 SERVER = "server"
 """Used for the server in place of a node id."""
@@ -84,8 +84,14 @@ def earlier_rounds(config: Config, trained: Iterable[int]) -> list[int]:
 
 def saved_rounds(config: Config) -> Iterable[int]:
     """The rounds whose adapters are on disk: the global ones, or (``images.adapters=local``) the first node's."""
-    local = config.images.adapters == "local"
-    return find_adapters(Path(config.adapter.checkpoint_dir), min(config.nodes, key=int) if local else None)
+    folder = Path(config.adapter.checkpoint_dir)
+    node = min(config.nodes, key=int) if config.images.adapters == "local" else None
+    return find_adapters(folder, node, source_run(config, folder))
+
+
+def with_round(config: Config, round_: int) -> Config:
+    """The configuration for pictures of one round."""
+    return config.model_copy(update={"images": config.images.model_copy(update={"round": round_})})
 
 
 def round_folder(round_: int) -> str:

@@ -11,12 +11,24 @@ from pathlib import Path
 from vegas_fl.audio import encoders
 from vegas_fl.config import Config, DataConfig, StudentConfig
 from vegas_fl.core.devices import resolve_device
-from vegas_fl.core.errors import VegasError
+from vegas_fl.core.errors import VegasError, some
 from vegas_fl.core.files import nearest_existing
 from vegas_fl.data import checks
 from vegas_fl.data.datasets import missing_folder, open_dataset
-from vegas_fl.rendering import flux, judge, memory
-from vegas_fl.storage.names import adapter_rounds, find_adapters, find_generators
+from vegas_fl.rendering import flux, judge, memory, runfile
+from vegas_fl.rendering.folder import REMEDY
+from vegas_fl.rendering.jobs import SERVER
+from vegas_fl.rendering.plan import planned_folders
+from vegas_fl.runs.progress import differences, trained_by
+from vegas_fl.storage.names import (
+    ADAPTER_NAME,
+    adapter_files,
+    adapter_rounds,
+    find_adapters,
+    find_generators,
+    misfiled,
+    source_run,
+)
 
 
 def check(config: Config, nodes_are_here: bool, may_lack: bool = False) -> list[str]:
@@ -37,7 +49,11 @@ def check(config: Config, nodes_are_here: bool, may_lack: bool = False) -> list[
     if not may_lack:
         mistakes += _generators(config)
         mistakes += _adapters(config)
-    mistakes += _renderer(config, nodes_are_here)
+    if "adapters" in config.stages:
+        mistakes += _overwritten(config)
+    mistakes += (renderer := list(_renderer(config, nodes_are_here)))
+    if "images" in config.stages and not renderer:
+        mistakes += refused_folders(config, None if nodes_are_here else SERVER)
     if config.tracking.wandb and importlib.util.find_spec("wandb") is None:
         mistakes.append(
             f"tracking.wandb={config.tracking.wandb}: Weights & Biases is not installed; run pip install wandb, or "
@@ -54,7 +70,7 @@ def check(config: Config, nodes_are_here: bool, may_lack: bool = False) -> list[
         folders["images_output_dir"] = config.images_output_dir
     for key, folder in folders.items():
         mistakes += _unwritable(key, Path(folder))
-    return mistakes
+    return list(dict.fromkeys(mistakes))
 
 
 def lacking(config: Config, nodes_are_here: bool) -> list[str]:
@@ -111,7 +127,8 @@ def _generators(config: Config) -> Iterator[str]:
     found = find_generators(folder)
     if not found:
         yield (
-            f"Checkpoint not found: no generator in {folder}; train generators first (stages=[generators]), "
+            f"Checkpoint not found: no generator in {folder}{misfiled(folder)}; train generators first "
+            "(stages=[generators]), "
             "or set generator.checkpoint_dir"
         )
         return
@@ -121,7 +138,8 @@ def _generators(config: Config) -> Iterator[str]:
                 close = difflib.get_close_matches(label, found, n=1)
                 hint = f" (did you mean {close[0]}?)" if close else ""
                 yield (
-                    f"Generator for class '{label}' not found{hint}: {folder} has generators for {', '.join(found)}; "
+                    f"Generator for class '{label}' not found{hint}: {folder} has generators for {', '.join(found)}"
+                    f"{misfiled(folder)}; "
                     f"train it with stages=[generators], or change nodes.{node}.selected_classes"
                 )
 
@@ -132,12 +150,30 @@ def _adapters(config: Config) -> Iterator[str]:
         yield from dict.fromkeys(p for node in config.nodes for p in _problem(adapter_rounds, config, node))
     if "adapters" in config.stages and config.adapter.local_checkpoint_dir:
         folder = Path(config.adapter.local_checkpoint_dir)
-        for node in config.nodes:
-            if not find_adapters(folder, node):
-                yield (
-                    f"Checkpoint not found: no adapter of node {node} in {folder}; train adapters first, or set "
-                    "adapter.local_checkpoint_dir"
-                )
+        yield from dict.fromkeys(p for node in config.nodes for p in _problem(_local_adapter, config, folder, node))
+
+
+def _local_adapter(config: Config, folder: Path, node: str) -> None:
+    """Raise :class:`VegasError` if a node has no adapter in ``folder``."""
+    if not find_adapters(folder, node, source_run(config, folder)):
+        raise VegasError(
+            f"Checkpoint not found: no adapter of node {node} in {folder}{misfiled(folder)}; train adapters first, or "
+            "set adapter.local_checkpoint_dir"
+        )
+
+
+def _overwritten(config: Config) -> Iterator[str]:
+    """Adapters of other runs that have the names of this run's: run=a names one of node 1 like run=a_node_1 its own."""
+    folder = Path(config.adapter.checkpoint_dir)
+    for file, path in adapter_files(folder).items():
+        name = ADAPTER_NAME.fullmatch(path.stem)
+        owners = (name["run"], path.stem.rpartition("_round_")[0]) if name else ()
+        if file.run != config.run and config.run in owners:
+            yield (
+                f"run={config.run} would write over {path}, which is of run {file.run}; choose another name, or "
+                "another adapter.checkpoint_dir"
+            )
+            return
 
 
 def _renderer(config: Config, nodes_are_here: bool) -> Iterator[str]:
@@ -153,6 +189,33 @@ def _renderer(config: Config, nodes_are_here: bool) -> Iterator[str]:
             yield from problems
         elif config.renderer.quantization == "none":  # with one, the check of the configuration says so
             yield from filter(None, [memory.mode_problem(config.renderer, resolve_device(config.device))])
+
+
+def refused_folders(config: Config, only: str | None = None, checkpoints: bool = True) -> list[str]:
+    """Why pictures cannot be drawn into folders that are not empty; arguments as for :func:`plan.planned_folders`."""
+    found = []
+    try:
+        for planned in planned_folders(config, only, checkpoints):
+            if refusal := planned.problem or _retrained(config, planned.folder):
+                found.append(refusal)
+    except VegasError as error:
+        found.append(str(error))
+    return found
+
+
+def _retrained(config: Config, folder: Path) -> str | None:
+    """Why what this run trains will not be what the pictures in ``folder`` were drawn from: other settings."""
+    if config.images.overwrite or not (folder / runfile.NAME).is_file():
+        return None
+    try:
+        before = runfile.read_runfile(folder)["config"]
+        stages = {stage for stage in config.stages if stage in before["stages"]}
+        old, new = (trained_by(values, stages) for values in (before, config.model_dump(mode="json")))
+    except (VegasError, KeyError, TypeError):
+        return None  # it is written again
+    if not (changed := differences(old, new)):
+        return None
+    return f"{folder} holds pictures of a training with other settings ({some(changed, 3)}); {REMEDY}"
 
 
 def _problem(check: Callable[..., object], *values: object) -> list[str]:

@@ -76,6 +76,11 @@ class SavedAdapter:
     state: State
     sha256: dict[str, str]
 
+    @property
+    def hashes(self) -> dict[str, str]:
+        """The hashes as a recipe has them."""
+        return {f"{branch}_adapter": sha256 for branch, sha256 in self.sha256.items()}
+
     def build(self) -> Adapter:
         """The network with its weights."""
         return adapter_from(self.header, self.state, f"the adapter of round {self.header['round']}")
@@ -94,10 +99,11 @@ def load_adapter(paths: Mapping[str, Path], spaces: Spaces | None = None) -> Sav
     Raises
     ------
     VegasError
-        If a file is damaged, or maps between other spaces.
+        If a file is damaged, or maps between other spaces, or the two are of different adapters.
     """
     state: State = {}
     hashes = {}
+    others: list[dict[str, Any]] = []
     for branch in BRANCHES:
         tensors, header = tensorfiles.load(paths[branch], kind=f"adapter.{branch}")
         if spaces is not None and header["spaces"] != asdict(spaces):
@@ -110,6 +116,12 @@ def load_adapter(paths: Mapping[str, Path], spaces: Spaces | None = None) -> Sav
             raise VegasError(
                 f"{paths[branch]} does not fit this run: it was trained for {', '.join(differences)}; "
                 "use the encoder and renderer it was trained with, or train it again"
+            )
+        others.append({key: header.get(key) for key in ("run", "round", "node")})
+        if others[0] != others[-1]:
+            raise VegasError(
+                f"{paths[branch]} does not belong to {paths[BRANCHES[0]]}: it is of {others[-1]}, the other of "
+                f"{others[0]}; give both the names they were written with"
             )
         state |= {f"{branch}.{name}": tensor for name, tensor in tensors.items()}
         hashes[branch] = header["sha256"]

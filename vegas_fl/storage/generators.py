@@ -102,7 +102,7 @@ def save_class_generator(
     return path
 
 
-def load_class_generator(path: Path, audio: str | None = None) -> ClassGenerator:
+def load_class_generator(path: Path, audio: str | None = None, label: str | None = None) -> ClassGenerator:
     """Read the generator of a class.
 
     Parameters
@@ -110,13 +110,15 @@ def load_class_generator(path: Path, audio: str | None = None) -> ClassGenerator
     path : Path
     audio : str, optional
         The fingerprint of the audio embeddings that it must have been trained on.
+    label : str, optional
+        The class that it must be of.
 
     Raises
     ------
     VegasError
-        If the file is damaged, or was trained on other embeddings.
+        If the file is damaged, or was trained on other embeddings or another class.
     """
-    tensors, header = tensorfiles.load(path, kind="generator", audio=audio)
+    tensors, header = tensorfiles.load(path, kind="generator", audio=audio, **{"class": label})
     states: dict[str, State] = {node: {} for node in sorted(header["samples"], key=int)}
     for name, tensor in tensors.items():
         node, _, name = name.removeprefix("node_").partition(".")
