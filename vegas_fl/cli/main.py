@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import pkgutil
 import sys
 
@@ -52,13 +53,24 @@ def _main(composed: DictConfig) -> None:
         if "generators" in composed.stages:
             composed.series = f"{series}-{job.job.num}"
     try:
-        run(checked(composed))
+        config = checked(composed)
+        _tell_adapter(config)
+        run(config)
     except ConfigError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
     except VegasError as error:
         print(error, file=sys.stderr)
         sys.exit(1)
+
+
+def _tell_adapter(config: Config) -> None:
+    """Log which adapter a run that trains nothing draws with, and the commands for the others."""
+    if config.stages == ("images",):
+        from vegas_fl.rendering.choice import choices
+
+        for line in choices(config, sys.argv[1:]):
+            logging.getLogger("vegas_fl.server").info("%s", line)
 
 
 def is_command(arguments: list[str]) -> bool:

@@ -22,6 +22,7 @@ from vegas_fl.rendering.jobs import Job
 from vegas_fl.rendering.painter import rendering_threads
 from vegas_fl.rendering.render import RenderResult
 from vegas_fl.storage import tensorfiles
+from vegas_fl.storage.adapters import MadeBy
 
 KIND = "prompt embeddings"
 FILES = "embeddings_*.safetensors"
@@ -82,6 +83,7 @@ class Prompts(NamedTuple):
     node: str
     recipes: dict[str, dict[str, Any]]
     renderer: dict[str, Any]
+    adapter: MadeBy
 
     @property
     def pictures(self) -> list[Picture]:
@@ -114,7 +116,7 @@ def find_prompts(place: Path) -> dict[Path, Prompts]:
                 if header[key] != first[key]:
                     raise VegasError(f"{path} and {next(iter(headers))} were written by different runs (other {key})")
         files = {path: [Picture(*entry) for entry in header["pictures"]] for path, header in headers.items()}
-        found[folder] = Prompts(files, first["node"], first["recipes"], first["renderer"])
+        found[folder] = Prompts(files, first["node"], first["recipes"], first["renderer"], first.get("adapter", {}))
     return found
 
 
@@ -140,6 +142,7 @@ def _header(job: Job, config: Config, part: Sequence[Picture]) -> dict[str, Any]
         "node": job.node,
         "pictures": [_entry(p) for p in part],
         "recipes": job.recipes,
+        "adapter": job.adapter,
         "renderer": config.renderer.model_dump(mode="json"),
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from vegas_fl.config import ConditioningConfig, Config, RendererConfig, Source
 from vegas_fl.core import seeds
 from vegas_fl.rendering import flux
 from vegas_fl.rendering.folder import Picture, PictureFolder, Recipe
+from vegas_fl.storage.adapters import MadeBy
 from vegas_fl.storage.generators import ClassGenerator
 from vegas_fl.storage.names import find_adapters, source_run
 
@@ -44,6 +45,9 @@ class Job:
         Class → how its pictures are made, without the renderer's entries.
     files : dict
         The paths of the checkpoints: "generators" by class and "adapter" by branch, or "embeddings".
+    adapter : dict
+        Which adapter draws (:func:`~vegas_fl.storage.adapters.made_by`); it is told, but not part of a recipe, which
+        has the hashes.
     """
 
     node: str
@@ -52,6 +56,7 @@ class Job:
     feed: Feed
     recipes: dict[str, Recipe]
     files: dict[str, Any]
+    adapter: MadeBy = field(default_factory=dict)
 
     @property
     def name(self) -> str:

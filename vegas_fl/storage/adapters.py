@@ -20,10 +20,29 @@ from vegas_fl.storage.tensorfiles import Damaged, State, load_into
 
 log = logging.getLogger("vegas_fl.storage.adapters")
 
+MadeBy = dict[str, Any]
+"""``run``, ``round``, ``aggregation`` and ``node`` of an adapter; the node is None for a global one."""
+
 
 def adapter_header(spaces: Spaces, config: AdapterConfig) -> dict[str, Any]:
     """The header entries from which :func:`adapter_from` builds an adapter."""
     return {"spaces": asdict(spaces), "config": config_to_header(config)}
+
+
+def made_by(header: Mapping[str, Any]) -> MadeBy:
+    """Which adapter a header is of: its run, round and aggregation, or the node that trained it.
+
+    Files of earlier versions do not say the aggregation: it is None.
+    """
+    return {key: header.get(key) for key in ("run", "round", "aggregation", "node")}
+
+
+def in_words(adapter: MadeBy) -> str:
+    """Which adapter it is, as "the kd adapter of run demo, round 1"."""
+    whose = "the global" if adapter.get("aggregation") is None else f"the {adapter['aggregation']}"
+    if (node := adapter.get("node")) is not None:
+        whose = f"node {node}'s own"
+    return f"{whose} adapter of run {adapter.get('run')}, round {adapter.get('round')}"
 
 
 def adapter_from(header: Mapping[str, Any], state: State, origin: str) -> Adapter:
@@ -75,6 +94,11 @@ class SavedAdapter:
     header: dict[str, Any]
     state: State
     sha256: dict[str, str]
+
+    @property
+    def made_by(self) -> MadeBy:
+        """Which adapter it is."""
+        return made_by(self.header)
 
     @property
     def hashes(self) -> dict[str, str]:
