@@ -129,6 +129,16 @@ def test_a_checkpoint_with_another_ones_name_is_refused(trained: Path, cache: st
     assert not (tmp_path / "output_images").exists()
 
 
+def test_a_damaged_generator_is_told_before_adapters_are_trained(trained: Path, cache: str, tmp_path: Path) -> None:
+    shutil.copytree(trained / "checkpoints/generators/vegas-2n-2c-200s", tmp_path / "g")
+    path = tmp_path / "g/vae_perclass_round_1_dog.safetensors"
+    path.write_bytes(path.read_bytes()[:-4] + b"????")
+    words = ["stages=[adapters]", "generator.checkpoint_dir=g", "evaluation.generators=false", *SMALL, *FEW, cache]
+    done = vegas(tmp_path, *words, code=1)
+    assert "vae_perclass_round_1_dog.safetensors is damaged" in done.stderr
+    assert not (tmp_path / "checkpoints/adapters").exists()
+
+
 def test_4_a_node_uses_its_own_class_alone(trained: Path, cache: str, tmp_path: Path) -> None:
     """Without the other node's generator, a node still draws."""
     shared = trained / "checkpoints/generators/vegas-2n-2c-200s/vae_perclass_round_1_dog.safetensors"

@@ -84,3 +84,22 @@ def test_a_run_does_not_write_over_anothers_adapters(tmp_path: Path) -> None:
     assert f"run=study_node_1 would write over {path}, which is of run study" in mistake
     assert preflight.check(compose([*words, "run=study"]), nodes_are_here=True) == []
     assert preflight.check(compose([*words, "run=other"]), nodes_are_here=True) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("renderer.max_sequence_length=16", "does not fit renderer: its t5_tokens is 7, expected 16"),
+        ("images.source=recordings", "does not fit encoder: its audio is another, expected"),
+    ],
+)
+def test_adapters_of_another_renderer_or_encoder_draw_nothing(tmp_path: Path, change: str, sentence: str) -> None:
+    words = [f"paths.checkpoints={tmp_path}", "stages=[images]", "run=r", f"images_output_dir={tmp_path / 'out'}"]
+    spaces = {
+        "t5_tokens": 7 if "renderer" in change else compose(words).renderer.max_sequence_length,
+        "audio": "another",
+    }
+    for branch in ("clip", "t5"):
+        header = {"kind": f"adapter.{branch}", "run": "r", "round": 1, "node": None, "spaces": spaces}
+        save(adapter_path(tmp_path / "adapters/r", "r", 1, branch), {}, header)
+    assert sentence in "\n".join(preflight.check(compose([*words, change]), nodes_are_here=True))

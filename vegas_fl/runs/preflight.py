@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib.util
 import os
@@ -29,6 +30,7 @@ from vegas_fl.storage.names import (
     misfiled,
     source_run,
 )
+from vegas_fl.storage.tensorfiles import load_header
 
 
 def check(config: Config, nodes_are_here: bool, may_lack: bool = False) -> list[str]:
@@ -147,10 +149,34 @@ def _generators(config: Config) -> Iterator[str]:
 def _adapters(config: Config) -> Iterator[str]:
     """Missing adapters that the run loads instead of training them."""
     if "images" in config.stages and "adapters" not in config.stages:
-        yield from dict.fromkeys(p for node in config.nodes for p in _problem(adapter_rounds, config, node))
+        yield from dict.fromkeys(p for node in config.nodes for p in _problem(_fitting_adapter, config, node))
     if "adapters" in config.stages and config.adapter.local_checkpoint_dir:
         folder = Path(config.adapter.local_checkpoint_dir)
         yield from dict.fromkeys(p for node in config.nodes for p in _problem(_local_adapter, config, folder, node))
+
+
+def _fitting_adapter(config: Config, node: str) -> None:
+    """Raise :class:`VegasError` if a node has no adapter to draw with, or it does not fit the encoder or renderer."""
+    rounds = adapter_rounds(config, node)
+    path = rounds[max(rounds)]["t5"]
+    spaces = load_header(path).get("spaces", {})
+    there: dict[str, object] = {}
+    with contextlib.suppress(VegasError):  # the check of the renderer says it
+        local = Path(flux.location(config.renderer)).is_dir()  # else a hub would be asked
+        there = (
+            dict(zip(("clip_width", "t5_tokens", "t5_width"), flux.text_shape(config.renderer), strict=True))
+            if local
+            else {}
+        )
+    keys = dict.fromkeys(there, "renderer")
+    if config.images.source == "recordings":
+        there["audio"], keys["audio"] = encoders.fingerprint(config.encoder), "encoder"
+    for key, value in there.items():
+        if spaces.get(key, value) != value:
+            raise VegasError(
+                f"{path} does not fit {keys[key]}: its {key} is {spaces[key]}, expected {value}; use the {keys[key]}=… "
+                "it was trained with (runs/<run>/config.yaml), or train adapters again"
+            )
 
 
 def _local_adapter(config: Config, folder: Path, node: str) -> None:
