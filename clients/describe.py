@@ -5,13 +5,17 @@ from __future__ import annotations
 from clients.node import Node
 from vegas_fl.audio import encoders
 from vegas_fl.config import PARTS
+from vegas_fl.core.errors import VegasError
 from vegas_fl.federation.messages import AudioSpace, Describe, Description, Manifests
+from vegas_fl.runs.preflight import refused_folders
 from vegas_fl.storage.tensorfiles import State
 
 
 def describe(node: Node, request: Describe) -> tuple[Description, dict[str, State]]:
     """Clip counts, which clips they are (hashed names) and the audio space; only the node's number if the run needs no
     recordings."""
+    if "images" in node.config.stages and (problems := refused_folders(node.config, node.id, checkpoints=False)):
+        raise VegasError(problems[0])
     if not node.config.needs_recordings:
         return Description(node=node.id, notes=[]), {}
     clips = node.clips

@@ -22,7 +22,7 @@ from vegas_fl.rendering.judge import judge_job
 from vegas_fl.rendering.recordings import unseen
 from vegas_fl.rendering.render import RenderResult, render
 from vegas_fl.storage import tensorfiles
-from vegas_fl.storage.adapters import adapter_from
+from vegas_fl.storage.adapters import adapter_from, made_by
 from vegas_fl.storage.generators import sampler_from
 from vegas_fl.storage.tensorfiles import State
 
@@ -84,7 +84,15 @@ def job_of(node: Node, request: Generate) -> Job:
     adapter = adapter_from(request.adapter, node.states["adapter"], "the adapter the server sent")
     feed = AdapterFeed(audio, adapter, targets, config.conditioning, config.renderer.batch_size)
     made_from = recipes(config, node.id, classes, request.adapter_sha256, **source)
-    return Job(node.id, job_path(config, node.id, request.subfolder), pictures, feed, made_from, request.files)
+    return Job(
+        node.id,
+        job_path(config, node.id, request.subfolder),
+        pictures,
+        feed,
+        made_from,
+        request.files,
+        made_by(request.adapter),
+    )
 
 
 def own_clips(node: Node) -> dict[str, list[Clip]]:

@@ -50,5 +50,5 @@ def _make_room(folder: Path, training: str) -> None:
     interruption."""
     mark = folder / ".training"
     if not mark.is_file() or mark.read_text("utf8") != training:
-        set_aside(folder, GENERATOR_FILES)
+        set_aside(folder, folder.glob(GENERATOR_FILES))
         tensorfiles.write_atomically(mark, training.encode())

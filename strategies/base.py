@@ -88,7 +88,7 @@ class AdapterStrategy(ABC):
         self.latest = find_local(self.folder, self.config, done)
         if self.name == "standalone":
             return initial, done
-        return load_adapter(find_adapters(self.folder)[done], self.spaces).state, done
+        return load_adapter(find_adapters(self.folder, run=self.config.run)[done], self.spaces).state, done
 
     def start_of(self, node: str, state: State) -> State:
         """What a node trains from: the global adapter."""
@@ -171,7 +171,8 @@ class AdapterStrategy(ABC):
         samples: dict[str, int] = {}
         for label, count in (item for adapter in local for item in adapter.samples.items()):
             samples[label] = samples.get(label, 0) + count
-        return save_adapter(self.folder, self.config.run, round_, state, {**self.header, "samples": samples})
+        header = {**self.header, "samples": samples, "aggregation": self.name}
+        return save_adapter(self.folder, self.config.run, round_, state, header)
 
     def evaluates(self, round_: int) -> bool:
         """Whether adapters are evaluated after a round."""

@@ -11,7 +11,7 @@ from typing import Any
 from vegas_fl.config import BRANCHES, Config
 from vegas_fl.storage.adapters import SavedAdapter, load_adapter, save_adapter
 from vegas_fl.storage.headers import Spaces
-from vegas_fl.storage.names import adapter_path, find_adapters
+from vegas_fl.storage.names import adapter_path, find_adapters, source_run
 from vegas_fl.storage.tensorfiles import State
 
 HELD_BYTES = 32 * 10**6
@@ -95,10 +95,12 @@ class LocalWriter:
 
 def find_local(folder: Path, config: Config, most: int | None = None) -> dict[str, LocalAdapter]:
     """The nodes' own adapters in ``folder``, each of its highest round (of at most ``most``)."""
-    found = {}
+    found, run = {}, source_run(config, folder)
     for node in sorted(config.nodes, key=int):
         rounds = {
-            round_: paths for round_, paths in find_adapters(folder, node).items() if most is None or round_ <= most
+            round_: paths
+            for round_, paths in find_adapters(folder, node, run).items()
+            if most is None or round_ <= most
         }
         if rounds:
             paths = rounds[max(rounds)]

@@ -23,7 +23,7 @@ from strategies.stages.generator_quality import evaluate_generators
 from strategies.stages.generators import train_generators
 from strategies.standalone import Standalone
 from vegas_fl.algorithm.adapter import Adapter, Conditioning
-from vegas_fl.config import Config, ConfigError, compose, parse
+from vegas_fl.config import Config, ConfigError, StudentConfig, compose, parse
 from vegas_fl.core import logs, seeds, versions
 from vegas_fl.core.devices import resolve_device
 from vegas_fl.core.errors import VegasError, some
@@ -34,8 +34,9 @@ from vegas_fl.rendering.text_targets import text_targets
 from vegas_fl.runs import preflight
 from vegas_fl.runs.progress import exclusive
 from vegas_fl.runs.record import Record
+from vegas_fl.storage.generators import load_class_generator
 from vegas_fl.storage.headers import Spaces
-from vegas_fl.storage.names import set_aside
+from vegas_fl.storage.names import adapter_files, find_generators, set_aside
 
 STRATEGIES: dict[str, type[AdapterStrategy]] = {"kd": KD, "replay": Replay, "fedavg": FedAvg, "standalone": Standalone}
 
@@ -112,6 +113,7 @@ def _stages(federation: Federation, record: Record, described: dict[str, Descrip
             targets = text_targets(config.classes, config.renderer, cache, resolve_device(config.device))
     if config.needs_recordings:
         spaces = _spaces(config, described)
+        _check_generators(config, spaces)
     done = record.progress.has
     if "generators" in config.stages and not done("generators"):
         with record.stage("generators"):
@@ -127,6 +129,19 @@ def _stages(federation: Federation, record: Record, described: dict[str, Descrip
     if "images" in config.stages:
         with record.stage("images"):
             pictures.render(federation, record, targets)
+
+
+def _check_generators(config: Config, spaces: Spaces) -> None:
+    """Raise :class:`VegasError`, before anything is trained, if a generator that is only loaded is damaged or was
+    trained on other embeddings."""
+    if "generators" in config.stages:
+        return
+    sampled = isinstance(config.aggregation, StudentConfig) or config.adapter.replay_samples
+    draws = "images" in config.stages and config.images.source == "generator"
+    if draws or ("adapters" in config.stages and sampled):
+        for label, path in find_generators(Path(config.generator.checkpoint_dir)).items():
+            if label in config.classes:
+                load_class_generator(path, spaces.audio, label)
 
 
 def _spaces(config: Config, described: dict[str, Description]) -> Spaces:
@@ -154,7 +169,9 @@ def _train_adapters(federation: Federation, record: Record, spaces: Spaces, targ
     """Rounds of the configured strategy, from a seeded adapter."""
     config = federation.config
     folder = Path(config.adapter.checkpoint_dir)
-    if not record.progress.begun("adapters") and (moved := set_aside(folder, f"{config.run}_*round_*.safetensors")):
+    if not record.progress.begun("adapters") and (
+        moved := set_aside(folder, adapter_files(folder, config.run).values())
+    ):
         log.info("moved %d adapter files of an earlier training to %s", len(moved), folder / "previous")
     record.progress.begin("adapters")
     with seeds.reproducible(config.seed, "adapter", threads=config.threads):

@@ -76,7 +76,7 @@ def _make_room(federation: Federation, record: Record, trained: set[str]) -> lis
     if kept:
         log.warning("no owner of %s replied: keeping the generators of an earlier training", ", ".join(kept))
     paths = [found[label] for label in kept]
-    moved = [] if record.progress.begun("generators") else set_aside(folder, GENERATOR_FILES, keep=paths)
+    moved = [] if record.progress.begun("generators") else set_aside(folder, folder.glob(GENERATOR_FILES), keep=paths)
     record.progress.begin("generators")
     if moved:
         log.info("moved the generators of an earlier training to %s: %s", folder / "previous", ", ".join(moved))

@@ -15,15 +15,15 @@ from strategies.stages.server_pictures import render_here
 from vegas_fl.algorithm import metrics
 from vegas_fl.algorithm.adapter import Conditioning
 from vegas_fl.config import Config
-from vegas_fl.core.errors import VegasError
+from vegas_fl.core.errors import VegasError, some
 from vegas_fl.federation.checks import check_pictures
 from vegas_fl.federation.messages import Generate, Pictures
 from vegas_fl.federation.nodes import Federation
 from vegas_fl.federation.wire import Reply
-from vegas_fl.rendering.jobs import SERVER, earlier_rounds, round_folder, saved_rounds
+from vegas_fl.rendering.jobs import SERVER, earlier_rounds, round_folder, saved_rounds, with_round
 from vegas_fl.rendering.judge import fid, reference_features
 from vegas_fl.runs.record import Record
-from vegas_fl.storage.adapters import load_newest
+from vegas_fl.storage.adapters import MadeBy, in_words, load_newest, made_by
 from vegas_fl.storage.generators import load_class_generator
 from vegas_fl.storage.names import adapter_rounds, find_generators
 from vegas_fl.storage.tensorfiles import State
@@ -38,12 +38,13 @@ def render(federation: Federation, record: Record, targets: Conditioning | None)
         subfolder = "" if round_ is None else round_folder(round_)
         about = {} if round_ is None else {"round": round_}
         replies: dict[str, Reply[Pictures]] = {}
+        adapters: dict[str, MadeBy] = {}
         if config.images.where != "server":
-            replies |= _by_nodes(federation, config, subfolder, targets, real)
+            replies, adapters = _by_nodes(federation, config, subfolder, targets, real)
         if config.images.where != "nodes":
-            replies[SERVER] = render_here(config, subfolder, targets)
+            replies[SERVER], adapters[SERVER] = render_here(config, subfolder, targets)
         for node, reply in replies.items():
-            _report(node, reply.values, record, about)
+            _report(node, reply.values, record, {**about, "adapter": adapters[node]})
         judged = [reply for reply in replies.values() if reply.values.judged is not None]
         if judged:
             _record_judgement(config, record, about, judged, real)
@@ -63,8 +64,7 @@ def _reference(config: Config) -> torch.Tensor | None:
 def _rounds(config: Config) -> Iterator[tuple[Config, int | None]]:
     """The configuration of each round to be rendered, and its number; None for the chosen round, which comes last."""
     for round_ in earlier_rounds(config, saved_rounds(config)):
-        images = config.images.model_copy(update={"round": round_})
-        yield config.model_copy(update={"images": images}), round_
+        yield with_round(config, round_), round_
     yield config, None
 
 
@@ -74,8 +74,8 @@ def _by_nodes(
     subfolder: str,
     targets: Conditioning | None,
     real: torch.Tensor | None,
-) -> dict[str, Reply[Pictures]]:
-    """Each node renders its pictures with its own generators and the chosen adapters."""
+) -> tuple[dict[str, Reply[Pictures]], dict[str, MadeBy]]:
+    """Each node renders its pictures with its own generators and the chosen adapters; which adapters, by node."""
     contents: dict[str, RecordDict] = {}
     requests: dict[str, Generate] = {}
     for node in federation.nodes.values():
@@ -84,6 +84,8 @@ def _by_nodes(
             continue
         requests[node], states = _request(config, node, subfolder, targets)
         contents[node] = requests[node].content(config, states)
+    adapters = {node: made_by(request.adapter) for node, request in requests.items()}
+    log.info("drawing with %s", some(list(dict.fromkeys(map(in_words, adapters.values()))), 3) or "no adapter")
     progress = PictureProgress(contents)
 
     def check(node: str, reply: Reply[Pictures]) -> str | None:
@@ -100,7 +102,7 @@ def _by_nodes(
     return {
         node: Reply(reply.values.model_copy(update={"rendered": progress.rendered[node]}), reply.states)
         for node, reply in replies.items()
-    }
+    }, adapters
 
 
 def _lacking_generators(config: Config, node: str) -> list[str]:
@@ -129,7 +131,7 @@ def _request(
         subfolder=subfolder,
         adapter=adapter.header,
         generators=headers,
-        adapter_sha256={f"{branch}_adapter": sha256 for branch, sha256 in adapter.sha256.items()},
+        adapter_sha256=adapter.hashes,
         files={"adapter": {branch: str(path) for branch, path in files.items()}, "generators": generators},
     )
     return request, states

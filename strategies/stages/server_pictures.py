@@ -16,21 +16,22 @@ from vegas_fl.rendering.folder import plan
 from vegas_fl.rendering.jobs import SERVER, AdapterFeed, Job, job_path, recipes, sampled_from_owners
 from vegas_fl.rendering.judge import judge_job
 from vegas_fl.rendering.render import render as draw
-from vegas_fl.storage.adapters import adapter_from, load_newest
+from vegas_fl.storage.adapters import MadeBy, adapter_from, in_words, load_newest
 from vegas_fl.storage.generators import load_class_generator
 from vegas_fl.storage.names import adapter_rounds, find_generators
 
 log = logging.getLogger("vegas_fl.server")
 
 
-def render_here(config: Config, subfolder: str, targets: Conditioning | None) -> Reply[Pictures]:
-    """Render the server's pictures; what a node would reply."""
+def render_here(config: Config, subfolder: str, targets: Conditioning | None) -> tuple[Reply[Pictures], MadeBy]:
+    """Render the server's pictures; what a node would reply, and which adapter drew."""
     job = server_job(config, subfolder, targets)
+    log.info("server: drawing with %s", in_words(job.adapter))
     values = Pictures(pictures=len(job.pictures), rendered=0, missing=len(job.pictures), folder=str(job.path))
     device, seconds, overwrite = resolve_device(config.device), 0.0, config.images.overwrite
     if config.images.output == "embeddings":
         drawn = write_embeddings(job, config, overwrite=overwrite)
-        return Reply(values.model_copy(update={"rendered": drawn.new, "missing": drawn.missing}), {})
+        return Reply(values.model_copy(update={"rendered": drawn.new, "missing": drawn.missing}), {}), job.adapter
     while values.missing:
         drawn = draw(job, config, device, overwrite=overwrite, seconds=config.images.report_seconds)
         seconds, overwrite = seconds + drawn.seconds, False
@@ -40,7 +41,7 @@ def render_here(config: Config, subfolder: str, targets: Conditioning | None) ->
     judged, features, notes = judge_job(job, config, device)
     update = {"judged": None if judged is None else Judged(**judged), "notes": notes}
     states = {} if features is None else {"pictures": {"features": features}}
-    return Reply(values.model_copy(update=update), states)
+    return Reply(values.model_copy(update=update), states), job.adapter
 
 
 def server_job(config: Config, subfolder: str, targets: Conditioning | None) -> Job:
@@ -57,13 +58,16 @@ def server_job(config: Config, subfolder: str, targets: Conditioning | None) -> 
         config.conditioning,
         config.renderer.batch_size,
     )
-    hashes = {f"{branch}_adapter": sha256 for branch, sha256 in saved.sha256.items()}
     made_from = recipes(
-        config, SERVER, config.classes, hashes, generator={label: g.header["sha256"] for label, g in generators.items()}
+        config,
+        SERVER,
+        config.classes,
+        saved.hashes,
+        generator={label: g.header["sha256"] for label, g in generators.items()},
     )
     pictures = plan(config.seed, SERVER, config.classes, config.images.server_samples)
     drawn_from = {
         "adapter": {branch: str(path) for branch, path in files.items()},
         "generators": {label: str(paths[label]) for label in config.classes},
     }
-    return Job(SERVER, job_path(config, SERVER, subfolder), pictures, feed, made_from, drawn_from)
+    return Job(SERVER, job_path(config, SERVER, subfolder), pictures, feed, made_from, drawn_from, saved.made_by)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -87,6 +89,54 @@ def test_3_4_5_generation_trains_nothing_and_fills_a_folder_a_node(trained: Path
     made = files(out)
     vegas(trained, step("generate"), *FEW, cache)
     assert files(out) == made
+
+
+def test_it_is_told_which_adapter_drew_and_how_another_draws(
+    trained: Path, plain: Path, cache: str, tmp_path: Path
+) -> None:
+    run = "vegas-2n-2c-200s"
+    averaged = {"run": run, "round": 2, "aggregation": "fedavg", "node": None}
+    assert json.loads((plain / "node_0/run.json").read_text("utf8"))["adapter"] == averaged
+    lines = [json.loads(line) for line in (plain / "node_0/manifest.jsonl").read_text("utf8").splitlines()]
+    assert [line["drawn"]["adapter"] for line in lines] == [averaged] * 2
+    planned = vegas(trained, *PLAIN, cache, "--dry-run", f"images_output_dir={tmp_path / 'plain'}").stdout
+    assert f"pictures will be drawn with the fedavg adapter of run {run}, round 2\n" in planned
+    assert "to draw with each node's own adapter instead: vegas-fl" in planned
+    told = re.search(f"to draw with the kd adapter of run {run}-kd, round 1 instead: vegas-fl (.*)\n", planned)
+    assert told and f"adapter.checkpoint_dir=checkpoints/adapters/{run}-kd" in told[1]
+    assert "images_output_dir" not in told[1]  # the pictures of one are not the other's
+    places = [f"images_output_dir={tmp_path / 'out'}", f"paths.runs={tmp_path}"]
+    done = vegas(trained, *shlex.split(told[1]), *places)
+    assert f"drawing with the kd adapter of run {run}-kd, round 1" in done.stdout
+    page = (tmp_path / f"{run}-kd-generate/report.html").read_text("utf8")
+    assert f"drawn with the kd adapter of run {run}-kd, round 1" in page
+    vegas(tmp_path, "gallery", "out")
+    assert f"the kd adapter of run {run}-kd, round 1" in (tmp_path / "out/gallery.html").read_text("utf8")
+    own = vegas(
+        trained, *PLAIN, cache, "images.adapters=local", "--dry-run", f"images_output_dir={tmp_path / 'own'}"
+    ).stdout
+    assert f"each node's own adapter, such as node 0's own adapter of run {run}, round 2" in own
+
+
+def test_a_checkpoint_with_another_ones_name_is_refused(trained: Path, cache: str, tmp_path: Path) -> None:
+    shutil.copytree(trained / "checkpoints", tmp_path / "checkpoints")
+    folder = tmp_path / "checkpoints/generators/vegas-2n-2c-200s"
+    name = "vae_perclass_round_1_{}.safetensors"
+    shutil.copy(folder / name.format("chainsaw"), folder / name.format("dog"))
+    told = vegas(tmp_path, *PLAIN, cache, code=2).stderr
+    assert "Generator for class 'dog' not found" in told
+    assert f"{name.format('dog')} holds the generator of chainsaw" in told
+    assert not (tmp_path / "output_images").exists()
+
+
+def test_a_damaged_generator_is_told_before_adapters_are_trained(trained: Path, cache: str, tmp_path: Path) -> None:
+    shutil.copytree(trained / "checkpoints/generators/vegas-2n-2c-200s", tmp_path / "g")
+    path = tmp_path / "g/vae_perclass_round_1_dog.safetensors"
+    path.write_bytes(path.read_bytes()[:-4] + b"????")
+    words = ["stages=[adapters]", "generator.checkpoint_dir=g", "evaluation.generators=false", *SMALL, *FEW, cache]
+    done = vegas(tmp_path, *words, code=1)
+    assert "vae_perclass_round_1_dog.safetensors is damaged" in done.stderr
+    assert not (tmp_path / "checkpoints/adapters").exists()
 
 
 def test_4_a_node_uses_its_own_class_alone(trained: Path, cache: str, tmp_path: Path) -> None:

@@ -17,9 +17,14 @@ import pytest
 import soundfile
 from PIL import Image
 
+from clients.client_app import app as client_app
+from strategies import server_app
 from tests.support.command import vegas
 from tests.support.once import Once
 from tests.support.sounds import sound
+from vegas_fl.config import compose
+from vegas_fl.core.errors import VegasError
+from vegas_fl.engines.inprocess import InProcessGrid
 
 CLASSES = ["nodes.0.selected_classes=[dog]", "nodes.1.selected_classes=[chainsaw,dog]"]
 COUNTS = ["nodes.0.samples_per_node=6", "nodes.1.samples_per_node=4"]
@@ -84,7 +89,7 @@ def test_embeddings_are_drawn_elsewhere_to_the_same_bytes(base: list[str], drawn
     # again: nothing changes; other checkpoints are refused
     vegas(tmp_path, *base, "images.output=embeddings", f"images_output_dir={written}")
     other = [*base, "images.output=embeddings", f"images_output_dir={written}", "seed=7"]
-    assert "holds other embeddings (other pictures)" in vegas(tmp_path, *other, code=1).stderr
+    assert "holds other embeddings (other pictures)" in vegas(tmp_path, *other, code=2).stderr
     assert "holds no embeddings" in vegas(tmp_path, "render", str(tmp_path / "out"), code=1).stderr
     # what the first refusal advises
     sized = [str(written), "renderer.steps=2", "--output", str(tmp_path / "later")]
@@ -192,7 +197,8 @@ def test_another_configuration_is_refused(
     base: list[str], drawn: Path, tmp_path: Path, change: list[str], both: str
 ) -> None:
     before = hashes(drawn)
-    assert re.search(both, vegas(tmp_path, *base, *change, code=1).stderr)
+    for asked in ([], ["--dry-run"]):
+        assert re.search(both, vegas(tmp_path, *base, *change, *asked, code=2).stderr)
     assert hashes(tmp_path / "out") == before
     assert "4 of them byte-identical" in vegas(tmp_path, "verify", str(tmp_path / "out/node_0")).stdout
     vegas(tmp_path, *base, *change, "--overwrite")
@@ -347,3 +353,22 @@ def test_flower_draws_the_same_bytes_and_tells_how_far_it_is(base: list[str], tm
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=400, check=True)
     assert hashes(tmp_path / "flower") == hashes(tmp_path / "out")
     assert re.search(r"node [01]: \d+ of \d+ pictures, .* a second, about", done.stdout + done.stderr)
+
+
+def test_a_node_refuses_pictures_of_another_seed_before_anything_is_trained(
+    base: list[str], drawn: Path, tmp_path: Path
+) -> None:
+    before = hashes(drawn)
+    config = compose([*base, "stages=[generators,adapters,images]", "seed=7", f"paths.checkpoints={tmp_path / 'c'}"])
+    nodes = InProcessGrid(client_app, 2)  # as on machines of their own, whose folders the server cannot check
+    with pytest.raises(VegasError, match=r"nothing was trained.\n- .*run_seed is 42 there and 7 here"):
+        server_app.run(nodes, config)
+    assert hashes(drawn) == before and not (tmp_path / "c").exists()
+
+
+def test_what_is_there_is_counted_by_its_content(base: list[str], drawn: Path, tmp_path: Path) -> None:
+    (drawn / "node_0/dog_0002.png").write_bytes(b"half a picture")
+    (drawn / "node_1/dog_0001.png").unlink()
+    planned = vegas(tmp_path, "plan", "--no-timing", *base).stdout
+    assert "node_0, 5 already there" in planned and "node_1, 3 already there" in planned
+    assert "to be drawn: 2" in planned

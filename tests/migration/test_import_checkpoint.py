@@ -99,8 +99,9 @@ def test_an_imported_generator_is_distilled_and_drawn_from(tmp_path: Path, embed
     use = ["stages=[adapters,images]", "generator.checkpoint_dir=out", f"paths.cache={embedding_cache}"]
     vegas(tmp_path, *use, *small, "evaluation.split=none")
     assert len(list((tmp_path / "output_images" / "demo").rglob("node_*/*_000?.png"))) == 4
-    done = vegas(tmp_path, *use, *small, "encoder.tokens=4", code=1)
+    done = vegas(tmp_path, *use, *small, "encoder.tokens=4", "run=other", code=1)
     assert "out/mlp_perclass_round_1_" in done.stdout + done.stderr
+    assert not (tmp_path / "checkpoints/adapters/other").exists()  # refused before any training
 
 
 def test_a_file_of_several_classes(tmp_path: Path) -> None:

@@ -49,9 +49,9 @@ def check(overrides: Overrides = None, picture: PictureFile = None) -> None:
 def _problems(overrides: list[str] | None, picture: Path | None, *, listen: bool) -> list[str]:
     """Print the table and the notes, write the picture; return the problems."""
     from vegas_fl.data import survey
-    from vegas_fl.runs import preflight
+    from vegas_fl.runs.recordings import check_recordings
 
-    config = sound(lambda: compose(overrides or ()), preflight.check_recordings)
+    config = sound(lambda: compose(overrides or ()), check_recordings)
     logs.show(sys.stderr)
     entries = survey.survey(config, listen=listen, progress=True)
     print(survey.table(survey.summaries(entries)))

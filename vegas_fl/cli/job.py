@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import re
 import sys
@@ -91,7 +92,12 @@ def _main(composed: DictConfig) -> None:
         left_out = job.job.config.override_dirname.exclude_keys
         _rename(composed, [word for word in job.overrides.task if _key(word) not in left_out], job.overrides.task)
     with ended():  # Hydra would add a line about its job
-        run(_checked(composed, job.overrides.task))
+        config = _checked(composed, job.overrides.task)
+        from vegas_fl.rendering.choice import choices
+
+        for line in choices(config, [word.lstrip("+") for word in job.overrides.task]):
+            logging.getLogger("vegas_fl.server").info("%s", line)
+        run(config)
 
 
 def _checked(composed: DictConfig, overrides: Sequence[str], may_lack: bool = False) -> Config:

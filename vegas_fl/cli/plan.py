@@ -28,6 +28,7 @@ def plan(
     """
     from vegas_fl.core.devices import resolve_device
     from vegas_fl.rendering import plan as planning
+    from vegas_fl.rendering.choice import choices
     from vegas_fl.runs import preflight
 
     logs.show(sys.stderr)
@@ -43,9 +44,11 @@ def plan(
     if "images" not in config.stages:
         print(f"stages={list(config.stages)}: this run draws no pictures")
         return
+    for line in choices(config, overrides or []):
+        print(line)
     if config.images.source == "recordings":
         print("images.source=recordings: at most this many, limited by the node's validation and test clips")
-    planned = planning.planned_folders(config)
+    planned = list(planning.planned_folders(config))
     for row in planned:
         shares = ", ".join(f"{count} of {label}" for label, count in row.classes.items())
         name = row.node if row.node == "server" else f"node {row.node}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -19,14 +19,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from vegas_fl.algorithm.adapter import Conditioning
 from vegas_fl.config import Config
 from vegas_fl.core.errors import VegasError, explained
-from vegas_fl.rendering.folder import Picture, remove_leftovers
+from vegas_fl.rendering.folder import REMEDY, Picture, Recipe, difference, remove_leftovers
 from vegas_fl.rendering.jobs import SERVER, Job
 from vegas_fl.rendering.painter import rendering_threads
 from vegas_fl.rendering.render import RenderResult
 from vegas_fl.storage import tensorfiles
+from vegas_fl.storage.adapters import MadeBy
 from vegas_fl.storage.tensorfiles import State
 
 KIND = "prompt embeddings"
+FILES = "embeddings_*.safetensors"
 FILE_BYTES = 64 * 2**20
 """Approximate size of a file."""
 
@@ -40,35 +42,41 @@ def write_embeddings(job: Job, config: Config, *, overwrite: bool = False) -> Re
         The folder holds embeddings of other pictures or checkpoints, and ``overwrite`` is false.
     """
     one = job.feed(job.pictures[:1])
-    size = max(1, FILE_BYTES // (one.clip.nbytes + one.t5.nbytes))
-    parts = [job.pictures[start : start + size] for start in range(0, len(job.pictures), size)]
-    wanted = {job.path / f"embeddings_{i:04d}.safetensors": part for i, part in enumerate(parts, start=1)}
-    headers = {path: _header(job, config, part) for path, part in wanted.items()}
+    wanted = files_of(job.path, job.pictures, one.clip.nbytes + one.t5.nbytes)
     remove_leftovers(job.path)
-    kept = set()
-    for path in sorted(job.path.glob("embeddings_*.safetensors")):
-        if overwrite:
+    if overwrite:
+        for path in job.path.glob(FILES):
             path.unlink()
-        elif path not in wanted:
-            raise _other(path, "this run does not write it")
-        elif not _damaged(path):
-            if difference := _difference(path, headers[path]):
-                raise _other(path, difference)
-            kept.add(path)
+    elif found := refusal(job.path, wanted, job.node, job.recipes):
+        raise VegasError(found)
+    kept = {path for path in wanted if path.is_file() and not _damaged(path)}
     new = 0
     for path, part in wanted.items():
         if path not in kept:
             with rendering_threads(config.renderer):
-                tensorfiles.save(path, job.feed(part)._asdict(), headers[path])
+                tensorfiles.save(path, job.feed(part)._asdict(), _header(job, config, part))
             new += len(part)
     return RenderResult(len(job.pictures), new, 0)
 
 
-def _other(path: Path, reason: str) -> VegasError:
-    return VegasError(
-        f"{path} holds other embeddings ({reason}); choose another images_output_dir, or add --overwrite "
-        "(images.overwrite=true) to write all again"
-    )
+def files_of(folder: Path, pictures: Sequence[Picture], bytes_each: int) -> dict[Path, Sequence[Picture]]:
+    """The files for the embeddings of ``pictures``, and the part of them that each holds."""
+    size = max(1, FILE_BYTES // bytes_each)
+    parts = [pictures[start : start + size] for start in range(0, len(pictures), size)]
+    return {folder / f"embeddings_{i:04d}.safetensors": part for i, part in enumerate(parts, start=1)}
+
+
+def refusal(
+    folder: Path, wanted: Mapping[Path, Sequence[Picture]], node: str, recipes: Mapping[str, Recipe]
+) -> str | None:
+    """Why the files ``wanted`` cannot be written: ``folder`` holds embeddings of other pictures or checkpoints."""
+    for path in sorted(folder.glob(FILES)):
+        if path not in wanted:
+            reason = "this run does not write it"
+        elif _damaged(path) or not (reason := _difference(_read_header(path), wanted[path], node, recipes)):
+            continue
+        return f"{path} holds other embeddings ({reason}); {REMEDY}"
+    return None
 
 
 class Prompts(NamedTuple):
@@ -78,6 +86,7 @@ class Prompts(NamedTuple):
     node: str
     recipes: dict[str, dict[str, Any]]
     renderer: dict[str, Any]
+    adapter: MadeBy
 
     @property
     def pictures(self) -> list[Picture]:
@@ -93,7 +102,7 @@ def find_prompts(place: Path) -> dict[Path, Prompts]:
     VegasError
         None was found, or a file cannot be read.
     """
-    paths = [place] if place.is_file() else sorted(place.rglob("embeddings_*.safetensors"))
+    paths = [place] if place.is_file() else sorted(place.rglob(FILES))
     if not paths:
         raise VegasError(
             f"{place} holds no embeddings (embeddings_0001.safetensors …); give a folder that a run with "
@@ -110,7 +119,7 @@ def find_prompts(place: Path) -> dict[Path, Prompts]:
                 if getattr(header, key) != getattr(first, key):
                     raise VegasError(f"{path} and {next(iter(headers))} were written by different runs (other {key})")
         files = {path: [Picture(*entry) for entry in header.pictures] for path, header in headers.items()}
-        found[folder] = Prompts(files, first.node, first.recipes, first.renderer)
+        found[folder] = Prompts(files, first.node, first.recipes, first.renderer, first.adapter)
     return found
 
 
@@ -148,8 +157,9 @@ def _header(job: Job, config: Config, part: Sequence[Picture]) -> dict[str, Any]
     return {
         "kind": KIND,
         "node": job.node,
-        "pictures": [[p.label, p.index, p.seed, p.clip] for p in part],
+        "pictures": [_entry(p) for p in part],
         "recipes": job.recipes,
+        "adapter": job.adapter,
         "renderer": config.renderer.model_dump(mode="json"),
     }
 
@@ -166,6 +176,7 @@ class Header(BaseModel):
     pictures: list[tuple[Name, Annotated[int, Field(ge=1)], Annotated[int, Field(ge=0, lt=2**63)], Name | None]]
     recipes: dict[Name, dict[str, Any]]
     renderer: dict[str, Any]
+    adapter: MadeBy = {}
 
     @model_validator(mode="after")
     def _complete(self) -> Header:
@@ -196,9 +207,13 @@ def _damaged(path: Path) -> bool:
     return False
 
 
-def _difference(path: Path, wanted: dict[str, Any]) -> str | None:
-    there = _read_header(path).model_dump(mode="json")
-    for key in ("node", "pictures", "recipes"):
-        if there[key] != wanted[key]:
-            return f"other {key}"
-    return None
+def _difference(there: Header, pictures: Sequence[Picture], node: str, recipes: Mapping[str, Recipe]) -> str:
+    if there.node != node or there.pictures != [_entry(p) for p in pictures]:
+        return "other pictures"
+    if set(there.recipes) != set(recipes):
+        return "other classes"
+    return next((found for label in recipes if (found := difference(there.recipes[label], recipes[label]))), "")
+
+
+def _entry(picture: Picture) -> tuple[str, int, int, str | None]:
+    return picture.label, picture.index, picture.seed, picture.clip

@@ -31,6 +31,9 @@ Manifest = dict[str, dict[str, Any]]
 """File name → line of ``manifest.jsonl``."""
 
 MANIFEST = "manifest.jsonl"
+UNKNOWN = "?"
+"""Entry of a recipe that is not known yet: the hash of a checkpoint that is still to be trained."""
+REMEDY = "choose another images_output_dir, or add --overwrite (images.overwrite=true) to draw all again"
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,14 @@ class Picture:
     def name(self) -> str:
         """File name: dog_0001.png; if drawn from a recording, dog_3f2a9c1b7d04.png."""
         return f"{self.label}_{self.clip[:12] if self.clip else f'{self.index:04d}'}.png"
+
+
+def difference(made: Recipe, wanted: Recipe) -> str | None:
+    """The first entry in which two recipes differ, in words; entries of ``wanted`` that are :data:`UNKNOWN` do not."""
+    for key in sorted(set(made) | set(wanted)):
+        if wanted.get(key) != UNKNOWN and made.get(key) != wanted.get(key):
+            return f"{key} is {made.get(key)!r} there and {wanted.get(key)!r} here"
+    return None
 
 
 def plan(run_seed: int, node: str, classes: Sequence[str], count: int) -> list[Picture]:
@@ -150,32 +161,48 @@ class PictureFolder:
             The folder holds pictures of other names or recipes, and ``overwrite`` is false.
         """
         remove_leftovers(self.path)
-        made = read_manifest(self.path)
-        present = {p.name for p in self.path.glob("*.png")}
         if overwrite:
-            for name in present:
-                (self.path / name).unlink()
+            for path in self.path.glob("*.png"):
+                path.unlink()
             self.manifest.unlink(missing_ok=True)
-            return list(pictures)
+        elif refusal := self.refusal(pictures):
+            raise VegasError(refusal)
+        return self.missing(pictures)
+
+    def missing(self, pictures: Sequence[Picture]) -> list[Picture]:
+        """The pictures that are not there as they were written."""
+        made = read_manifest(self.path)
+        return [p for p in pictures if p.name not in made or not intact(self.path / p.name, made[p.name]["sha256"])]
+
+    def there(self) -> list[Picture]:
+        """The pictures of the recipes' classes that the manifest names: for recordings, whose names are not known."""
+        made = read_manifest(self.path)
+        return [
+            Picture(line["class"], line.get("index", 0), line["seed"], line.get("clip"))
+            for line in made.values()
+            if line["class"] in self.recipes and (self.path / line["file"]).is_file()
+        ]
+
+    def refusal(self, pictures: Sequence[Picture]) -> str | None:
+        """Why ``pictures`` cannot be drawn into this folder: it holds pictures of other names or recipes."""
+        made, present = read_manifest(self.path), {path.name for path in self.path.glob("*.png")}
         planned = {picture.name: picture for picture in pictures}
-        remedy = "choose another images_output_dir, or add --overwrite (images.overwrite=true) to draw all again"
         if unknown := sorted(present - set(planned)):
-            raise VegasError(
+            return (
                 f"{self.path} holds {len(unknown)} pictures that are not part of this run, such as {unknown[0]}; "
-                f"{remedy}"
+                f"{REMEDY}"
             )
         others = {
-            name: difference
+            name: found
             for name in sorted(present & set(planned) & set(made))
-            if (difference := self._difference(made[name]["recipe"], planned[name]))
+            if (found := difference(made[name]["recipe"], self.recipes[planned[name].label]))
         }
         if others:
-            name, difference = next(iter(others.items()))
-            raise VegasError(
-                f"{self.path} holds {len(others)} pictures drawn with other settings, such as {name}: {difference}; "
-                f"{remedy}"
+            name, found = next(iter(others.items()))
+            return (
+                f"{self.path} holds {len(others)} pictures drawn with other settings, such as {name}: {found}; {REMEDY}"
             )
-        return [p for p in pictures if p.name not in made or not intact(self.path / p.name, made[p.name]["sha256"])]
+        return None
 
     def save(self, picture: Picture, image: Image, **drawn: Any) -> int:
         """Write a picture, with its recipe as a PNG text chunk, and its manifest line, which also says how it was
@@ -207,10 +234,3 @@ class PictureFolder:
                 f"{self.manifest} cannot be written ({error.strerror}); free the disk or choose another "
                 "images_output_dir; the pictures drawn so far are kept"
             ) from error
-
-    def _difference(self, made: Recipe, picture: Picture) -> str | None:
-        wanted = self.recipes[picture.label]
-        for key in sorted(set(made) | set(wanted)):
-            if made.get(key) != wanted.get(key):
-                return f"{key} is {made.get(key)!r} there and {wanted.get(key)!r} here"
-        return None

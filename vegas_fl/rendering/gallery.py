@@ -11,6 +11,7 @@ from vegas_fl.core.errors import VegasError
 from vegas_fl.core.files import write_atomically
 from vegas_fl.rendering.folder import read_manifest
 from vegas_fl.rendering.runfile import find_folders
+from vegas_fl.storage.adapters import in_words
 
 NAME = "gallery.html"
 
@@ -34,7 +35,10 @@ def write_gallery(place: Path) -> tuple[Path, int]:
         lines = [line for name, line in read_manifest(folder).items() if (folder / name).is_file()]
         path = folder.relative_to(place).as_posix()
         for line in sorted(lines, key=lambda line: (line["class"], line["file"])):
-            made_from = {**line["recipe"], "versions": line.get("versions"), "drawn": line.get("drawn")}
+            drawn = dict(line.get("drawn") or {})
+            adapter = drawn.pop("adapter", None)
+            about = {"adapter": in_words(adapter)} if adapter else {}
+            made_from = {**about, **line["recipe"], "versions": line.get("versions"), "drawn": drawn}
             recipe = recipes.setdefault(json.dumps(made_from), len(recipes))
             label = classes.setdefault(line["class"], len(classes))
             pictures.append([len(folders), line["file"], label, str(line["seed"]), line["sha256"], recipe])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from vegas_fl.config import ConditioningConfig, Config, RendererConfig, Source
 from vegas_fl.core import seeds
 from vegas_fl.rendering import flux
 from vegas_fl.rendering.folder import Picture, PictureFolder, Recipe
+from vegas_fl.storage.adapters import MadeBy
 from vegas_fl.storage.generators import ClassGenerator
-from vegas_fl.storage.names import find_adapters
+from vegas_fl.storage.names import find_adapters, source_run
 
 SERVER = "server"
 """Used for the server in place of a node id."""
@@ -44,6 +45,9 @@ class Job:
         Class → how its pictures are made, without the renderer's entries.
     files : dict
         The paths of the checkpoints: "generators" by class and "adapter" by branch, or "embeddings".
+    adapter : dict
+        Which adapter draws (:func:`~vegas_fl.storage.adapters.made_by`); it is told, but not part of a recipe, which
+        has the hashes.
     """
 
     node: str
@@ -52,6 +56,7 @@ class Job:
     feed: Feed
     recipes: dict[str, Recipe]
     files: dict[str, Any]
+    adapter: MadeBy = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -84,8 +89,14 @@ def earlier_rounds(config: Config, trained: Iterable[int]) -> list[int]:
 
 def saved_rounds(config: Config) -> Iterable[int]:
     """The rounds whose adapters are on disk: the global ones, or (``images.adapters=local``) the first node's."""
-    local = config.images.adapters == "local"
-    return find_adapters(Path(config.adapter.checkpoint_dir), min(config.nodes, key=int) if local else None)
+    folder = Path(config.adapter.checkpoint_dir)
+    node = min(config.nodes, key=int) if config.images.adapters == "local" else None
+    return find_adapters(folder, node, source_run(config, folder))
+
+
+def with_round(config: Config, round_: int) -> Config:
+    """The configuration for pictures of one round."""
+    return config.model_copy(update={"images": config.images.model_copy(update={"round": round_})})
 
 
 def round_folder(round_: int) -> str:

@@ -160,7 +160,7 @@ def _recipe(config: Config, saved: SavedAdapter) -> dict[str, Any]:
         "source": "recording",
         "run_seed": config.seed,
         "conditioning": config.conditioning.model_dump(),
-        **{f"{branch}_adapter": sha256 for branch, sha256 in saved.sha256.items()},
+        **saved.hashes,
         **renderer_entries(config.renderer),
     }
 

@@ -22,6 +22,7 @@ from vegas_fl.rendering.jobs import Job
 from vegas_fl.rendering.painter import Painter, painter, rendering_threads
 from vegas_fl.rendering.runfile import write_runfile
 from vegas_fl.rendering.sheets import contact_sheet, sheet_path
+from vegas_fl.storage.adapters import MadeBy
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -99,7 +100,7 @@ def render(
             loaded = time.monotonic()
             if seconds is not None and patient:
                 seconds = max(seconds, PATIENCE * (loaded - begin))
-            with rendering_threads(renderer), Writer(folder, brush, len(pending), progress.add) as writer:
+            with rendering_threads(renderer), Writer(folder, brush, job.adapter, len(pending), progress.add) as writer:
                 for start in range(0, len(pending), renderer.batch_size):
                     if start and seconds is not None and time.monotonic() - begin > seconds:
                         break
@@ -123,14 +124,23 @@ class Writer:
     folder : PictureFolder
     brush : Painter
         Its batch size and memory mode are written to the manifest.
+    adapter : dict
+        Which adapter draws, also written to it.
     total : int
         Pictures to expect: after the first batch, the disk is checked for room for the rest.
     progress : callable
         Called with 1 for each picture.
     """
 
-    def __init__(self, folder: PictureFolder, brush: Painter, total: int, progress: Callable[[int], object]) -> None:
-        self._folder, self._brush, self._total, self._progress = folder, brush, total, progress
+    def __init__(
+        self,
+        folder: PictureFolder,
+        brush: Painter,
+        adapter: MadeBy,
+        total: int,
+        progress: Callable[[int], object],
+    ) -> None:
+        self._adapter, self._folder, self._brush, self._total, self._progress = adapter, folder, brush, total, progress
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pictures")
         self._waiting: deque[Future[None]] = deque()
         self._bytes = self._written = 0
@@ -146,6 +156,8 @@ class Writer:
             drawn["compiled"] = True
         if brush.device == "cpu":
             drawn["threads"] = torch.get_num_threads()
+        if self._adapter:
+            drawn["adapter"] = self._adapter
         self._waiting.append(self._thread.submit(self._write, list(pictures), list(images), drawn))
         while len(self._waiting) > AHEAD or (self._waiting and self._waiting[0].done()):
             self._waiting.popleft().result()

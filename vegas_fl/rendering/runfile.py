@@ -23,7 +23,13 @@ NAME = "run.json"
 def write_runfile(job: Job, config: Config) -> None:
     """Write the file of a job with the resolved configuration, unless it exists with the same content."""
     counts = Counter(picture.label for picture in job.pictures)
-    values = {"node": job.node, "pictures": counts, "files": job.files, "config": config.model_dump(mode="json")}
+    values = {
+        "node": job.node,
+        "pictures": counts,
+        "files": job.files,
+        "adapter": job.adapter,
+        "config": config.model_dump(mode="json"),
+    }
     data = (json.dumps(values, indent=1) + "\n").encode()
     path = job.path / NAME
     if not path.is_file() or path.read_bytes() != data:

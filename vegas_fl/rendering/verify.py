@@ -144,8 +144,7 @@ def feed_of(run: RunFile, config: Config, recipes: dict[str, Recipe], pictures: 
     saved = load_adapter(
         {branch: _moved(path, config.adapter.checkpoint_dir) for branch, path in files.adapter.items()}
     )
-    same = {f"{branch}_adapter": sha256 for branch, sha256 in saved.sha256.items()}
-    _unchanged(recipes, **same, renderer_fingerprint=flux.picture_fingerprint(config.renderer))
+    _unchanged(recipes, **saved.hashes, renderer_fingerprint=flux.picture_fingerprint(config.renderer))
     targets: dict[str, Conditioning] = {}
     if "text" in config.conditioning.model_dump().values():
         labels = sorted(recipes)
@@ -161,7 +160,7 @@ def feed_of(run: RunFile, config: Config, recipes: dict[str, Recipe], pictures: 
 
 def _samples(run: RunFile, config: Config, recipes: dict[str, Recipe]) -> Audio:
     generators = {
-        label: load_class_generator(_moved(path, config.generator.checkpoint_dir))
+        label: load_class_generator(_moved(path, config.generator.checkpoint_dir), label=label)
         for label, path in run.files.generators.items()
     }
     for label, recipe in recipes.items():

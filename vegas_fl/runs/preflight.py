@@ -1,25 +1,38 @@
-"""Checks before a run starts: all problems that can be found without training, at once.
-
-What needs PyTorch is imported where it is used, so that recordings are checked without it.
-"""
+"""Checks before a run starts: all problems that can be found without training, at once."""
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from vegas_fl.config import Config, DataConfig, StudentConfig
+from vegas_fl.audio import encoders
+from vegas_fl.config import Config, StudentConfig
 from vegas_fl.core import pack
 from vegas_fl.core.devices import resolve_device
-from vegas_fl.core.errors import VegasError
+from vegas_fl.core.errors import VegasError, some
 from vegas_fl.core.files import nearest_existing
-from vegas_fl.data import checks
 from vegas_fl.data.classes import prompt
-from vegas_fl.data.datasets import missing_folder, open_dataset
-from vegas_fl.storage.names import adapter_rounds, find_adapters, find_generators
+from vegas_fl.data.datasets import missing_folder
+from vegas_fl.rendering import flux, judge, memory, runfile
+from vegas_fl.rendering.folder import REMEDY
+from vegas_fl.rendering.jobs import SERVER
+from vegas_fl.rendering.plan import planned_folders
+from vegas_fl.runs.progress import differences, trained_by
+from vegas_fl.runs.recordings import check_recordings, data_sets
+from vegas_fl.storage.names import (
+    ADAPTER_NAME,
+    adapter_files,
+    adapter_rounds,
+    find_adapters,
+    find_generators,
+    misfiled,
+    source_run,
+)
+from vegas_fl.storage.tensorfiles import load_header
 
 
 def check(config: Config, nodes_are_here: bool, may_lack: bool = False) -> list[str]:
@@ -35,22 +48,22 @@ def check(config: Config, nodes_are_here: bool, may_lack: bool = False) -> list[
     """
     mistakes: list[str] = []
     if nodes_are_here and config.needs_recordings:
-        from vegas_fl.audio import encoders
-
         mistakes += check_recordings(config, may_lack)
         mistakes += _problem(encoders.fingerprint, config.encoder)
     if not may_lack:
         mistakes += _generators(config)
         mistakes += _adapters(config)
-    mistakes += _renderer(config, nodes_are_here)
+    if "adapters" in config.stages:
+        mistakes += _overwritten(config)
+    mistakes += (renderer := list(_renderer(config, nodes_are_here)))
+    if "images" in config.stages and not renderer:
+        mistakes += refused_folders(config, None if nodes_are_here else SERVER)
     if config.tracking.wandb and importlib.util.find_spec("wandb") is None:
         mistakes.append(
             f"tracking.wandb={config.tracking.wandb}: Weights & Biases is not installed; run pip install wandb, or "
             "set tracking.wandb=null"
         )
     if "images" in config.stages and (reference := config.evaluation.reference):
-        from vegas_fl.rendering import judge
-
         mistakes += _problem(judge.reference_pictures, Path(reference).expanduser(), config.classes)
     folders = {"paths.runs": config.paths.runs}
     if "generators" in config.stages:
@@ -61,13 +74,11 @@ def check(config: Config, nodes_are_here: bool, may_lack: bool = False) -> list[
         folders["images_output_dir"] = config.images_output_dir
     for key, folder in folders.items():
         mistakes += _unwritable(key, Path(folder))
-    return mistakes
+    return list(dict.fromkeys(mistakes))
 
 
 def warnings(config: Config) -> list[str]:
     """What will not stop the run, but makes its pictures mislead, as sentences."""
-    from vegas_fl.rendering import flux
-
     known = pack.trained_classes(Path(flux.location(config.renderer)))
     prompts = {prompt(label) for label in known}
     unknown = [label for label in config.classes if prompt(label) not in prompts]
@@ -85,44 +96,8 @@ def lacking(config: Config, nodes_are_here: bool) -> list[str]:
     """Missing folders of data sets and missing checkpoints that the run needs, as sentences."""
     folders: list[str] = []
     if nodes_are_here and config.needs_recordings:
-        folders = [absent for keys, data, _ in _data_sets(config) if (absent := missing_folder(data, keys))]
+        folders = [absent for keys, data, _ in data_sets(config) if (absent := missing_folder(data, keys))]
     return list(dict.fromkeys([*folders, *_generators(config), *_adapters(config)]))
-
-
-def check_recordings(config: Config, may_lack: bool = False) -> list[str]:
-    """Mistakes of the data sets; with ``may_lack``, only of the settings where a data set's folder is missing."""
-    found: list[str] = []
-    for keys, data, nodes in _data_sets(config):
-        if may_lack and missing_folder(data):
-            found += checks.settings_mistakes(data, keys)
-        else:
-            found += checks.check(data, config.peers(nodes[0]), nodes, keys)
-    if not found and config.targets == "caption":
-        found += _captions(config)
-    return list(dict.fromkeys(found))
-
-
-def _captions(config: Config) -> Iterator[str]:
-    """Nodes whose clips have no captions."""
-    for node, entry in config.nodes.items():
-        data = config.data_of(node)
-        if missing_folder(data):
-            continue
-        dataset = open_dataset(data)
-        if not any(clip.caption for label in entry.selected_classes for clip in dataset.clips(label)):
-            yield (
-                f"targets=caption, but no clip of node {node} has a caption (data={data.name}); add captions.json to "
-                "the classes' folders of VEGAS, or use targets=attributes"
-            )
-
-
-def _data_sets(config: Config) -> Iterator[tuple[str, DataConfig, list[str]]]:
-    """For each data set: where its keys stand in the configuration, its settings, and the nodes that use these."""
-    groups: dict[DataConfig, list[str]] = {}
-    for node in config.nodes:
-        groups.setdefault(config.data_of(node), []).append(node)
-    for data, nodes in groups.items():
-        yield "data" if data == config.data else f"nodes.{nodes[0]}.dataset", data, nodes
 
 
 def _generators(config: Config) -> Iterator[str]:
@@ -135,8 +110,8 @@ def _generators(config: Config) -> Iterator[str]:
     found = find_generators(folder)
     if not found:
         yield (
-            f"Checkpoint not found: no generator in {folder}; train generators first (stages=[generators]), "
-            "or set generator.checkpoint_dir"
+            f"Checkpoint not found: no generator in {folder}{misfiled(folder)}; train generators first "
+            "(stages=[generators]), or set generator.checkpoint_dir"
         )
         return
     for node, entry in config.nodes.items():
@@ -145,29 +120,67 @@ def _generators(config: Config) -> Iterator[str]:
                 close = difflib.get_close_matches(label, found, n=1)
                 hint = f" (did you mean {close[0]}?)" if close else ""
                 yield (
-                    f"Generator for class '{label}' not found{hint}: {folder} has generators for {', '.join(found)}; "
-                    f"train it with stages=[generators], or change nodes.{node}.selected_classes"
+                    f"Generator for class '{label}' not found{hint}: {folder} has generators for {', '.join(found)}"
+                    f"{misfiled(folder)}; train it with stages=[generators], or change nodes.{node}.selected_classes"
                 )
 
 
 def _adapters(config: Config) -> Iterator[str]:
     """Missing adapters that the run loads instead of training them."""
     if "images" in config.stages and "adapters" not in config.stages:
-        yield from dict.fromkeys(p for node in config.nodes for p in _problem(adapter_rounds, config, node))
+        yield from dict.fromkeys(p for node in config.nodes for p in _problem(_fitting_adapter, config, node))
     if "adapters" in config.stages and config.adapter.local_checkpoint_dir:
         folder = Path(config.adapter.local_checkpoint_dir)
-        for node in config.nodes:
-            if not find_adapters(folder, node):
-                yield (
-                    f"Checkpoint not found: no adapter of node {node} in {folder}; train adapters first, or set "
-                    "adapter.local_checkpoint_dir"
-                )
+        yield from dict.fromkeys(p for node in config.nodes for p in _problem(_local_adapter, config, folder, node))
+
+
+def _fitting_adapter(config: Config, node: str) -> None:
+    """Raise :class:`VegasError` if a node has no adapter to draw with, or it does not fit the encoder or renderer."""
+    rounds = adapter_rounds(config, node)
+    path = rounds[max(rounds)]["t5"]
+    spaces = load_header(path).get("spaces", {})
+    there: dict[str, object] = {}
+    with contextlib.suppress(VegasError):  # the check of the renderer says it
+        local = Path(flux.location(config.renderer)).is_dir()  # else a hub would be asked
+        if local:
+            shape = flux.text_shape(config.renderer)
+            there |= zip(("clip_width", "t5_tokens", "t5_width"), shape, strict=True)
+    keys = dict.fromkeys(there, "renderer")
+    if config.images.source == "recordings":
+        there["audio"], keys["audio"] = encoders.fingerprint(config.encoder), "encoder"
+    for key, value in there.items():
+        if spaces.get(key, value) != value:
+            raise VegasError(
+                f"{path} does not fit {keys[key]}: its {key} is {spaces[key]}, expected {value}; use the {keys[key]}=… "
+                "it was trained with (runs/<run>/config.yaml), or train adapters again"
+            )
+
+
+def _local_adapter(config: Config, folder: Path, node: str) -> None:
+    """Raise :class:`VegasError` if a node has no adapter in ``folder``."""
+    if not find_adapters(folder, node, source_run(config, folder)):
+        raise VegasError(
+            f"Checkpoint not found: no adapter of node {node} in {folder}{misfiled(folder)}; train adapters first, or "
+            "set adapter.local_checkpoint_dir"
+        )
+
+
+def _overwritten(config: Config) -> Iterator[str]:
+    """Adapters of other runs that have the names of this run's: run=a names one of node 1 like run=a_node_1 its own."""
+    folder = Path(config.adapter.checkpoint_dir)
+    for file, path in adapter_files(folder).items():
+        name = ADAPTER_NAME.fullmatch(path.stem)
+        owners = (name["run"], path.stem.rpartition("_round_")[0]) if name else ()
+        if file.run != config.run and config.run in owners:
+            yield (
+                f"run={config.run} would write over {path}, which is of run {file.run}; choose another name, or "
+                "another adapter.checkpoint_dir"
+            )
+            return
 
 
 def _renderer(config: Config, nodes_are_here: bool) -> Iterator[str]:
     """Why the renderer cannot be loaded; it is not needed to write embeddings."""
-    from vegas_fl.rendering import flux, memory
-
     if problems := _problem(flux.location, config.renderer):
         yield from problems
         return
@@ -179,6 +192,33 @@ def _renderer(config: Config, nodes_are_here: bool) -> Iterator[str]:
             yield from problems
         elif config.renderer.quantization == "none":  # with one, the check of the configuration says so
             yield from filter(None, [memory.mode_problem(config.renderer, resolve_device(config.device))])
+
+
+def refused_folders(config: Config, only: str | None = None, checkpoints: bool = True) -> list[str]:
+    """Why pictures cannot be drawn into folders that are not empty; arguments as for :func:`plan.planned_folders`."""
+    found = []
+    try:
+        for planned in planned_folders(config, only, checkpoints):
+            if refusal := planned.problem or _retrained(config, planned.folder):
+                found.append(refusal)
+    except VegasError as error:
+        found.append(str(error))
+    return found
+
+
+def _retrained(config: Config, folder: Path) -> str | None:
+    """Why what this run trains will not be what the pictures in ``folder`` were drawn from: other settings."""
+    if config.images.overwrite or not (folder / runfile.NAME).is_file():
+        return None
+    try:
+        before = runfile.read_runfile(folder).config
+        stages = {stage for stage in config.stages if stage in before["stages"]}
+        old, new = (trained_by(values, stages) for values in (before, config.model_dump(mode="json")))
+    except (VegasError, KeyError, TypeError):
+        return None  # it is written again
+    if not (changed := differences(old, new)):
+        return None
+    return f"{folder} holds pictures of a training with other settings ({some(changed, 3)}); {REMEDY}"
 
 
 def _problem(check: Callable[..., object], *values: object) -> list[str]:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import logging
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +182,21 @@ def settings(config: Config) -> dict[str, Any]:
     values = anchored(config).model_dump(mode="json", exclude=set(FREE_TO_CHANGE))
     values["renderer"] = {key: values["renderer"][key] for key in ("model", "revision", "max_sequence_length")}
     return dict(_flat(values, ""))
+
+
+def trained_by(values: Mapping[str, Any], stages: Collection[str]) -> dict[str, Any]:
+    """Of a resolved configuration, the settings that decide what ``stages`` train, key by key; not where anything is,
+    nor how many clips there may be at most, which need not matter."""
+    sections: list[str] = []
+    if {"generators", "adapters"} & set(stages):
+        sections += ["seed", "threads", "transport", "data", "encoder", "nodes"]
+    if "generators" in stages:
+        sections += ["generator"]
+    if "adapters" in stages:
+        sections += ["rounds", "targets", "adapter", "aggregation"]
+    flat = dict(_flat({key: values[key] for key in sections}, ""))
+    places = ("root", "checkpoint_dir", "local_checkpoint_dir", "samples_per_node")
+    return {key: value for key, value in flat.items() if key.rpartition(".")[2] not in places}
 
 
 def _flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:

@@ -33,7 +33,7 @@ from vegas_fl.runs.report import table
 from vegas_fl.runs.report.read import read
 from vegas_fl.runs.tracking import Trackers
 from vegas_fl.storage import tensorfiles
-from vegas_fl.storage.names import GENERATOR_FILES
+from vegas_fl.storage.names import GENERATOR_FILES, adapter_files
 
 log = logging.getLogger("vegas_fl.server")
 
@@ -181,7 +181,7 @@ def listing(config: Config, before: Path) -> list[dict[str, Any]]:
     if "generators" in config.stages:
         written += sorted(Path(config.generator.checkpoint_dir).glob(f"**/{GENERATOR_FILES}"))
     if "adapters" in config.stages:
-        written += sorted(Path(config.adapter.checkpoint_dir).glob(f"{config.run}_*round_*.safetensors"))
+        written += adapter_files(Path(config.adapter.checkpoint_dir), config.run).values()
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         known = [Path(entry["file"]) for entry in json.loads(before.read_text("utf8"))]
         written += [path for path in known if path.is_file()]

@@ -20,10 +20,29 @@ from vegas_fl.storage.tensorfiles import Damaged, State, load_into
 
 log = logging.getLogger("vegas_fl.storage.adapters")
 
+MadeBy = dict[str, Any]
+"""``run``, ``round``, ``aggregation`` and ``node`` of an adapter; the node is None for a global one."""
+
 
 def adapter_header(spaces: Spaces, config: AdapterConfig) -> dict[str, Any]:
     """The header entries from which :func:`adapter_from` builds an adapter."""
     return {"spaces": asdict(spaces), "config": config_to_header(config)}
+
+
+def made_by(header: Mapping[str, Any]) -> MadeBy:
+    """Which adapter a header is of: its run, round and aggregation, or the node that trained it.
+
+    Files of earlier versions do not say the aggregation: it is None.
+    """
+    return {key: header.get(key) for key in ("run", "round", "aggregation", "node")}
+
+
+def in_words(adapter: MadeBy) -> str:
+    """Which adapter it is, as "the kd adapter of run demo, round 1"."""
+    whose = "the global" if adapter.get("aggregation") is None else f"the {adapter['aggregation']}"
+    if (node := adapter.get("node")) is not None:
+        whose = f"node {node}'s own"
+    return f"{whose} adapter of run {adapter.get('run')}, round {adapter.get('round')}"
 
 
 def adapter_from(header: Mapping[str, Any], state: State, origin: str) -> Adapter:
@@ -78,6 +97,16 @@ class SavedAdapter:
     state: State
     sha256: dict[str, str]
 
+    @property
+    def made_by(self) -> MadeBy:
+        """Which adapter it is."""
+        return made_by(self.header)
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """The hashes as a recipe has them."""
+        return {f"{branch}_adapter": sha256 for branch, sha256 in self.sha256.items()}
+
     def build(self) -> Adapter:
         """The network with its weights."""
         return adapter_from(self.header, self.state, f"the adapter of round {self.header['round']}")
@@ -96,10 +125,11 @@ def load_adapter(paths: Mapping[str, Path], spaces: Spaces | None = None) -> Sav
     Raises
     ------
     VegasError
-        If a file is damaged, or maps between other spaces.
+        If a file is damaged, or maps between other spaces, or the two are of different adapters.
     """
     state: State = {}
     hashes = {}
+    others: list[dict[str, Any]] = []
     for branch in BRANCHES:
         tensors, header = tensorfiles.load(paths[branch], kind=f"adapter.{branch}")
         entry("round", TypeAdapter(NonNegativeInt), header, str(paths[branch]))
@@ -115,6 +145,12 @@ def load_adapter(paths: Mapping[str, Path], spaces: Spaces | None = None) -> Sav
             raise VegasError(
                 f"{paths[branch]} does not fit this run: it was trained for {', '.join(differences)}; "
                 "use the encoder and renderer it was trained with, or train it again"
+            )
+        others.append({key: header.get(key) for key in ("run", "round", "node")})
+        if others[0] != others[-1]:
+            raise VegasError(
+                f"{paths[branch]} does not belong to {paths[BRANCHES[0]]}: it is of {others[-1]}, the other of "
+                f"{others[0]}; give both the names they were written with"
             )
         state |= {f"{branch}.{name}": tensor for name, tensor in tensors.items()}
         hashes[branch] = header["sha256"]

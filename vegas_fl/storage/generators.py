@@ -109,7 +109,7 @@ def save_class_generator(
     return path
 
 
-def load_class_generator(path: Path, audio: str | None = None) -> ClassGenerator:
+def load_class_generator(path: Path, audio: str | None = None, label: str | None = None) -> ClassGenerator:
     """Read the generator of a class.
 
     Parameters
@@ -117,13 +117,15 @@ def load_class_generator(path: Path, audio: str | None = None) -> ClassGenerator
     path : Path
     audio : str, optional
         The fingerprint of the audio embeddings that it must have been trained on.
+    label : str, optional
+        The class that it must be of.
 
     Raises
     ------
     VegasError
-        If the file is damaged, or was trained on other embeddings.
+        If the file is damaged, or was trained on other embeddings or another class.
     """
-    tensors, header = tensorfiles.load(path, kind="generator", audio=audio)
+    tensors, header = tensorfiles.load(path, kind="generator", audio=audio, **{"class": label})
     samples = entry("samples", SAMPLES, header, str(path))
     states: dict[str, State] = {node: {} for node in sorted(samples, key=int)}
     for name, tensor in tensors.items():

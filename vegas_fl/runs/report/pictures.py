@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vegas_fl.core.errors import VegasError
+from vegas_fl.core.errors import VegasError, some
 from vegas_fl.rendering import picture_file
 from vegas_fl.rendering.sheets import sheet_path
 from vegas_fl.runs.report.adapters import confusion
@@ -15,6 +15,7 @@ from vegas_fl.runs.report.blocks import Block, Figure, FigureRow, Hint, Section,
 from vegas_fl.runs.report.charts import data_uri
 from vegas_fl.runs.report.read import Line, Run, matrix
 from vegas_fl.runs.report.table import judged, labels, named, number
+from vegas_fl.storage.adapters import in_words
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -51,10 +52,18 @@ def section(runs: Sequence[Run], notes: list[str]) -> Section | None:
     ]
     if rows:
         blocks.append(Table(["run", "pictures", *JUDGED.values()], rows, id="judge").without_empty_columns())
+    blocks += [Hint(text) for name, run in named(runs) if (text := _drawn_with(name, run))]
     blocks += _by_node(runs[0], notes) if len(runs) == 1 else _by_class(runs, notes)
     if verdicts:
         blocks.append(FigureRow(verdicts, title="What the judge takes them for"))
     return Section("pictures", "Pictures", blocks) if blocks else None
+
+
+def _drawn_with(name: str, run: Run) -> str:
+    """Which adapters drew a run's pictures, in words; nothing if an earlier version drew them."""
+    adapters = [line.get("adapter") for line in run.images.values()]
+    found = dict.fromkeys(in_words(adapter) for adapter in adapters if isinstance(adapter, dict))
+    return f"{name}: drawn with {some(list(found), 3)}." if found else ""
 
 
 def _by_node(run: Run, notes: list[str]) -> list[Block]:
