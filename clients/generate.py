@@ -22,8 +22,9 @@ from vegas_fl.rendering.judge import judge_job
 from vegas_fl.rendering.recordings import unseen
 from vegas_fl.rendering.render import RenderResult, render
 from vegas_fl.storage import tensorfiles
-from vegas_fl.storage.adapters import adapter_from, made_by
+from vegas_fl.storage.adapters import adapter_from
 from vegas_fl.storage.generators import sampler_from
+from vegas_fl.storage.provenance import made_by
 from vegas_fl.storage.tensorfiles import State
 
 

@@ -23,9 +23,10 @@ from vegas_fl.federation.wire import Reply
 from vegas_fl.rendering.jobs import SERVER, earlier_rounds, round_folder, saved_rounds, with_round
 from vegas_fl.rendering.judge import fid, reference_features
 from vegas_fl.runs.record import Record
-from vegas_fl.storage.adapters import MadeBy, in_words, load_newest, made_by
+from vegas_fl.storage.adapters import load_newest
 from vegas_fl.storage.generators import load_class_generator
 from vegas_fl.storage.names import adapter_rounds, find_generators
+from vegas_fl.storage.provenance import MadeBy, in_words, made_by
 from vegas_fl.storage.tensorfiles import State
 
 log = logging.getLogger("vegas_fl.server")

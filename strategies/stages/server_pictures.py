@@ -16,9 +16,10 @@ from vegas_fl.rendering.folder import plan
 from vegas_fl.rendering.jobs import SERVER, AdapterFeed, Job, job_path, recipes, sampled_from_owners
 from vegas_fl.rendering.judge import judge_job
 from vegas_fl.rendering.render import render as draw
-from vegas_fl.storage.adapters import MadeBy, adapter_from, in_words, load_newest
+from vegas_fl.storage.adapters import adapter_from, load_newest
 from vegas_fl.storage.generators import load_class_generator
 from vegas_fl.storage.names import adapter_rounds, find_generators
+from vegas_fl.storage.provenance import MadeBy, in_words
 
 log = logging.getLogger("vegas_fl.server")
 

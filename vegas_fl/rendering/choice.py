@@ -9,8 +9,8 @@ from pathlib import Path
 
 from vegas_fl.config import Config
 from vegas_fl.core.errors import VegasError
-from vegas_fl.storage.adapters import in_words, made_by
 from vegas_fl.storage.names import adapter_rounds, find_adapters, source_run
+from vegas_fl.storage.provenance import in_words, made_by
 from vegas_fl.storage.tensorfiles import load_header
 
 

@@ -24,7 +24,7 @@ from vegas_fl.rendering.jobs import SERVER, Job
 from vegas_fl.rendering.painter import rendering_threads
 from vegas_fl.rendering.render import RenderResult
 from vegas_fl.storage import tensorfiles
-from vegas_fl.storage.adapters import MadeBy
+from vegas_fl.storage.provenance import MadeBy
 from vegas_fl.storage.tensorfiles import State
 
 KIND = "prompt embeddings"

@@ -22,6 +22,7 @@ from vegas_fl.core.errors import VegasError
 from vegas_fl.core.seeds import derive_seed
 from vegas_fl.data.splits import split_evenly
 from vegas_fl.rendering import picture_file
+from vegas_fl.storage.provenance import MadeBy
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -99,6 +100,13 @@ def remove_leftovers(folder: Path) -> None:
             rest.unlink()
 
 
+class Drawn(BaseModel):
+    """How a picture was drawn: with which adapter, batch size, memory mode."""
+
+    model_config = ConfigDict(extra="allow")
+    adapter: MadeBy = {}
+
+
 class Line(BaseModel):
     """A line of the manifest."""
 
@@ -108,6 +116,7 @@ class Line(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     recipe: Recipe
+    drawn: Drawn = Drawn()
     clip: Annotated[str | None, Field(pattern=r"^[0-9a-f]{12,128}$")] = None
 
 

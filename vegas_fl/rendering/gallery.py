@@ -11,7 +11,7 @@ from vegas_fl.core.errors import VegasError
 from vegas_fl.core.files import write_atomically
 from vegas_fl.rendering.folder import read_manifest
 from vegas_fl.rendering.runfile import find_folders
-from vegas_fl.storage.adapters import in_words
+from vegas_fl.storage.provenance import in_words
 
 NAME = "gallery.html"
 

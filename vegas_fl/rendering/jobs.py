@@ -15,9 +15,9 @@ from vegas_fl.config import ConditioningConfig, Config, RendererConfig, Source
 from vegas_fl.core import seeds
 from vegas_fl.rendering import flux
 from vegas_fl.rendering.folder import Picture, PictureFolder, Recipe
-from vegas_fl.storage.adapters import MadeBy
 from vegas_fl.storage.generators import ClassGenerator
 from vegas_fl.storage.names import find_adapters, source_run
+from vegas_fl.storage.provenance import MadeBy
 
 SERVER = "server"
 """Used for the server in place of a node id."""
@@ -46,7 +46,7 @@ class Job:
     files : dict
         The paths of the checkpoints: "generators" by class and "adapter" by branch, or "embeddings".
     adapter : dict
-        Which adapter draws (:func:`~vegas_fl.storage.adapters.made_by`); it is told, but not part of a recipe, which
+        Which adapter draws (:func:`~vegas_fl.storage.provenance.made_by`); it is told, but not part of a recipe, which
         has the hashes.
     """
 

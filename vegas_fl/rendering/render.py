@@ -22,7 +22,7 @@ from vegas_fl.rendering.jobs import Job
 from vegas_fl.rendering.painter import Painter, painter, rendering_threads
 from vegas_fl.rendering.runfile import write_runfile
 from vegas_fl.rendering.sheets import contact_sheet, sheet_path
-from vegas_fl.storage.adapters import MadeBy
+from vegas_fl.storage.provenance import MadeBy
 
 if TYPE_CHECKING:
     from PIL.Image import Image

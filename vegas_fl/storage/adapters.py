@@ -16,33 +16,15 @@ from vegas_fl.core.errors import VegasError
 from vegas_fl.storage import tensorfiles
 from vegas_fl.storage.headers import Spaces, building, config_to_header, entry
 from vegas_fl.storage.names import adapter_path
+from vegas_fl.storage.provenance import MadeBy, made_by
 from vegas_fl.storage.tensorfiles import Damaged, State, load_into
 
 log = logging.getLogger("vegas_fl.storage.adapters")
-
-MadeBy = dict[str, Any]
-"""``run``, ``round``, ``aggregation`` and ``node`` of an adapter; the node is None for a global one."""
 
 
 def adapter_header(spaces: Spaces, config: AdapterConfig) -> dict[str, Any]:
     """The header entries from which :func:`adapter_from` builds an adapter."""
     return {"spaces": asdict(spaces), "config": config_to_header(config)}
-
-
-def made_by(header: Mapping[str, Any]) -> MadeBy:
-    """Which adapter a header is of: its run, round and aggregation, or the node that trained it.
-
-    Files of earlier versions do not say the aggregation: it is None.
-    """
-    return {key: header.get(key) for key in ("run", "round", "aggregation", "node")}
-
-
-def in_words(adapter: MadeBy) -> str:
-    """Which adapter it is, as "the kd adapter of run demo, round 1"."""
-    whose = "the global" if adapter.get("aggregation") is None else f"the {adapter['aggregation']}"
-    if (node := adapter.get("node")) is not None:
-        whose = f"node {node}'s own"
-    return f"{whose} adapter of run {adapter.get('run')}, round {adapter.get('round')}"
 
 
 def adapter_from(header: Mapping[str, Any], state: State, origin: str) -> Adapter:

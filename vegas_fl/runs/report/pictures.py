@@ -15,7 +15,7 @@ from vegas_fl.runs.report.blocks import Block, Figure, FigureRow, Hint, Section,
 from vegas_fl.runs.report.charts import data_uri
 from vegas_fl.runs.report.read import Line, Run, matrix
 from vegas_fl.runs.report.table import judged, labels, named, number
-from vegas_fl.storage.adapters import in_words
+from vegas_fl.storage.provenance import in_words
 
 if TYPE_CHECKING:
     from PIL import Image
