@@ -67,6 +67,8 @@ def test_generators_of_jobs_are_apart_and_found_again(tmp_path: Path) -> None:
     only = "stages=[adapters]"
     assert shown(tmp_path, "-m", only, "seed=1,2", "run=m") == {"m-seed=1": "m", "m-seed=2": "m"}
     assert set(shown(tmp_path, "-m", "seed=1,2", "run=m", "series=s").values()) == {"s"}
+    typed = shown(tmp_path, "-m", only, "seed=1,2", "run=m", "generator.checkpoint_dir=.")
+    assert set(typed.values()) == {"m"}
     (tmp_path / "checkpoints/generators/m-seed=1").mkdir(parents=True)
     assert shown(tmp_path, "-m", only, "seed=1,2", "run=m") == {"m-seed=1": "m-seed=1", "m-seed=2": "m"}
     more = shown(tmp_path, "-m", only, "seed=1,2", "aggregation=kd,replay", "run=m")
@@ -82,10 +84,10 @@ def test_a_sweep_is_checked_before_its_first_job(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_steps_of_a_sweep_and_a_second_sweep(tmp_path: Path, embedding_cache: Path) -> None:
-    common = ("--multirun", "run=m", f"paths.cache={embedding_cache}", *TINY)
-    vegas(tmp_path, "seed=1,2", *common, "stages=[generators]")
-    vegas(tmp_path, "seed=2", "aggregation=kd,replay", *common, "stages=[adapters]")
+def test_a_later_sweep_goes_on_from_the_generators_of_a_job(tmp_path: Path, embedding_cache: Path) -> None:
+    common = ("seed=2", f"paths.cache={embedding_cache}", *TINY)
+    vegas(tmp_path, "run=m-seed=2", "stages=[generators]", *common)
+    vegas(tmp_path, "--multirun", "run=m", "aggregation=kd,replay", "stages=[adapters]", *common)
     made = {path.name for path in (tmp_path / "runs").iterdir()}
-    assert made == {"m-seed=1", "m-seed=2", "m-aggregation=kd", "m-aggregation=replay", "multirun"}
-    assert {path.name for path in (tmp_path / "checkpoints/generators").iterdir()} == {"m-seed=1", "m-seed=2"}
+    assert made == {"m-seed=2", "m-aggregation=kd", "m-aggregation=replay", "multirun"}
+    assert [path.name for path in (tmp_path / "checkpoints/generators").iterdir()] == ["m-seed=2"]

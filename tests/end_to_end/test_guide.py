@@ -201,7 +201,7 @@ def test_multirun_keeps_its_runs_apart(trained: Path, cache: str, tmp_path: Path
         *["--multirun", "seed=1,2", "stages=[images]", "run=sweep", *FEW, cache],
         *[f"generator.checkpoint_dir={generators}", f"adapter.checkpoint_dir={adapters}"],
     )
-    one, two = ((tmp_path / f"output_images/sweep-{i}/node_0/dog_0001.png").read_bytes() for i in (0, 1))
+    one, two = ((tmp_path / f"output_images/sweep-seed={i}/node_0/dog_0001.png").read_bytes() for i in (1, 2))
     assert one != two
 
 
