@@ -8,9 +8,6 @@ import pytest
 
 from tests.support.command import vegas
 
-TINY = ("data.clips_per_class=8", "nodes.0.samples_per_node=4", "nodes.1.samples_per_node=4", "generator.max_steps=2")
-TINY += ("adapter.local_epochs=1", "aggregation.epochs=1", "evaluation.split=none", "evaluation.generators=false")
-
 
 def shown(folder: Path, *words: str) -> dict[str, str]:
     """Name of each job of a sweep → its series."""
@@ -82,12 +79,3 @@ def test_a_sweep_is_checked_before_its_first_job(tmp_path: Path) -> None:
     twice = vegas(tmp_path, "-m", "seed=1,1", code=2).stderr
     assert "two jobs would be the run demo-seed=1" in twice
     assert not list(tmp_path.iterdir())
-
-
-def test_a_later_sweep_goes_on_from_the_generators_of_a_job(tmp_path: Path, embedding_cache: Path) -> None:
-    common = ("seed=2", f"paths.cache={embedding_cache}", *TINY)
-    vegas(tmp_path, "run=m-seed=2", "stages=[generators]", *common)
-    vegas(tmp_path, "--multirun", "run=m", "aggregation=kd,replay", "stages=[adapters]", *common)
-    made = {path.name for path in (tmp_path / "runs").iterdir()}
-    assert made == {"m-seed=2", "m-aggregation=kd", "m-aggregation=replay", "multirun"}
-    assert [path.name for path in (tmp_path / "checkpoints/generators").iterdir()] == ["m-seed=2"]
