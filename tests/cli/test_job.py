@@ -8,9 +8,6 @@ import pytest
 
 from tests.support.command import vegas
 
-TINY = ("data.clips_per_class=8", "nodes.0.samples_per_node=4", "nodes.1.samples_per_node=4", "generator.max_steps=2")
-TINY += ("adapter.local_epochs=1", "aggregation.epochs=1", "evaluation.split=none", "evaluation.generators=false")
-
 
 def shown(folder: Path, *words: str) -> dict[str, str]:
     """Name of each job of a sweep → its series."""
@@ -67,6 +64,8 @@ def test_generators_of_jobs_are_apart_and_found_again(tmp_path: Path) -> None:
     only = "stages=[adapters]"
     assert shown(tmp_path, "-m", only, "seed=1,2", "run=m") == {"m-seed=1": "m", "m-seed=2": "m"}
     assert set(shown(tmp_path, "-m", "seed=1,2", "run=m", "series=s").values()) == {"s"}
+    typed = shown(tmp_path, "-m", only, "seed=1,2", "run=m", "generator.checkpoint_dir=.")
+    assert set(typed.values()) == {"m"}
     (tmp_path / "checkpoints/generators/m-seed=1").mkdir(parents=True)
     assert shown(tmp_path, "-m", only, "seed=1,2", "run=m") == {"m-seed=1": "m-seed=1", "m-seed=2": "m"}
     more = shown(tmp_path, "-m", only, "seed=1,2", "aggregation=kd,replay", "run=m")
@@ -80,12 +79,3 @@ def test_a_sweep_is_checked_before_its_first_job(tmp_path: Path) -> None:
     twice = vegas(tmp_path, "-m", "seed=1,1", code=2).stderr
     assert "two jobs would be the run demo-seed=1" in twice
     assert not list(tmp_path.iterdir())
-
-
-def test_steps_of_a_sweep_and_a_second_sweep(tmp_path: Path, embedding_cache: Path) -> None:
-    common = ("--multirun", "run=m", f"paths.cache={embedding_cache}", *TINY)
-    vegas(tmp_path, "seed=1,2", *common, "stages=[generators]")
-    vegas(tmp_path, "seed=2", "aggregation=kd,replay", *common, "stages=[adapters]")
-    made = {path.name for path in (tmp_path / "runs").iterdir()}
-    assert made == {"m-seed=1", "m-seed=2", "m-aggregation=kd", "m-aggregation=replay", "multirun"}
-    assert {path.name for path in (tmp_path / "checkpoints/generators").iterdir()} == {"m-seed=1", "m-seed=2"}

@@ -256,6 +256,17 @@ def test_multirun_keeps_its_runs_apart(trained: Path, cache: str, tmp_path: Path
     assert one != two
 
 
+def test_a_later_sweep_goes_on_from_the_generators_of_a_job(trained: Path, cache: str, tmp_path: Path) -> None:
+    made = tmp_path / "checkpoints/generators/m-seed=2"
+    shutil.copytree(trained / "checkpoints/generators/vegas-2n-2c-200s", made)
+    quick = ["adapter.local_epochs=1", "aggregation.epochs=1", "evaluation.split=none", "evaluation.generators=false"]
+    sweep = ["--multirun", "run=m", "aggregation=kd,replay", "stages=[adapters]", "seed=2"]
+    vegas(tmp_path, *sweep, *quick, *FEW, *SMALL[:1], cache)
+    runs = {path.name for path in (tmp_path / "runs").iterdir()}
+    assert runs == {"m-aggregation=kd", "m-aggregation=replay", "multirun"}
+    assert list(made.parent.iterdir()) == [made]
+
+
 def test_standalone_nodes_go_on_from_their_own_adapters(trained: Path, cache: str, tmp_path: Path) -> None:
     """Two rounds are not one round twice, and draw with images.adapters=local."""
     generators = trained / "checkpoints/generators/vegas-2n-2c-200s"

@@ -176,10 +176,11 @@ def _rename(composed: DictConfig, changes: Sequence[str], job: Sequence[str]) ->
     if "generators" in (composed.stages or ()):
         composed.series = _named(series, changes)
         return
+    place = composed.generator.checkpoint_dir
     for size in (3, 2, 1):  # the more values agree, the better
         for some in itertools.combinations(sorted(job, key=_key), size):
             composed.series = _named(series, some)
-            if Path(composed.generator.checkpoint_dir).is_dir():
+            if composed.generator.checkpoint_dir != place and Path(composed.generator.checkpoint_dir).is_dir():
                 return
     composed.series = series
 
@@ -189,14 +190,16 @@ def _named(name: str, changes: Sequence[str]) -> str:
     if not changes:
         return name
     made, exact = name, True
-    for word in changes:
-        value = word.partition("=")[2].strip("[]\"' ")
+    # Hydra may write a list again, with other quotes and blanks.
+    plain = [re.sub(r"[\"']|(?<=,)\s+", "", word) for word in changes]
+    for word in plain:
+        value = word.partition("=")[2].strip("[] ")
         readable = re.sub(r"[^\w.+-]+", "_", value, flags=re.ASCII).strip("_")
         made, exact = f"{made}-{_key(word)}={readable}", exact and readable == value
     made = re.sub(r"[^\w.=+-]", ".", made, flags=re.ASCII)
     if exact and len(made) <= LONGEST_NAME:
         return made
-    return f"{made[: LONGEST_NAME - 9]}-{sha256(' '.join(changes).encode()).hexdigest()[:8]}"
+    return f"{made[: LONGEST_NAME - 9]}-{sha256(' '.join(word.lstrip('+') for word in plain).encode()).hexdigest()[:8]}"
 
 
 def _key(word: str) -> str:
