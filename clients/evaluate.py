@@ -22,8 +22,9 @@ CANDIDATE = "candidate."
 def evaluate(node: Node, request: Evaluate) -> tuple[Evaluation, dict[str, State]]:
     """Counts and sums over the node's own unseen clips, by candidate and branch.
 
-    ``candidate.local 0``, ``candidate.local 1``, … are added up as "local"; of each of them, only the clips that are
-    right are told as well, by class. Sums, not means: the server adds them to those of the other nodes.
+    ``candidate.local 0``, ``candidate.local 1``, … are added up as "local"; of each of them, only the number
+    of correctly classified clips per class is returned as well. Sums, not means: the server adds them to those of the
+    other nodes.
     """
     config = node.config
     clips = getattr(node.clips, config.evaluation.split)

@@ -147,12 +147,12 @@ def _record_by_node(
     all nodes)."""
     shared = totals.get(config.aggregation.name)
     for node in sorted({node for reply in replies for node in reply.locals}, key=int):
-        told = [reply for reply in replies if node in reply.locals]
+        scored = [reply for reply in replies if node in reply.locals]
         owned = torch.tensor([label in config.nodes[node].selected_classes for label in config.classes])
         for branch in BRANCHES:
-            right = torch.tensor([getattr(reply.locals[node], branch) for reply in told]).sum(0)
-            local = [torch.tensor(getattr(reply.figures["local"], branch).confusion) for reply in told]
-            held = torch.stack([c.sum(1) // len(reply.locals) for c, reply in zip(local, told, strict=True)]).sum(0)
+            right = torch.tensor([getattr(reply.locals[node], branch) for reply in scored]).sum(0)
+            local = [torch.tensor(getattr(reply.figures["local"], branch).confusion) for reply in scored]
+            held = torch.stack([c.sum(1) // len(reply.locals) for c, reply in zip(local, scored, strict=True)]).sum(0)
             line: dict[str, Any] = {"node": node, "branch": branch}
             for whose, among in (("own", owned), ("others", ~owned)):
                 if count := int(held[among].sum()):

@@ -90,8 +90,8 @@ def merged(notes: Sequence[str]) -> list[str]:
     """The nodes' notes about their classes ("node 0: class dog has …"), one for all that say the same."""
     about: dict[str, list[tuple[str, str]]] = {}
     for note in notes:
-        told = re.fullmatch(r"(node \d+): class (.+?) (has .+)", note, re.DOTALL)
-        about.setdefault(told[3] if told else note, []).append((f"{told[1]} {told[2]}" if told else "", note))
+        match = re.fullmatch(r"(node \d+): class (.+?) (has .+)", note, re.DOTALL)
+        about.setdefault(match[3] if match else note, []).append((f"{match[1]} {match[2]}" if match else "", note))
     return [
         same[0][1] if len(same) == 1 or not same[0][0] else f"{some([who for who, _ in same])}: each {what}"
         for what, same in about.items()

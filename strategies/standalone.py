@@ -15,5 +15,5 @@ class Standalone(AdapterStrategy):
         return self.latest[node].load(self.spaces).state if node in self.latest else state
 
     def aggregate(self, round_: int, previous: State, local: list[LocalAdapter]) -> State | None:
-        """None: there is no global adapter."""
+        """None: nothing is merged."""
         return None

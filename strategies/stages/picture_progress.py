@@ -59,7 +59,7 @@ class PictureProgress:
         if now - self._line < QUIET or not self._open:
             return
         last = [f"node {node} {what} ({now - when:.0f} s ago)" for node, (when, what) in self._open.items()]
-        log.info("pictures: last heard: %s", some(last))
+        log.info("pictures: last reports: %s", some(last))
         self._line = now
 
 

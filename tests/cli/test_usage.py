@@ -53,10 +53,10 @@ def test_version(word: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["plna", "seed=1"], "plna: there is no such command; did you mean plan?"),
+        (["plna", "seed=1"], "plna: unknown command; did you mean plan?"),
         (["demo"], "did you mean experiment=demo?"),
         (["seed=1", "datta"], "did you mean data?"),
-        (["--multrun", "seed=1,2"], "--multrun: there is no such switch; did you mean --multirun?"),
+        (["--multrun", "seed=1,2"], "--multrun: unknown option; did you mean --multirun?"),
         (["--config-dir"], "--config-dir: expected a value after it"),
         (["--config-dir", "nowhere", "seed=1"], "--config-dir nowhere: folder not found"),
         (["compare", "a", "b", "--config-dir", "."], "vegas-fl compare reads no configuration; leave out --config-dir"),

@@ -1,4 +1,4 @@
-"""A hub that does not answer is told at once, and not asked for what is here."""
+"""A hub that does not answer is reported at once, and not asked for what is here."""
 
 from __future__ import annotations
 

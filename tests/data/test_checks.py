@@ -1,4 +1,4 @@
-"""Every mistake of a configuration's data and shares is told at once, before anything is read."""
+"""Every mistake of a configuration's data and shares is reported at once, before anything is read."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ def test_pipes_are_no_recordings(tmp_path: Path) -> None:
     (tmp_path / "dog" / "c.wav").symlink_to("/dev/zero")
     (tmp_path / "dog" / "d.wav").symlink_to("nowhere")
     dataset = open_dataset(data(root=str(tmp_path)))
-    assert [Path(clip.name).name for clip in dataset.clips("dog")] == ["a.wav", "d.wav"]  # d is told to be missing
+    assert [Path(clip.name).name for clip in dataset.clips("dog")] == ["a.wav", "d.wav"]  # d is reported as missing
     (told,) = dataset.passed_over("dog")
     assert "b.wav, c.wav" in told
 

@@ -157,7 +157,7 @@ def test_runs_that_differ_in_their_seed_are_taken_together(tmp_path: Path) -> No
     assert [row[:3] for row in rows] == [["aggregation.name=kd", "3", "kd"], ["aggregation.name=fedavg", "1", "kd"]]
     assert rows[0][4] == "0.900 ± 0.100" and rows[1][4] == "0.500" and rows[0][3] == "-"
     assert seeds.rows([runs[0], runs[3]]) == []
-    assert seeds.rows([runs[0], runs[0]]) == []  # the same seed twice is no second seed
+    assert seeds.rows([runs[0], runs[0]]) == []  # one seed, twice
 
 
 def test_steps_that_draw_with_other_adapters_are_not_seeds_of_each_other(tmp_path: Path) -> None:

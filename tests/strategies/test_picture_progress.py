@@ -37,8 +37,8 @@ def test_lines_are_never_ten_seconds_apart(clock: list[float], caplog: pytest.Lo
         if len(caplog.messages) > lines:
             times.append(clock[0])
     assert max(b - a for a, b in itertools.pairwise(times)) < 10
-    assert re.search(r"last heard: node 0 was asked \(10 s ago\), node 1 was asked", caplog.messages[0])
-    assert "last heard: node 0 had 40 of 400 (" in caplog.messages[-1]
+    assert re.search(r"last reports: node 0 was asked \(10 s ago\), node 1 was asked", caplog.messages[0])
+    assert "last reports: node 0 had 40 of 400 (" in caplog.messages[-1]
 
 
 def test_the_rate_is_of_drawing_first_and_of_everything_later(

@@ -110,7 +110,7 @@ def margins(outputs: Tensor, targets: Tensor, labels: Tensor) -> Tensor:
 
 
 RESAMPLES = 500
-"""R: how often a bootstrap draws the recordings anew."""
+"""R: the number of resamples of a bootstrap."""
 
 
 def resamples(labels: Tensor, recordings: Sequence[Hashable], *, generator: torch.Generator) -> Tensor:

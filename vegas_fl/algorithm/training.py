@@ -52,7 +52,7 @@ def train_adapter(
     Raises
     ------
     VegasError
-        If there is no clip, or labels do not match the clips or the targets.
+        If ``x`` is empty, or labels do not match the clips or the targets.
     """
     _check_labels(labels, clips=len(x), classes=len(targets.clip))
     scales = Conditioning(*(standardisation(target)[1] for target in targets))

@@ -25,14 +25,14 @@ from vegas_fl.cli import app, usage
 from vegas_fl.cli.main import ended
 from vegas_fl.config import Config, ConfigError, sound, validate
 from vegas_fl.config.composing import composition
-from vegas_fl.config.overrides import accepted, searchpath, told
+from vegas_fl.config.overrides import accepted, searchpath, sentence_of
 from vegas_fl.core.errors import VegasError
 from vegas_fl.engines.run import elsewhere, run
 
 LONGEST_NAME = 100
 """Letters of a job's name, so that the names of its files stay within what systems allow."""
 NAMED = "hydra.job.config.override_dirname.exclude_keys"
-"""Key of Hydra that tells each job which overrides are no part of its name."""
+"""Hydra's key for the overrides that are left out of a job's name."""
 
 
 class Job(NamedTuple):
@@ -82,7 +82,7 @@ def hydra(words: Sequence[str]) -> None:
     try:
         _main()
     except HydraException as error:
-        raise ConfigError([told(error)]) from error
+        raise ConfigError([sentence_of(error)]) from error
 
 
 @hydra_main(version_base="1.3", config_path="pkg://conf", config_name="config")
@@ -118,7 +118,7 @@ def _checked(composed: DictConfig, overrides: Sequence[str], may_lack: bool = Fa
 
 
 def _jobs(words: Sequence[str]) -> tuple[list[str], list[Job]]:
-    """The jobs of a sweep, and the keys that are no part of their names: those that are the same in all jobs, the run's
+    """The jobs of a sweep, and the keys left out of their names: those that are the same in all jobs, the run's
     name itself, and the experiment where it names the run.
 
     Raises
@@ -130,7 +130,7 @@ def _jobs(words: Sequence[str]) -> tuple[list[str], list[Job]]:
     try:
         product = [list(job) for job in itertools.product(*map(_values, parsed))]
     except HydraException as error:
-        raise ConfigError([told(error)]) from error
+        raise ConfigError([sentence_of(error)]) from error
     constant = [one.key_or_group for one in parsed if not one.is_sweep_override()]
     for left_out in ([*constant, "run", "experiment"], [*constant, "run"]):
         jobs: list[Job] = []
@@ -168,7 +168,7 @@ def _rename(composed: DictConfig, changes: Sequence[str], job: Sequence[str]) ->
     uses those that an earlier sweep made with values among its overrides, or else those of the series.
     """
     changes, series = sorted(changes, key=_key), composed.series
-    if not isinstance(composed.run, str):  # told with the other mistakes
+    if not isinstance(composed.run, str):  # reported with the other mistakes
         return
     composed.run, composed.series = _named(composed.run, changes), series
     if any(_key(word) == "series" for word in job):
@@ -186,7 +186,7 @@ def _rename(composed: DictConfig, changes: Sequence[str], job: Sequence[str]) ->
 
 
 def _named(name: str, changes: Sequence[str]) -> str:
-    """A run's name with overrides: ``demo-seed=1``. What file names cannot have is told apart by a hash."""
+    """A run's name with overrides: ``demo-seed=1``. A hash replaces what file names cannot have."""
     if not changes:
         return name
     made, exact = name, True

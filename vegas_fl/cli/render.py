@@ -46,6 +46,6 @@ def render(
         path = output / folder.relative_to(top) if output else folder
         feed, files = embeddings_file.FileFeed(prompts), {"embeddings": [str(file) for file in prompts.files]}
         job = Job(prompts.node, path, prompts.pictures, feed, prompts.recipes, files, prompts.adapter)
-        anew = overwrite or config.images.overwrite
-        drawn = draw(job, config, resolve_device(config.device), overwrite=anew, show=True)
+        again = overwrite or config.images.overwrite
+        drawn = draw(job, config, resolve_device(config.device), overwrite=again, show=True)
         print(f"{job.name}: {drawn.there} pictures in {job.path}, {drawn.new} of them new")

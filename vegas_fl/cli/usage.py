@@ -102,7 +102,7 @@ def read(arguments: Sequence[str]) -> Line:
     Raises
     ------
     UsageError
-        There is no such command or switch, or a switch lacks its value.
+        A command or option is unknown, or an option lacks its value.
     """
     line, rest, early = Line(), list(arguments), []
     while rest:
@@ -132,12 +132,12 @@ def read(arguments: Sequence[str]) -> Line:
         elif word in COMMANDS:
             line.command, early, line.words = word, line.words, []
         elif word.startswith("-"):
-            raise UsageError(f"{word}: there is no such switch{_meant(word, SWITCHES)}; see vegas-fl --help")
+            raise UsageError(f"{word}: unknown option{_meant(word, SWITCHES)}; see vegas-fl --help")
         elif "=" in word or word.startswith(("~", "+")):
             line.words.append(word)
         else:
             meant = f"; did you mean experiment={word}?" if _is_experiment(word) else _meant(word, COMMANDS)
-            raise UsageError(f"{word}: there is no such command{meant}; a setting is KEY=VALUE; see vegas-fl --help")
+            raise UsageError(f"{word}: unknown command{meant}; a setting is KEY=VALUE; see vegas-fl --help")
     line.words += early
     return line
 

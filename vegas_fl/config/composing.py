@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from vegas_fl.config.contradictions import contradictions
 from vegas_fl.config.mistakes import ConfigError, reported, sentence, without
-from vegas_fl.config.overrides import accepted, told
+from vegas_fl.config.overrides import accepted, sentence_of
 from vegas_fl.config.unused import unused
 from vegas_fl.config.whole import Config
 from vegas_fl.core.names import shown, undecodable
@@ -115,7 +115,7 @@ def composition(overrides: Sequence[str]) -> DictConfig:
             with initialize_config_module("conf", version_base="1.3"):
                 return hydra_compose("config", overrides=accepted(overrides))
         except HydraException as error:
-            raise ConfigError([told(error)]) from error
+            raise ConfigError([sentence_of(error)]) from error
 
 
 def _resolved(composed: DictConfig) -> dict[str, Any]:

@@ -226,7 +226,7 @@ def _types(annotation: Any, parts: Sequence[str]) -> Iterator[Any]:
         yield from _types(annotation.model_fields[parts[0]].annotation, parts[1:])
 
 
-def told(error: HydraException) -> str:
+def sentence_of(error: HydraException) -> str:
     """Hydra's error as a sentence: without its search path, and without a ``++`` that nobody typed."""
     first = re.sub(r"(?<![\w+])\+\+(?=\w)", "", str(error).strip().splitlines()[0])
     if unused := re.match(r"Could not override '([a-z]+)'. No match in the defaults list", first):

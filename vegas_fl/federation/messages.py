@@ -55,7 +55,7 @@ Round = Annotated[int, Field(ge=0, le=10**6)]
 Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 Finite = Annotated[float, Field(ge=-1e15, le=1e15, allow_inf_nan=False)]
 Loss = Annotated[float, AfterValidator(_bounded_or_nan)]
-"""May be NaN: without an epoch there is no loss."""
+"""May be NaN: the loss of a training of zero epochs."""
 NodeId = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
 Label = Annotated[str, Field(min_length=1, max_length=255)]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
@@ -175,7 +175,7 @@ class Branches(Model):
 
 
 class Right(Model):
-    """Clips of each class that both branches of an adapter tell right."""
+    """Clips of each class that each branch of an adapter classifies correctly."""
 
     clip: Annotated[list[Count], Field(max_length=10_000)]
     t5: Annotated[list[Count], Field(max_length=10_000)]
@@ -285,7 +285,7 @@ class EvaluateGenerators(Request[GeneratorQuality]):
 class Generate(Request[Pictures]):
     """Render pictures with ``adapter`` from each ``generator.<class>``.
 
-    Asked ``again``, a node goes on with the tensors it has kept. ``adapter_sha256`` and ``files`` are told in the
+    Asked ``again``, a node continues with the tensors it has kept. ``adapter_sha256`` and ``files`` go into the
     pictures' metadata.
     """
 

@@ -18,7 +18,7 @@ class Key:
     ----------
     fate : str
         ``renamed``: ``to`` takes its value; ``mapped``: ``to`` says the same; ``note``: nothing has to be said any
-        more; ``unsupported``: there is no such thing.
+        more; ``unsupported``: no counterpart exists.
     to : str
         Our key or keys, or "".
     text : str

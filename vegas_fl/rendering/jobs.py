@@ -46,8 +46,8 @@ class Job:
     files : dict
         The paths of the checkpoints: "generators" by class and "adapter" by branch, or "embeddings".
     adapter : dict
-        Which adapter draws (:func:`~vegas_fl.storage.provenance.made_by`); it is told, but not part of a recipe, which
-        has the hashes.
+        Which adapter draws (:func:`~vegas_fl.storage.provenance.made_by`); recorded beside the recipe, which has the
+        hashes.
     """
 
     node: str

@@ -48,7 +48,7 @@ def train_generator(x: Tensor, config: GeneratorConfig) -> tuple[VAE | GMM, dict
     Raises
     ------
     VegasError
-        If there is no clip, a value is not finite, or generators of this kind are not trained.
+        If ``x`` is empty or not finite, or generators of this kind are not trained.
     """
     require_clips(x)
     if isinstance(config, GMMConfig):

@@ -32,20 +32,20 @@ def shared(run: Run) -> tuple[str, str] | None:
     if main == "local":
         return "Nothing was shared.", "Every node kept its own adapter (aggregation=standalone)."
     local = run.final.get("local", {})
-    told = {branch: line for branch, line in run.final[main].items() if branch in local and branch in BRANCH_NAMES}
-    if not told:
+    shown = {branch: line for branch, line in run.final[main].items() if branch in local and branch in BRANCH_NAMES}
+    if not shown:
         return "Not measured.", "The nodes' own adapters were not evaluated; evaluation.compare=[local] does that."
     parts = [
         f"{main} {line['accuracy']:.3f}, a node's own adapter {local[b]['accuracy']:.3f} "
         f"({BRANCH_NAMES[b]}: {gain(line, local[b])})"
-        for b, line in told.items()
+        for b, line in shown.items()
     ]
-    first = next(iter(told.values()))
+    first = next(iter(shown.values()))
     clips, recordings = sum(map(sum, matrix(first) or [])), real(first.get("recordings"))
     text = f"Right of {clips} clips that no node trained on: {'; '.join(parts)}."
     if first["round"] > 1:
         text += " Since the second round, nodes train their own from the shared one."
-    spans = {BRANCH_NAMES[branch]: span(line.get("gain_interval")) for branch, line in told.items()}
+    spans = {BRANCH_NAMES[branch]: span(line.get("gain_interval")) for branch, line in shown.items()}
     if recordings and None not in spans.values():
         text += f" In brackets: 95 % intervals, from a bootstrap over the {recordings:.0f} source recordings."
     return _sure(spans), text

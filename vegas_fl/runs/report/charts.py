@@ -154,15 +154,15 @@ class Dot(NamedTuple):
     line: tuple[float | None, float | None]
     bar: float | None
     main: bool = True
-    told: bool = False
+    labelled: bool = False
     """Whether the value is written above it."""
 
 
 def dots(figure: Figure, rows: Sequence[tuple[str, dict[str, Dot]]]) -> None:
     """A panel for each measure and a row for each name: ``rows`` are (name, {measure: dot})."""
     measures = list(dict.fromkeys(measure for _, values in rows for measure in values))
-    told = any(dot.told for _, values in rows for dot in values.values())
-    figure.set_size_inches(WIDTH, 0.9 + (0.4 if told else 0.24) * len(rows))
+    labelled = any(dot.labelled for _, values in rows for dot in values.values())
+    figure.set_size_inches(WIDTH, 0.9 + (0.4 if labelled else 0.24) * len(rows))
     panels = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]
     for axes, measure in zip(panels, measures, strict=True):
         for y, (_, values) in enumerate(rows):
@@ -170,13 +170,13 @@ def dots(figure: Figure, rows: Sequence[tuple[str, dict[str, Dot]]]) -> None:
                 continue
             colour = COLOURS[0] if dot.main else COLOURS[4]
             if dot.bar is not None:
-                half = 0.14 if dot.told else 0.3
+                half = 0.14 if dot.labelled else 0.3
                 axes.plot([dot.bar, dot.bar], [y - half, y + half], color=INK, lw=2, alpha=0.55)
             if None not in dot.line:
-                axes.plot(dot.line, [y, y], color=colour, lw=2 if dot.told else 1, alpha=0.6)
+                axes.plot(dot.line, [y, y], color=colour, lw=2 if dot.labelled else 1, alpha=0.6)
             if dot.value is not None:
                 axes.plot(dot.value, y, "o", ms=5, color=colour)
-                if dot.told:
+                if dot.labelled:
                     place: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": 7.5}
                     axes.annotate(f"{dot.value:.3f}", (dot.value, y), (0, 6), **place)
         axes.set_title(measure)

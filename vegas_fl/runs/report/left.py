@@ -42,7 +42,7 @@ KINDS = {
     "evaluate.adapter": Kind(
         "evaluate",
         "counts of right and wrong answers by class, sums of distances, the same for recordings drawn at random",
-        "how its unseen clips are told apart; little of a single one, unless there are few",
+        "how well its unseen clips are classified; little about a single one, unless they are few",
     ),
     "query.generate": Kind(
         "draw pictures",

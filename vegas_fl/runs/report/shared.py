@@ -51,8 +51,8 @@ def _figures(runs: Sequence[Run], notes: list[str]) -> Iterator[Figure]:
             if (cells := dict(_cells(branches, measure, adapter == main_adapter(run))))
         ]
         if rows:
-            told = [f"{name} {', '.join(number(dot.value) for dot in cells.values())}" for name, cells in rows]
-            yield chart(caption, f"{measure.capitalize()}: {'; '.join(told)}.", notes, charts.dots, rows)
+            values = [f"{name} {', '.join(number(dot.value) for dot in cells.values())}" for name, cells in rows]
+            yield chart(caption, f"{measure.capitalize()}: {'; '.join(values)}.", notes, charts.dots, rows)
 
 
 def _cells(branches: dict[str, Line], measure: str, main: bool) -> Iterator[tuple[str, charts.Dot]]:
@@ -62,7 +62,7 @@ def _cells(branches: dict[str, Line], measure: str, main: bool) -> Iterator[tupl
             counts = matrix(line)
             chance = 1 / len(counts) if counts and measure == "accuracy" else None
             ends = span(line.get(f"{measure}_interval")) or (None, None)
-            yield BRANCH_NAMES[branch], charts.Dot(value, ends, chance, main, told=True)
+            yield BRANCH_NAMES[branch], charts.Dot(value, ends, chance, main, labelled=True)
 
 
 def _by_node(run: Run) -> Table:
