@@ -92,22 +92,12 @@ def own(tmp_path: Path) -> Path:
     return file.parent.parent
 
 
-@pytest.mark.parametrize(
-    ("words", "shown"),
-    [
-        (["--cfg", "job"], "run: mine"),
-        (["--dry-run"], "run mine: generators, adapters, images"),
-        (["plan", "--no-timing"], "run mine: generators, adapters, images"),
-        (["data", "stats"], "dog"),
-    ],
-)
-def test_experiments_of_ones_own_work_with_every_command(
-    words: list[str], shown: str, own: Path, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("command", ["--cfg job", "--dry-run", "plan --no-timing", "data stats"])
+def test_experiments_of_ones_own_work_with_every_command(command: str, own: Path, tmp_path: Path) -> None:
+    words = command.split()
     for line in (["--config-dir", own.name, *words], [*words, f"--config-dir={own}"]):
-        assert shown in vegas(tmp_path, *line, "experiment=mine", "stages=generators").stdout.replace(
-            "run mine: generators;", "run mine: generators, adapters, images"
-        )
+        shown = vegas(tmp_path, *line, "experiment=mine", "stages=generators").stdout
+        assert {"data": "dog", "--cfg": "run: mine"}.get(words[0], "run mine: generators;") in shown
 
 
 @pytest.mark.parametrize(

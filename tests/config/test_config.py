@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.support.project import EXPERIMENTS
+from tests.support.tables import table
 from vegas_fl.config import ConfigError, compose, parse, restored
 
 
@@ -60,28 +61,7 @@ def test_all_mistakes_are_listed_together() -> None:
     assert "expected at most 2, the number of nodes; got 7" in text
 
 
-@pytest.mark.parametrize(
-    ("override", "seen"),
-    [
-        ("nodes.0.samples_per_node=0", "nodes.0.samples_per_node: input should be greater than 0; got 0"),
-        ("nodes.0.samples_per_node=many", "got 'many'"),
-        ("nodes.0.samples_per_node=true", "got True"),
-        ("nodes.0.samples_per_node=2.5", "got 2.5"),
-        ("nodes.0.selected_classes=[]", "nodes.0.selected_classes"),
-        ("nodes.0.selected_classes=[dog,dog]", "names a class twice"),
-        ("nodes.0.selected_classes=[../dog]", "cannot be part of a file name"),
-        ("nodes.0.selected_classes=[dog,drum,rain] nodes.0.samples_per_node=2", "=2 is less than its 3 classes"),
-        ("nodes.5.samples_per_node=3", "nodes.5.selected_classes: required but not set"),
-        ("seed=x", "seed"),
-        ("run=a/b", "run"),
-        ("device=gpu", "device"),
-        ("conditioning.t5=audio", "conditioning.t5"),
-        ("rounds=0", "rounds"),
-        ("data=nowhere", "nowhere"),
-        ("aggregation=standalone", "images.adapters=local"),
-        ("adapter.local_checkpoint_dir=checkpoints/adapters/demo", "give the run another name"),
-    ],
-)
+@pytest.mark.parametrize(("override", "seen"), table(__file__, "values"))
 def test_a_wrong_value_is_named(override: str, seen: str) -> None:
     with pytest.raises(ConfigError) as error:
         compose(override.split())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.tables import table
 from vegas_fl.config import ConfigError, compose
 from vegas_fl.config.overrides import accepted
 
@@ -79,18 +80,7 @@ def test_a_run_may_be_called_like_a_number(name: str) -> None:
     assert compose([f"run={name}"]).run == name
 
 
-@pytest.mark.parametrize(
-    ("typed", "instead"),
-    [
-        ("data.root=a,b", 'data.root="a,b"'),
-        ("data.root=Sounds, Vol 1 (new)", 'data.root="Sounds, Vol 1 (new)"'),
-        ('data.root="a b', 'data.root="a b"'),
-        ("data.root='tis (it)", 'data.root="tis (it)"'),
-        ("nodes.0.selected_classes=dog,rain", "nodes.0.selected_classes=[dog,rain]"),
-        ("nodes.0.selected_classes=[dog", 'nodes.0.selected_classes=["dog"]'),
-        ("nodes.0.selected_classes=[a,'b]", 'nodes.0.selected_classes=["a","b"]'),
-    ],
-)
+@pytest.mark.parametrize(("typed", "instead"), table(__file__, "ambiguous"))
 def test_what_can_be_read_in_two_ways_is_refused_with_what_to_type(typed: str, instead: str) -> None:
     with pytest.raises(ConfigError) as error:
         accepted([typed])
@@ -100,26 +90,7 @@ def test_what_can_be_read_in_two_ways_is_refused_with_what_to_type(typed: str, i
     assert accepted([instead])
 
 
-@pytest.mark.parametrize(
-    ("typed", "told"),
-    [
-        ("seed=1,2", "seed=1,2: several values; for a run of each, add --multirun"),
-        ("seed=7!", "seed: input should be a valid integer; got '7!'"),
-        ("renderer.steps=x y(z)", "renderer.steps: input should be a valid integer; got 'x y(z)'"),
-        ("nodes.0.selected classes=[dog]", "expected KEY=VALUE"),
-        ("naïve=1", "expected KEY=VALUE"),
-        ("=3", "expected KEY=VALUE"),
-        ("plain", "plain: expected KEY=VALUE"),
-        ("nodes=3", "set keys, as in nodes.0.samples_per_node=10"),
-        ("experiment=demmo", "did you mean experiment=demo?"),
-        ("experiment=esc10-10n", "did you mean experiment=esc10_10n?"),
-        ("renderer=flux", "did you mean renderer=flux_dev?"),
-        ("experiment=my own (1)", "experiment=my own (1): conf/experiment/my own (1).yaml not found"),
-        ("hydra/launcher=joblib", "hydra/launcher=joblib"),
-        ("~nodes.7", "'nodes.7' does not exist"),
-        ("run=null", "run: input should be a valid string; got None"),
-    ],
-)
+@pytest.mark.parametrize(("typed", "told"), table(__file__, "overrides"))
 def test_a_mistake_is_one_sentence_without_what_nobody_typed(typed: str, told: str) -> None:
     with pytest.raises(ConfigError) as error:
         compose([typed])

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 from tests.support.command import vegas
 from tests.support.hosts import change, unused_port
 from tests.support.project import ROOT
+from tests.support.tables import table
 from vegas_fl.core.errors import VegasError
 from vegas_fl.deployment import certificates, flower
 from vegas_fl.deployment.settings import read_node, read_server
@@ -35,44 +36,7 @@ def test_the_examples_are_what_is_set_by_default(machines: Path) -> None:
     assert read_node(machines / "node.yaml").node_config["models"] == "a/b=/m,c/d"
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "told"),
-    [
-        ("server.yaml", "{", "is not valid YAML"),
-        ("server.yaml", "", "has no keys"),
-        ("server.yaml", "host: x\nprot: 1", "prot: unknown key, expected one of folder, name, host, names"),
-        ("server.yaml", "port: 99999", "host: required, but not set\n- port: Input should be less than or equal to"),
-        ("node.yaml", "node: -1\nca: x\noutput_dir: y\nsuperlink: h:1", "node: Input should be greater"),
-        ("node.yaml", "node: 0\nca: x\noutput_dir: y\nsuperlink: https://h", "expected HOST:PORT, without https://"),
-        ("node.yaml", "node: 0\nca: x\noutput_dir: y\nsuperlink: h:1\ndevice: gpu", "expected auto, cpu, cuda"),
-        ("node.yaml", "node: 0\nca: x\noutput_dir: y\nsuperlink: h:99999", "expected HOST:PORT"),
-        (
-            "node.yaml",
-            "node: 60000\nca: x\noutput_dir: y\nsuperlink: h:1",
-            "port: required, as 9100 + node is not a port",
-        ),
-        ("node.yaml", "node: 0\nca: ~nobody-here/x\noutput_dir: y\nsuperlink: h:1", "write the folder out"),
-        (
-            "node.yaml",
-            "nod: 0\nca: x\noutput_dir: y\nsuperlink: h:1",
-            "nod: unknown key, expected one of folder, node, super",
-        ),
-        ("server.yaml", "host: x\n1: y", "1: unknown key"),
-        ("server.yaml", "host: x\nfile: y", "file: unknown key"),
-        ("server.yaml", "host: x\nnames: [a\nport: 1", "is not valid YAML (line 3: expected ',' or ']'"),
-        ("server.yaml", "host: ''", "host: expected a name"),
-        ("server.yaml", "host: bücher.example", "host: expected a name (ASCII or xn--"),
-        ("server.yaml", "host: https://x", "without https:// and port; got 'https://x'"),
-        (
-            "server.yaml",
-            "host: x\nnames: ['*.x', '::1', 'a b']",
-            "names.2: expected a name (ASCII or xn--…) or an IP address; got 'a b'",
-        ),
-        ("server.yaml", "host: x\nbind: localhost", "bind: expected an IPv4 address"),
-        ("server.yaml", "host: x\nca_days: 99999999", "ca_days: Input should be less than or equal to 36500"),
-        ("node.yaml", "node: 0\nca: x\noutput_dir: y\nsuperlink: h:1\nmodels: {'a,b': c}", "'a,b' has a ','"),
-    ],
-)
+@pytest.mark.parametrize(("name", "text", "told"), table(__file__))
 def test_mistakes_of_settings_are_told(machines: Path, name: str, text: str, told: str) -> None:
     (machines / name).write_text(text)
     command = "ca" if name == "server.yaml" else "key"

@@ -22,14 +22,11 @@ FEDERATIONS = {
     "a2v_esc50_50n_50c": (50, 50, 24),
     "a2v_esc50_vegas_20n": (20, 17, 24),
 }
-STEPS = {
-    "train_generator": ("generators", "kd"),
-    "train_adapters": ("adapters", "fedavg"),
-    "kd": ("adapters", "kd"),
-    "avg": ("adapters", "fedavg"),
-    "sa": ("adapters", "standalone"),
-    "generate": ("images", "kd"),
+STAGES = {step: "adapters" for step in ("train_adapters", "kd", "avg", "sa")} | {
+    "train_generator": "generators",
+    "generate": "images",
 }
+AGGREGATIONS = {step: "fedavg" for step in ("train_adapters", "avg")} | {"sa": "standalone"}
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +58,13 @@ def test_a_federation_has_its_nodes_classes_and_samples(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FEDERATIONS)
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", STAGES)
 def test_a_step_finds_what_the_steps_before_it_left(name: str, step: str) -> None:
     assert f"{name}_{step}" in EXPERIMENTS
     config = experiment(f"{name}_{step}")
-    series, (stage, aggregation) = name.removeprefix("a2v_").replace("_", "-"), STEPS[step]
-    assert config.stages == (stage,)
-    assert config.aggregation.name == aggregation
+    series = name.removeprefix("a2v_").replace("_", "-")
+    assert config.stages == (STAGES[step],)
+    assert config.aggregation.name == AGGREGATIONS.get(step, "kd")
     assert config.series == series
     assert config.run == (series if step.startswith("train") else f"{series}-{step}")
     assert config.generator.checkpoint_dir == f"checkpoints/generators/{series}"
@@ -117,5 +114,5 @@ def test_no_value_of_a_step_is_written_twice() -> None:
     folder = ROOT / "conf" / "experiment"
     for path in folder.glob("a2v_*"):
         lines = [line for line in path.read_text("utf8").splitlines() if line and not line.startswith("#")]
-        if any(path.stem.endswith(f"_{step}") for step in STEPS):
+        if any(path.stem.endswith(f"_{step}") for step in STAGES):
             assert lines == ["defaults:", f"  - {path.stem.removesuffix(lines[2].split()[-1])[:-1]}", lines[2]]
