@@ -4,43 +4,25 @@ from __future__ import annotations
 
 import functools
 import re
-import shlex
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.pages import PAGES, commands, prose
+from tests.support.project import ROOT
 from vegas_fl.cli import app, usage
 from vegas_fl.config import compose
 
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 LONGEST_README = 150
 
 composed = functools.cache(compose)
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
-def prose(page: Path) -> str:
-    """A page without its blocks of code."""
-    return re.sub(r"^```.*?^```", "", page.read_text("utf8"), flags=re.MULTILINE | re.DOTALL)
-
-
 def anchors(page: Path) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
     titles = re.findall(r"^#+ (.+)$", prose(page), flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
-
-
-def commands(page: Path) -> Iterator[list[str]]:
-    """The words after `vegas-fl` in each command of a page, without placeholders ("…", CAPITALS)."""
-    text = page.read_text("utf8")
-    blocks = "\n".join(re.findall(r"^```sh\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)).replace("\\\n", " ")
-    lines = [line for line in blocks.splitlines() if line.startswith("vegas-fl")]
-    lines += re.findall(r"`(vegas-fl [^`]+)`", prose(page))
-    for line in lines:
-        words = shlex.split(line.partition(">")[0], comments=True)[1:]
-        yield [word for word in words if "…" not in word and not re.search(r"(^|=)[A-Z_]+$", word)]
 
 
 @pages
@@ -67,6 +49,8 @@ def test_commands_exist(page: Path) -> None:
             assert not hasattr(tool, "commands") or not line.words, shown
             left = line.words[1:] if line.words[:1] == [tool.name] else line.words
             tool.make_context("vegas-fl", left, resilient_parsing=True)
+            if not app.takes_overrides(tool):
+                continue
         if overrides and not {"--config-dir", "--multirun"} & set(
             words
         ):  # the reader's own files; values to sweep over

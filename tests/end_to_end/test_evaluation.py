@@ -84,6 +84,7 @@ def test_generators_are_compared_with_real_clips_once_a_class(trained: Path) -> 
     assert len(lines(trained, "evaluating generators")) == 1
 
 
+@pytest.mark.slow
 def test_loaded_generators_are_compared_before_they_are_distilled_from(
     trained: Path, tmp_path: Path, embedding_cache: Path
 ) -> None:

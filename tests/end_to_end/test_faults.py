@@ -94,6 +94,7 @@ def test_an_absurd_generator_is_dropped(embedding_cache: Path, tmp_path: Path) -
     assert dropped["node"] == "1" and dropped["message"] == TRAIN_GENERATOR and "norm" in dropped["reason"]
 
 
+@pytest.mark.slow
 def test_nodes_that_fail_vanish_and_return_take_part_again(
     generators: Path, embedding_cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -146,6 +147,7 @@ def test_who_joins_late_and_hears_otherwise_is_left_out(
     assert ("4", TRAIN_ADAPTER) not in nodes.asked
 
 
+@pytest.mark.slow
 def test_a_class_whose_only_owner_is_lost_keeps_its_teacher(
     generators: Path, embedding_cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

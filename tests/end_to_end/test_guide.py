@@ -244,6 +244,7 @@ def test_metrics_of_all_steps_are_kept(trained: Path) -> None:
     assert accuracies == {(r, a) for r in (1, 2) for a in ("local", "fedavg")}
 
 
+@pytest.mark.slow
 def test_multirun_keeps_its_runs_apart(trained: Path, cache: str, tmp_path: Path) -> None:
     generators = trained / "checkpoints/generators/vegas-2n-2c-200s"
     adapters = trained / "checkpoints/adapters/vegas-2n-2c-200s"
@@ -256,6 +257,7 @@ def test_multirun_keeps_its_runs_apart(trained: Path, cache: str, tmp_path: Path
     assert one != two
 
 
+@pytest.mark.slow
 def test_a_later_sweep_goes_on_from_the_generators_of_a_job(trained: Path, cache: str, tmp_path: Path) -> None:
     made = tmp_path / "checkpoints/generators/m-seed=2"
     shutil.copytree(trained / "checkpoints/generators/vegas-2n-2c-200s", made)

@@ -159,6 +159,7 @@ def test_what_does_not_decide_the_result_may_change(undisturbed: Path, two_round
     assert hashes(two_rounds) == hashes(undisturbed)
 
 
+@pytest.mark.slow
 def test_a_finished_run_started_again_is_a_new_one(two_rounds: Path, small: list[str]) -> None:
     vegas(two_rounds, *small)
     done = vegas(two_rounds, *small)
@@ -211,6 +212,7 @@ def test_a_damaged_state_is_told_and_not_believed(
     assert before <= kept
 
 
+@pytest.mark.slow
 def test_what_another_training_left_is_kept_though_the_new_one_is_killed_in_its_first_stage(
     undisturbed: Path, tmp_path: Path, small: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
