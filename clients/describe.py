@@ -17,7 +17,7 @@ def describe(node: Node, request: Describe) -> tuple[Description, dict[str, Stat
     if "images" in node.config.stages and (problems := refused_folders(node.config, node.id, checkpoints=False)):
         raise VegasError(problems[0])
     if not node.config.needs_recordings:
-        return Description(node=node.id, notes=[]), {}
+        return Description(node=node.id, notes={}), {}
     clips = node.clips
     tokens, width = encoders.shape(node.config.encoder)
     audio = AudioSpace(tokens=tokens, width=width, fingerprint=encoders.fingerprint(node.config.encoder))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -69,7 +68,7 @@ def run(grid: Grid, config: Config) -> None:
     with exclusive(config):
         federation = Federation(grid, config)
         described = federation.gather()
-        for note in merged([note for description in described.values() for note in description.notes]):
+        for note in merged({node: description.notes for node, description in described.items()}):
             log.info("%s", note)
         record = Record(config)
         for warning in preflight.warnings(config):
@@ -86,16 +85,14 @@ def run(grid: Grid, config: Config) -> None:
         log.info("run %s finished in %.0f s; report: %s", config.run, record.seconds, record.folder / "report.html")
 
 
-def merged(notes: Sequence[str]) -> list[str]:
-    """The nodes' notes about their classes ("node 0: class dog has …"), one for all that say the same."""
-    about: dict[str, list[tuple[str, str]]] = {}
-    for note in notes:
-        match = re.fullmatch(r"(node \d+): class (.+?) (has .+)", note, re.DOTALL)
-        about.setdefault(match[3] if match else note, []).append((f"{match[1]} {match[2]}" if match else "", note))
-    return [
-        same[0][1] if len(same) == 1 or not same[0][0] else f"{some([who for who, _ in same])}: each {what}"
-        for what, same in about.items()
-    ]
+def merged(notes: Mapping[str, Mapping[str, Sequence[str]]]) -> list[str]:
+    """The notes of the nodes (first key) about their classes (second), one sentence for all that say the same."""
+    about: dict[str, list[str]] = {}
+    for node, by_class in notes.items():
+        for label, ends in by_class.items():
+            for end in ends:
+                about.setdefault(end, []).append(f"node {node} ({label})")
+    return [f"{some(who)}: {'each ' if len(who) > 1 else ''}{end}" for end, who in about.items()]
 
 
 def _keep_clips(record: Record, description: Description) -> None:

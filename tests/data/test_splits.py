@@ -61,14 +61,14 @@ def test_samples_per_node_caps_training_only() -> None:
     result = split(config, nodes(entry(("dog", "drum"), samples_per_node=15)))
     assert [len(clips) for clips in result.train.values()] == [8, 7]
     assert [len(clips) for clips in result.test.values()] == [5, 5]
-    assert result.notes == []
+    assert result.notes == {"dog": [], "drum": []}
 
 
 def test_fewer_clips_than_asked_for_are_told() -> None:
     config = data(name="toy", clips_per_class=100)
     result = split(config, nodes(entry(("dog",), samples_per_node=200)))
     assert len(result.train["dog"]) == 80
-    assert result.notes == ["node 0: class dog has 80 training clips, samples_per_node asks for 200: all 80 are used"]
+    assert result.notes == {"dog": ["has 80 training clips, samples_per_node asks for 200: all 80 are used"]}
 
 
 @pytest.mark.parametrize(("clips", "parts"), [(1, [1, 0, 0]), (2, [1, 0, 1]), (3, [1, 1, 1]), (4, [2, 1, 1])])
@@ -78,7 +78,7 @@ def test_small_classes_train_first(clips: int, parts: list[int]) -> None:
     assert len(result.train["dog"]) == 1
     uncapped = split(config, nodes(entry(("dog",))))
     assert [len(part["dog"]) for part in (uncapped.train, uncapped.val, uncapped.test)] == parts
-    assert any("too few clips" in note for note in result.notes) == (0 in parts)
+    assert any("too few clips" in note for note in result.notes["dog"]) == (0 in parts)
 
 
 def test_folds_decide(folds: DataConfig) -> None:
@@ -196,7 +196,7 @@ def test_clips_of_one_video_stay_together(tmp_path: Path, changes: dict[str, Any
 def test_clips_of_a_single_video_all_train_and_that_is_told(tmp_path: Path) -> None:
     result = split(cut_from_videos(tmp_path, 10, 10), nodes(entry(("dog",), samples_per_node=5)))
     assert [len(part["dog"]) for part in (result.train, result.val, result.test)] == [5, 0, 0]
-    assert "node 0: class dog has too few clips (10, cut from 1 recording) for a test part" in result.notes
+    assert "has too few clips (10, cut from 1 recording) for a test part" in result.notes["dog"]
 
 
 def test_nodes_with_folders_of_their_own_keep_all_their_clips(tmp_path: Path) -> None:

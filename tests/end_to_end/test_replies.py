@@ -175,7 +175,7 @@ def test_who_does_not_say_who_it_is_stops_the_run_with_a_sentence(embedding_cach
     "lie",
     [
         {"node": "\u0660"},
-        {"notes": ["x" * 1000] * 20_000},
+        {"notes": {"dog": ["x" * 1000] * 20_000}},
         {"test": {"dog": BIG}},
         {"manifest": {"train": {"dog": ["a" * 1000]}, "val": {}, "test": {}}},
         {"manifest": functools.reduce(lambda inner, _: {"a": inner}, range(150), {})},

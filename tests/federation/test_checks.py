@@ -62,7 +62,7 @@ def refused(model: type[Values], values: dict[str, Any]) -> bool:
 
 
 DESCRIPTION = {
-    **{"node": "0", "notes": ["a note"], "train": {"dog": 5}, "val": {}, "test": {"dog": 2}},
+    **{"node": "0", "notes": {"dog": ["a note"]}, "train": {"dog": 5}, "val": {}, "test": {"dog": 2}},
     "manifest": {"train": {"dog": ["3f2a"]}, "val": {}, "test": {}},
     "audio": {"tokens": 8, "width": 1024, "fingerprint": "x"},
 }
@@ -72,7 +72,8 @@ DESCRIPTION = {
     ("keys", "value"),
     [
         *[(("node",), node) for node in ("abc", "\u0660", "-1", "1" * 10, 0, [0], None, GONE)],
-        *[(("notes",), notes) for notes in (3, "x", [1], ["x" * 2001], [""] * 1001, GONE)],
+        *[(("notes",), {"dog": notes}) for notes in (3, "x", [1], ["x" * 2001], [""] * 1001)],
+        (("notes",), ["a note"]),
         *[(("train",), counts) for counts in ("x", {"dog": -1}, {"dog": 1.5}, {"dog": True}, {"dog": BIG}, {"": 1})],
         (("train",), {"x" * 256: 1}),
         *[(("audio",), audio) for audio in ("x", {})],

@@ -23,7 +23,7 @@ from vegas_fl.storage.tensorfiles import misfit
 Answer = Callable[[str, Message], Message]
 GOOD = {"w": torch.ones(2)}
 AUDIO = {"tokens": 8, "width": 4, "fingerprint": "x"}
-DESCRIPTION = {"train": {"dog": 1}, "val": {}, "test": {}, "notes": [], "manifest": {}, "audio": AUDIO}
+DESCRIPTION = {"train": {"dog": 1}, "val": {}, "test": {}, "notes": {}, "manifest": {}, "audio": AUDIO}
 
 
 class Ask(Request[Values]):

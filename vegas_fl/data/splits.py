@@ -26,12 +26,12 @@ Parts = dict[str, list[Clip]]
 
 @dataclass(frozen=True)
 class Split:
-    """A node's clips by class, and ``notes``: sentences that its owner should read."""
+    """A node's clips by class, and ``notes``: what its owner should know of a class, as ends of sentences."""
 
     train: Parts
     val: Parts
     test: Parts
-    notes: list[str]
+    notes: dict[str, list[str]]
 
     def manifest(self) -> dict[str, dict[str, list[str]]]:
         """The ids of its clips by part and class, sorted, so that equal splits have equal manifests."""
@@ -70,13 +70,12 @@ def node_clips(config: DataConfig, nodes: Mapping[str, NodeConfig], node_id: str
         parts[label] = _parts(config, label, _dealt(config, label, dataset.clips(label), share))
     owned = [label for label in parts if parts[label]["train"]]  # all of them, if shares are even
     caps = split_evenly(node.training_clips, owned)
-    split = Split({}, {}, {}, [])
+    split = Split({}, {}, {}, {})
     for label in node.selected_classes:
         split.val[label], split.test[label] = parts[label]["val"], parts[label]["test"]
         if label in owned:
             split.train[label] = parts[label]["train"][: caps[label]]
-            notes = _notes(config, node, parts[label], caps[label])
-            split.notes.extend(f"node {node_id}: class {label} {note}" for note in notes)
+            split.notes[label] = list(_notes(config, node, parts[label], caps[label]))
     return split
 
 

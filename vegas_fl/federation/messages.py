@@ -113,7 +113,7 @@ class Description(Values):
     """What a node holds: clips of each part by class. A node that needs no recordings says only who it is."""
 
     node: NodeId
-    notes: Notes
+    notes: Annotated[dict[Label, Notes], Field(max_length=10_000)] = {}
     train: Clips = {}
     val: Clips = {}
     test: Clips = {}

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import random
 import re
-import shutil
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,58 +12,9 @@ import pytest
 import soundfile
 from PIL import Image
 
-from clients.client_app import app as client_app
-from strategies import server_app
 from tests.support.command import vegas
-from tests.support.once import Once
+from tests.support.pictures import hashes
 from tests.support.sounds import sound
-from vegas_fl.config import compose
-from vegas_fl.core.errors import VegasError
-from vegas_fl.engines.inprocess import InProcessGrid
-
-CLASSES = ["nodes.0.selected_classes=[dog]", "nodes.1.selected_classes=[chainsaw,dog]"]
-COUNTS = ["nodes.0.samples_per_node=6", "nodes.1.samples_per_node=4"]
-LOOK = ["renderer.steps=1", "renderer.batch_size=4", "renderer.judge=null"]
-
-
-@pytest.fixture(scope="module")
-def trained(once: Once, embedding_cache: Path) -> Path:
-    """A folder with the checkpoints of a small run of three rounds."""
-    small = ["data.clips_per_class=20", "generator.epochs=3", "adapter.local_epochs=2", "rounds=3"]
-    stages = ["stages=[generators,adapters]", "aggregation=fedavg", "evaluation.split=none", "run=small"]
-    words = [*small, *stages, *CLASSES, *COUNTS, f"paths.cache={embedding_cache}"]
-    return once.copy("pictures", lambda folder: vegas(folder, *words))
-
-
-@pytest.fixture
-def base(trained: Path, tmp_path: Path, embedding_cache: Path) -> list[str]:
-    """Draw from those checkpoints into ``tmp_path/out``."""
-    return [
-        *["stages=[images]", "aggregation=fedavg", "run=small", *CLASSES, *COUNTS, *LOOK],
-        f"paths.checkpoints={trained / 'checkpoints'}",
-        f"paths.runs={tmp_path / 'runs'}",
-        f"paths.cache={embedding_cache}",
-        f"images_output_dir={tmp_path / 'out'}",
-        "data.clips_per_class=20",
-    ]
-
-
-@pytest.fixture
-def drawn(base: list[str], once: Once, tmp_path: Path) -> Path:
-    """``tmp_path/out`` after those pictures were drawn."""
-
-    def fill(folder: Path) -> None:
-        vegas(folder, *base, f"images_output_dir={folder}", f"paths.runs={tmp_path / 'runs of the original'}")
-
-    return Path(shutil.copytree(once.folder("pictures-drawn", fill), tmp_path / "out"))
-
-
-def hashes(folder: Path) -> dict[str, str]:
-    return {
-        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
-        for p in sorted(folder.glob("**/*.png"))
-        if "sheet" not in p.name
-    }
 
 
 @pytest.mark.slow
@@ -184,27 +130,6 @@ def test_damage_is_found_told_and_mended(base: list[str], drawn: Path, tmp_path:
     assert not list(node.glob(".*.tmp"))
 
 
-@pytest.mark.parametrize(
-    ("change", "both"),
-    [
-        (["seed=7"], r"run_seed is 42 there and 7 here"),
-        (["renderer.steps=2"], r"renderer_fingerprint is '\w+' there and '\w+' here|steps is 1 there and 2 here"),
-        (["images.round=1"], r"clip_adapter is '\w+' there and '\w+' here"),
-        (["conditioning.t5=none"], r"conditioning is .*'adapter'.* there and .*'none'.* here"),
-    ],
-)
-def test_another_configuration_is_refused(
-    base: list[str], drawn: Path, tmp_path: Path, change: list[str], both: str
-) -> None:
-    before = hashes(drawn)
-    for asked in ([], ["--dry-run"]):
-        assert re.search(both, vegas(tmp_path, *base, *change, *asked, code=2).stderr)
-    assert hashes(tmp_path / "out") == before
-    assert "4 of them byte-identical" in vegas(tmp_path, "verify", str(tmp_path / "out/node_0")).stdout
-    vegas(tmp_path, *base, *change, "--overwrite")
-    assert set(hashes(tmp_path / "out")) == set(before) and hashes(tmp_path / "out") != before
-
-
 def test_a_full_disk_is_a_sentence_and_loses_nothing(base: list[str], tmp_path: Path) -> None:
     mounted = tmp_path / "small"
     mounted.mkdir()
@@ -237,64 +162,6 @@ def test_a_full_disk_is_a_sentence_and_loses_nothing(base: list[str], tmp_path: 
         subprocess.run(["umount", str(mounted)], check=True)
 
 
-def test_plan_tells_and_writes_nothing(base: list[str], tmp_path: Path) -> None:
-    done = vegas(tmp_path, *base, "images.where=both", "images.server_samples=5", "--dry-run")
-    assert "node 1: 4 pictures (2 of chainsaw, 2 of dog)" in done.stdout and "server: 5 pictures" in done.stdout
-    assert re.search(r"to be drawn: 15\n.*a batch of 4 takes [\d.]+ s", done.stdout)
-    assert re.search(r"estimated time: \d+ s\ndisk: about 0.\d MB", done.stdout)
-    assert list(tmp_path.iterdir()) == []
-    assert (
-        "to be drawn: 15"
-        in vegas(tmp_path, "plan", "--no-timing", *base, "images.where=both", "images.server_samples=5").stdout
-    )
-    rounds = vegas(tmp_path, "plan", "--no-timing", *base, "images.every=1").stdout
-    assert "to be drawn: 30" in rounds and "round_2/node_1" in rounds
-    written = vegas(tmp_path, "plan", *base, "images.output=embeddings").stdout
-    assert "disk: about 0.0 MB (4 kB a picture)" in written and "estimated time" not in written
-    assert "did you mean seed" in vegas(tmp_path, "plan", "sede=1", code=2).stderr
-    huge = vegas(tmp_path, "plan", *base, "nodes.0.samples_per_node=2000000000", code=2)
-    assert re.search(r"the pictures need about \d+ MB more, but \d+ MB are free", huge.stderr)
-    assert "draws no pictures" in vegas(tmp_path, "plan", "stages=[generators]").stdout
-
-
-@pytest.mark.parametrize(
-    ("change", "sentence"),
-    [
-        (["renderer.quantization=int3"], "renderer.quantization"),
-        (["renderer.quantization=nf4"], "renderer.quantization=nf4 needs"),
-        (["renderer.memory=sequential"], "renderer.memory=sequential needs a GPU"),
-        (
-            ["renderer.memory=sequential", "renderer.quantization=int8"],
-            "memory=sequential does not work with renderer.quantization=int8",
-        ),
-        (["renderer.model={tmp}/incomplete"], "lacks its component vae"),
-        (["renderer.height=70"], "multiple of 16 pixels, got 70; use 64"),
-        (["images.where=server", "images.adapters=local"], "the server has no adapter of its own"),
-        (["images.where=both", "images.source=recordings"], "the server has no recordings"),
-        (["images.every=2", "images.round=1"], "set one of them to null"),
-        (["images.where=server", "images.server_samples=1"], "less than the 2 classes"),
-    ],
-)
-def test_what_cannot_be_drawn_is_one_sentence(
-    base: list[str], tmp_path: Path, change: list[str], sentence: str
-) -> None:
-    (tmp_path / "incomplete" / "transformer").mkdir(parents=True)
-    (tmp_path / "incomplete" / "model_index.json").write_text("{}")
-    (tmp_path / "incomplete" / "transformer" / "config.json").write_text("{}")
-    (tmp_path / "incomplete" / "transformer" / "x.safetensors").write_text("")
-    done = vegas(tmp_path, *base, *(c.format(tmp=tmp_path) for c in change), code=2)
-    assert sentence in done.stderr
-    if len(change) == 1 or "where" in change[0]:  # torchao, which int8 needs beside, may be there or not
-        assert "1 mistake" in done.stderr
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_missing_pack_is_one_sentence(base: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "vegas_tiny", None)  # as where only the app came, by Flower
-    told = vegas(tmp_path, *base, code=2).stderr
-    assert "1 mistake" in told and "the tiny pack (package vegas_tiny) is not installed here, so its model flux" in told
-
-
 def test_any_recording_is_painted(trained: Path, tmp_path: Path, embedding_cache: Path) -> None:
     for name, seed in (("bark", 1), ("saw", 2)):
         soundfile.write(tmp_path / f"{name}.wav", sound(2.0, seed), 16_000)
@@ -315,60 +182,3 @@ def test_any_recording_is_painted(trained: Path, tmp_path: Path, embedding_cache
     assert "no recording to paint" in vegas(tmp_path, "paint", "adapters=small", code=1).stderr
     other = vegas(tmp_path, *arguments, "encoder.tokens=4", code=1).stderr
     assert "trained with another encoder" in other and "add the encoder=" in other
-
-
-@pytest.mark.slow
-@pytest.mark.long
-def test_a_thousand_pictures_survive_ten_kills(base: list[str], tmp_path: Path) -> None:
-    many = [*base, "nodes.0.samples_per_node=700", "nodes.1.samples_per_node=300", "images.sheet_columns=0"]
-    many += ["renderer.batch_size=20", "nodes.1.selected_classes=[chainsaw,dog]"]
-    vegas(tmp_path, *many, f"images_output_dir={tmp_path / 'whole'}")
-    moments = random.Random(1)
-    kills = 0
-    while kills < 10:
-        before = len(hashes(tmp_path / "out"))
-        target = before + moments.randint(1, 90)
-        command = [sys.executable, "-m", "vegas_fl", *many]
-        with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-            while process.poll() is None and len(list((tmp_path / "out").glob("*/*.png"))) < target:
-                time.sleep(0.005)
-            assert process.poll() is None, "it ended before it could be killed"
-            process.kill()
-        kills += 1
-        assert before <= len(list((tmp_path / "out").glob("*/*.png"))) < 1000
-    vegas(tmp_path, *many)
-    whole = hashes(tmp_path / "whole")
-    assert len(whole) == 1000 and hashes(tmp_path / "out") == whole
-
-
-@pytest.mark.slow
-@pytest.mark.long
-def test_flower_draws_the_same_bytes_and_tells_how_far_it_is(base: list[str], tmp_path: Path) -> None:
-    # One at a time, so that drawing takes several times as long as loading: a node answers no sooner.
-    counts = ["nodes.0.samples_per_node=400", "nodes.1.samples_per_node=20", "images.report_seconds=0.01"]
-    counts.append("renderer.batch_size=1")
-    vegas(tmp_path, *base, *counts)
-    command = [sys.executable, "-m", "vegas_fl", *base, *counts, "engine=flower"]
-    command.append(f"images_output_dir={tmp_path / 'flower'}")
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=400, check=True)
-    assert hashes(tmp_path / "flower") == hashes(tmp_path / "out")
-    assert re.search(r"node [01]: \d+ of \d+ pictures, .* a second, about", done.stdout + done.stderr)
-
-
-def test_a_node_refuses_pictures_of_another_seed_before_anything_is_trained(
-    base: list[str], drawn: Path, tmp_path: Path
-) -> None:
-    before = hashes(drawn)
-    config = compose([*base, "stages=[generators,adapters,images]", "seed=7", f"paths.checkpoints={tmp_path / 'c'}"])
-    nodes = InProcessGrid(client_app, 2)  # as on machines of their own, whose folders the server cannot check
-    with pytest.raises(VegasError, match=r"nothing was trained.\n- .*run_seed is 42 there and 7 here"):
-        server_app.run(nodes, config)
-    assert hashes(drawn) == before and not (tmp_path / "c").exists()
-
-
-def test_what_is_there_is_counted_by_its_content(base: list[str], drawn: Path, tmp_path: Path) -> None:
-    (drawn / "node_0/dog_0002.png").write_bytes(b"half a picture")
-    (drawn / "node_1/dog_0001.png").unlink()
-    planned = vegas(tmp_path, "plan", "--no-timing", *base).stdout
-    assert "node_0, 5 already there" in planned and "node_1, 3 already there" in planned
-    assert "to be drawn: 2" in planned
