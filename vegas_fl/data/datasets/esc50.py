@@ -12,13 +12,13 @@ from pathlib import Path
 from vegas_fl.audio.clips import Clip, FileClip
 from vegas_fl.core.errors import OtherLayout, VegasError, some
 from vegas_fl.core.names import normal, shown
-from vegas_fl.data.datasets.folder import ByClass
+from vegas_fl.data.datasets.base import Dataset
 from vegas_fl.data.datasets.tables import Listing, records, whole_number
 
 COLUMNS = ("filename", "fold", "category")
 
 
-class Esc50(ByClass):
+class Esc50(Dataset):
     """The clips that ``meta/esc50.csv`` lists."""
 
     NEEDS = "a folder in ESC-50's layout (audio/ and meta/esc50.csv)"
@@ -34,8 +34,7 @@ class Esc50(ByClass):
             if any(row.values()):  # spreadsheets leave rows of empty cells
                 place = f"{listed}, line {line}"
                 listing.add(self._clip(row, place), place)
-        listing.sort()
-        self._clips = listing.clips
+        self._clips: dict[str, list[FileClip]] = listing.sorted()
 
     def _clip(self, row: dict[str, str], place: str) -> FileClip:
         name, label, fold = row["filename"], normal(row["category"]), whole_number(row["fold"])
@@ -62,6 +61,3 @@ class Esc50(ByClass):
                 f"regular files: {some(absent)}; restore them or remove them from the csv"
             )
         return list(clips)
-
-    def passed_over(self, label: str) -> list[str]:
-        return []  # files that the csv does not list have no class

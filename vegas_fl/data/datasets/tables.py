@@ -68,7 +68,7 @@ class Listing:
     """The clips that a csv file lists, by class: each file in one fold, and once in a class."""
 
     def __init__(self) -> None:
-        self.clips: dict[str, list[FileClip]] = {}
+        self._clips: dict[str, list[FileClip]] = {}
         self._rows: dict[str, list[tuple[FileClip, str]]] = {}
 
     def add(self, clip: FileClip, place: str) -> None:
@@ -89,9 +89,8 @@ class Listing:
             if other.label == clip.label:
                 raise VegasError(f"{place}: {clip.name} is listed twice, first in {where}; keep one of the rows")
         rows.append((clip, place))
-        self.clips.setdefault(clip.label, []).append(clip)
+        self._clips.setdefault(clip.label, []).append(clip)
 
-    def sort(self) -> None:
-        """Bring the clips of each class into the order of their names."""
-        for clips in self.clips.values():
-            clips.sort(key=lambda clip: clip.name)
+    def sorted(self) -> dict[str, list[FileClip]]:
+        """The clips of each class in the order of their names."""
+        return {label: sorted(clips, key=lambda clip: clip.name) for label, clips in self._clips.items()}

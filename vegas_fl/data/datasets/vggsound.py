@@ -15,13 +15,13 @@ from pathlib import Path
 from vegas_fl.audio.clips import AUDIO_FILES, FileClip
 from vegas_fl.core.errors import OtherLayout, VegasError, some
 from vegas_fl.core.names import normal
-from vegas_fl.data.datasets.folder import ByClass
+from vegas_fl.data.datasets.base import Dataset
 from vegas_fl.data.datasets.tables import Listing, table, whole_number
 
 FOLDS = {"train": 1, "test": 2}
 
 
-class VggSound(ByClass):
+class VggSound(Dataset):
     """The clips that ``vggsound.csv`` lists and ``audio/`` contains."""
 
     NEEDS = "a folder with vggsound.csv and audio/<id>_<start>.wav"
@@ -50,8 +50,7 @@ class VggSound(ByClass):
                     listing.add(found, place)
                 else:
                     self._gone.setdefault(label, []).append(found)
-        self._clips = listing.clips
-        listing.sort()
+        self._clips = listing.sorted()
         if not self._clips:
             raise VegasError(
                 f"none of the {listed} clips that {csv_file} lists is in {audio}; data=vggsound needs {self.NEEDS}"
