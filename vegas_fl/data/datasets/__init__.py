@@ -14,12 +14,7 @@ from vegas_fl.data.datasets.vegas import Vegas
 from vegas_fl.data.datasets.vggsound import VggSound
 
 Layout = Esc50 | ClassFolders | Vegas | VggSound
-LAYOUTS: dict[str, type[Layout]] = {
-    "esc50": Esc50,
-    "folder": ClassFolders,
-    "vegas": Vegas,
-    "vggsound": VggSound,
-}
+LAYOUTS: dict[str, type[Layout]] = {"esc50": Esc50, "folder": ClassFolders, "vegas": Vegas, "vggsound": VggSound}
 """Readers of the data sets that are stored in a folder, by ``data.name``."""
 
 NEARBY = 50

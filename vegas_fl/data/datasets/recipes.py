@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.random import Generator
 
+from vegas_fl.data.classes import VEGAS
 from vegas_fl.data.datasets.synthesis import (
     RATE,
     SECONDS,
@@ -104,12 +105,7 @@ def dog(rng: Generator) -> np.ndarray:
             pitch = base * rng.uniform(0.93, 1.07) * curve(size, (0, start), (top, 1), (1, end))
             voice = buzz(pitch * (1 + jitter * wander(rng, size, 80)), tilt)
             bark = filtered(voice + hoarse * rng.standard_normal(size, np.float32), mouth)
-            place(
-                sound,
-                bark * curve(size, (0, 0), (0.08, 1), (0.5, 0.8), (1, 0)) ** 1.5,
-                at,
-                rng.uniform(0.7, 1),
-            )
+            place(sound, bark * curve(size, (0, 0), (0.08, 1), (0.5, 0.8), (1, 0)) ** 1.5, at, rng.uniform(0.7, 1))
             at += size / RATE + gap * rng.uniform(0.8, 1.2)
         at += rng.uniform(0.25, 0.75)
     return room(rng, sound, loguniform(rng, 0.075, 0.14), rng.uniform(0.3, 0.55))
@@ -155,11 +151,7 @@ def fireworks(rng: Generator) -> np.ndarray:
     )
     pops, pop, brief = loguniform(rng, 3.3, 32), loguniform(rng, 0.019, 0.25), loguniform(rng, 0.0023, 0.0058)
     spark, spread, delay = loguniform(rng, 1200, 3950), rng.uniform(0.2, 0.8), rng.uniform(0.17, 0.39)
-    whistle, low, high = (
-        loguniform(rng, 0.0126, 0.1),
-        loguniform(rng, 1280, 2250),
-        loguniform(rng, 1360, 3600),
-    )
+    whistle, low, high = (loguniform(rng, 0.0126, 0.1), loguniform(rng, 1280, 2250), loguniform(rng, 1360, 3600))
     sizzle = loguniform(rng, 0.012, 0.113)
     crackle = grains(rng, [(0, -40), (spark / 3, -12), (spark, 0), (9000, -6)])
     thud = grains(rng, [(0, -20), (depth / 2, -4), (depth, 0), (depth * 5, roll / 2), (8000, roll)], 3.0)
@@ -181,12 +173,7 @@ def fireworks(rng: Generator) -> np.ndarray:
         size = samples(0.05)
         for _ in range(int(pops * rng.uniform(0.3, 1))):
             later = delay + abs(rng.standard_normal()) * spread
-            place(
-                sound,
-                crackle(size) * decay(size, brief, 0.0003),
-                at + later,
-                pop * rng.uniform(0.2, 1) * near,
-            )
+            place(sound, crackle(size) * decay(size, brief, 0.0003), at + later, pop * rng.uniform(0.2, 1) * near)
         size = samples(1.2)
         shower = rain(size) * (0.6 + 0.4 * wander(rng, size, 40)) * np.hanning(size)
         place(sound, shower, at + delay, sizzle * near)
@@ -243,16 +230,10 @@ def rail_transport(rng: Generator) -> np.ndarray:
     """A carriage from inside: rumble, wheels over rail joints in pairs, a motor's hum, flanges that squeal."""
     low, middle, high = rng.uniform(-11, 0), rng.uniform(-15, -4), rng.uniform(-44, -30)
     rumble = noise(
-        rng,
-        SIZE,
-        [(0, -25), (40, low), (150, 0), (600, middle), (2500, middle + high / 2), (8000, middle + high)],
+        rng, SIZE, [(0, -25), (40, low), (150, 0), (600, middle), (2500, middle + high / 2), (8000, middle + high)]
     )
     sound = rumble * (0.8 + 0.2 * wander(rng, SIZE, loguniform(rng, 1.4, 9)))
-    joint, fade, attack = (
-        loguniform(rng, 305, 635),
-        loguniform(rng, 0.034, 0.064),
-        loguniform(rng, 0.0044, 0.022),
-    )
+    joint, fade, attack = (loguniform(rng, 305, 635), loguniform(rng, 0.034, 0.064), loguniform(rng, 0.0044, 0.022))
     hit = grains(rng, [(0, -40), (joint / 3, -12), (joint, 0), (joint * 3, -12), (8000, -35)])
     loud, beat, axle = loguniform(rng, 1.04, 2.2), rng.uniform(0.32, 0.9), rng.uniform(0.18, 0.27)
     size = samples(0.3)
@@ -324,21 +305,7 @@ def water_flowing(rng: Generator) -> np.ndarray:
     return sound
 
 
-RECIPES: dict[str, Callable[[Generator], np.ndarray]] = {
-    recipe.__name__: recipe
-    for recipe in (
-        baby_cry,
-        chainsaw,
-        dog,
-        drum,
-        fireworks,
-        helicopter,
-        printer,
-        rail_transport,
-        snoring,
-        water_flowing,
-    )
-}
+RECIPES: dict[str, Callable[[Generator], np.ndarray]] = {label: globals()[label] for label in VEGAS}
 
 
 def synthesise(label: str, rng: Generator) -> np.ndarray:
