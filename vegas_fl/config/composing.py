@@ -22,7 +22,7 @@ from vegas_fl.config.contradictions import contradictions
 from vegas_fl.config.mistakes import ConfigError, reported, sentence, without
 from vegas_fl.config.overrides import accepted, sentence_of
 from vegas_fl.config.unused import unused
-from vegas_fl.config.whole import Config
+from vegas_fl.config.whole import Config, flat
 from vegas_fl.core.names import shown, undecodable
 
 _compose_lock = threading.Lock()
@@ -161,16 +161,12 @@ def parse(values: dict[str, Any], overrides: Sequence[str] = ()) -> Config:
     return config
 
 
-def _undecodable(value: Any, key: str = "") -> Iterator[str]:
+def _undecodable(values: dict[str, Any]) -> Iterator[str]:
     """Texts that are not UTF-8: they could not be stored."""
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            yield from _undecodable(inner, f"{key}.{name}" if key else str(name))
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _undecodable(inner, key)
-    elif isinstance(value, str) and undecodable(value):
-        yield f"{key}: {shown(value)} is not in UTF-8; rename it, or give a link to it (ln -s) whose name is"
+    for key, value in flat(values):
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and undecodable(text):
+                yield f"{key}: {shown(text)} is not in UTF-8; rename it, or give a link to it (ln -s) whose name is"
 
 
 def _read(values: dict[str, Any]) -> Config:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 import difflib
+import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from vegas_fl.config.sections import DataConfig, NodeConfig
 from vegas_fl.config.whole import Config
 from vegas_fl.core.errors import VegasError
 
@@ -81,18 +81,23 @@ def reported(errors: Sequence[ErrorDetails]) -> list[ErrorDetails]:
 
 def _known_keys(loc: Sequence[str]) -> list[str]:
     """The keys that exist at a place of the configuration."""
-    model: Any = Config
-    parts = iter(loc)
-    for part in parts:
-        annotation = model.model_fields[part].annotation
-        if part == "nodes":
-            next(parts)  # the node's number
-            model = NodeConfig
-        elif part == "dataset":
-            model = DataConfig
-        else:
-            model = annotation
-    return list(model.model_fields)
+    return [key for found in types_at(Config, loc) for key in getattr(found, "model_fields", ())]
+
+
+def types_at(annotation: Any, parts: Sequence[str]) -> Iterator[Any]:
+    """The types at a place of the configuration."""
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        yield from types_at(inner[0], parts)
+    elif origin in (typing.Union, types.UnionType):
+        for option in inner:
+            yield from types_at(option, parts)
+    elif not parts:
+        yield annotation
+    elif origin is dict:
+        yield from types_at(inner[1], parts[1:])
+    elif isinstance(annotation, type) and issubclass(annotation, BaseModel) and parts[0] in annotation.model_fields:
+        yield from types_at(annotation.model_fields[parts[0]].annotation, parts[1:])
 
 
 def without(values: dict[str, Any], errors: Sequence[ErrorDetails]) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt
 
@@ -95,3 +96,12 @@ class Config(Section):
         sampled = isinstance(self.aggregation, StudentConfig) or self.adapter.replay_samples
         used = "generators" in self.stages or ("adapters" in self.stages and bool(sampled))
         return used and self.evaluation.generators and self.evaluation.split != "none"
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The entries of nested values, each with its whole key: ``data.root``."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

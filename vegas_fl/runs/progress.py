@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from vegas_fl.config import Config
 from vegas_fl.config.places import anchored
+from vegas_fl.config.whole import flat
 from vegas_fl.core.errors import VegasError, some
 from vegas_fl.core.files import write_atomically
 from vegas_fl.storage import tensorfiles
@@ -181,7 +182,7 @@ def settings(config: Config) -> dict[str, Any]:
     """The settings that affect training, key by key."""
     values = anchored(config).model_dump(mode="json", exclude=set(FREE_TO_CHANGE))
     values["renderer"] = {key: values["renderer"][key] for key in ("model", "revision", "max_sequence_length")}
-    return dict(_flat(values, ""))
+    return dict(flat(values))
 
 
 def trained_by(values: Mapping[str, Any], stages: Collection[str]) -> dict[str, Any]:
@@ -194,17 +195,9 @@ def trained_by(values: Mapping[str, Any], stages: Collection[str]) -> dict[str, 
         sections += ["generator"]
     if "adapters" in stages:
         sections += ["rounds", "targets", "adapter", "aggregation"]
-    flat = dict(_flat({key: values[key] for key in sections}, ""))
     places = ("root", "checkpoint_dir", "local_checkpoint_dir", "samples_per_node")
-    return {key: value for key, value in flat.items() if key.rpartition(".")[2] not in places}
-
-
-def _flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+    trained = flat({key: values[key] for key in sections})
+    return {key: value for key, value in trained if key.rpartition(".")[2] not in places}
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

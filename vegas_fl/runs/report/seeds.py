@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from vegas_fl.config import BRANCHES
+from vegas_fl.config.whole import flat
 from vegas_fl.runs.report.blocks import Hint, Section, Table
 from vegas_fl.runs.report.read import Run, real
 from vegas_fl.runs.report.table import number
@@ -20,19 +20,11 @@ def settings(run: Run) -> dict[str, str]:
     """The settings of a run as text, without those that follow from its name."""
     own = {str(run.setting(key)): f"<{key}>" for key in reversed(NAMES)}
     values = {}
-    for key, value in _flat(run.config):
+    for key, value in flat(run.config):
         if key not in NAMES:
-            place = "/" in value
-            values[key] = "/".join(own.get(part, part) for part in value.split("/")) if place else value
+            text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            values[key] = "/".join(own.get(part, part) for part in text.split("/")) if "/" in text else text
     return values
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def groups(runs: Sequence[Run]) -> dict[str, list[Run]]:
