@@ -1,4 +1,4 @@
-"""The tools around a run: `vegas-fl COMMAND …`, one file per command."""
+"""The tools around a run: `vegas-fl COMMAND …`."""
 
 from __future__ import annotations
 

@@ -19,10 +19,10 @@ class UsageError(VegasError):
 COMMANDS = {
     "plan": ("plan", "what a run would draw, what is missing, how long it takes"),
     "data": ("data", "stats, check: what nodes hold; unusable files, duplicates, leaks into the test set"),
-    "compare": ("compare", "several runs on one page"),
+    "compare": ("report", "several runs on one page"),
     "report": ("report", "write a run's page again"),
-    "verify": ("verify", "check pictures, and draw a sample of them again"),
-    "gallery": ("gallery", "a page with all pictures of a run"),
+    "verify": ("pictures", "check pictures, and draw a sample of them again"),
+    "gallery": ("pictures", "a page with all pictures of a run"),
     "paint": ("paint", "recordings to pictures, with a run's adapters"),
     "render": ("render", "draw the embeddings written by images.output=embeddings"),
     "import-config": ("import_config", "a JSON configuration of the replaced system becomes an experiment"),

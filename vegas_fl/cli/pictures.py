@@ -1,4 +1,4 @@
-"""`vegas-fl verify`: whether folders of pictures are complete and what they claim to be."""
+"""`vegas-fl verify` and `vegas-fl gallery`: folders of pictures, checked and on a page."""
 
 from __future__ import annotations
 
@@ -10,10 +10,24 @@ import typer
 from vegas_fl.cli.app import app
 from vegas_fl.core.errors import VegasError
 
+Folder = Annotated[Path, typer.Argument(help="An images_output_dir, or the folder of one node in it.")]
+
+
+@app.command()
+def gallery(folder: Folder) -> None:
+    """Write a page with all pictures of a run.
+
+    gallery.html has thumbnails by node and class, and the origin of each picture on a click.
+    """
+    from vegas_fl.rendering.gallery import write_gallery
+
+    page, count = write_gallery(folder)
+    print(f"{page}: {count} pictures")
+
 
 @app.command()
 def verify(
-    folder: Annotated[Path, typer.Argument(help="An images_output_dir, or the folder of one node in it.")],
+    folder: Folder,
     overrides: Annotated[
         list[str] | None,
         typer.Argument(help="KEY=VALUE … over the stored settings: places of checkpoints and models, device."),
