@@ -1,5 +1,4 @@
-"""The replaced system's keys and what became of each, from ``keys.yaml``. ``make docs`` writes
-the tables of docs/coming-from-json.md."""
+"""The replaced system's keys and what became of each, from ``keys.yaml``."""
 
 from __future__ import annotations
 
@@ -50,15 +49,3 @@ KEYS = {name: _key(row) for name, row in _ROWS["top"].items()} | {
     name: key for name, key in NODE_KEYS.items() if key.to.startswith("data.") or name.startswith("num_samples")
 }
 """Keys at the top, in any section."""
-
-
-def tables() -> str:
-    """Both tables in Markdown."""
-    parts = []
-    for title, keys in (("In an entry of `nodes`", NODE_KEYS), ("Everywhere else", KEYS)):
-        lines = [f"### {title}", "", "| key | here | to know |", "|---|---|---|"]
-        for name, key in keys.items():
-            here = f"`{key.to}`" if key.to else {"unsupported": "not supported"}.get(key.fate, "nothing")
-            lines.append(f"| `{name}` | {here} | {key.text} |")
-        parts.append("\n".join(lines))
-    return "\n\n".join(parts) + "\n"

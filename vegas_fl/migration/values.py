@@ -2,56 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from vegas_fl.migration.keys import Key
 from vegas_fl.migration.outcome import Import
 
 
-def whole(value: Any) -> int:
-    """200, 200.0 or "200"."""
-    number = real(value)
-    if number != int(number):
-        raise ValueError
-    return int(number)
-
-
-def real(value: Any) -> float:
-    """0.5 or "0.5", but not true."""
+def _no_flag(value: Any) -> Any:
+    """Python takes true for 1."""
     if isinstance(value, bool):
-        raise ValueError
-    return float(value)
+        raise ValueError("true or false is not a number")
+    return value
 
 
-def flag(value: Any) -> bool:
-    """True, 1 or "true"; "false" is false, although Python takes it for true."""
-    known = {"true": True, "1": True, "false": False, "0": False}
-    return known[str(value).lower()]
+def _listed(value: Any) -> Any:
+    """A single entry becomes a list."""
+    return value if isinstance(value, list) else [value]
 
 
-def names(value: Any) -> list[str]:
-    """Classes; a single one becomes a list."""
-    if not isinstance(value, str | list):
-        raise TypeError
-    return [value] if isinstance(value, str) else [str(name) for name in value]
+Whole = Annotated[int, BeforeValidator(_no_flag)]
+Text = Annotated[str, BeforeValidator(str)]
 
-
-def wholes(value: Any) -> list[int]:
-    """Folds; a single one becomes a list."""
-    return [whole(entry) for entry in (value if isinstance(value, list) else [value])]
-
-
-KINDS: dict[str, tuple[str, Callable[[Any], Any]]] = {
-    "": ("anything", lambda value: value),
-    "text": ("a text", str),
-    "whole": ("a whole number", whole),
-    "number": ("a number", real),
-    "flag": ("true or false", flag),
-    "classes": ("a list of classes", names),
-    "folds": ("a list of folds", wholes),
+KINDS: dict[str, tuple[str, TypeAdapter[Any]]] = {
+    "": ("anything", TypeAdapter(Any)),
+    "text": ("a text", TypeAdapter(Text)),
+    "whole": ("a whole number", TypeAdapter(Whole)),
+    "number": ("a number", TypeAdapter(Annotated[float, BeforeValidator(_no_flag)])),
+    "flag": ("true or false", TypeAdapter(bool)),
+    "classes": ("a list of classes", TypeAdapter(Annotated[list[Text], BeforeValidator(_listed)])),
+    "folds": ("a list of folds", TypeAdapter(Annotated[list[Whole], BeforeValidator(_listed)])),
 }
-"""What the value of a key has to be, in words, and how it is read."""
+"""What the value of a key has to be, in words, and how it is read: 200, 200.0 and "200" are the same number."""
 
 
 def read(entry: Mapping[str, Any], keys: Mapping[str, Key], prefix: str, new: Import) -> dict[str, Any]:
@@ -61,9 +45,9 @@ def read(entry: Mapping[str, Any], keys: Mapping[str, Key], prefix: str, new: Im
         if value is None:
             new.notes.append(f"{prefix}{key}: null counts as not set")
             continue
-        expected, convert = KINDS[keys[key].kind if key in keys else ""]
+        expected, kind = KINDS[keys[key].kind if key in keys else ""]
         try:
-            values[key] = convert(value)
-        except (ValueError, TypeError, KeyError, OverflowError):
+            values[key] = kind.validate_python(value)
+        except ValidationError:
             new.suspicious.append(f"{prefix}{key} is {value!r}, expected {expected}: left out")
     return values
