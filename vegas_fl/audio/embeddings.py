@@ -116,23 +116,13 @@ def _report(clips: Sequence[Clip], keys: Sequence[str], first: Mapping[str, Clip
 
 
 class _Embedder:
-    """Computes embeddings batch by batch and adds them to the cache.
-
-    Attributes
-    ----------
-    found : dict
-        Embeddings ``[S, D]`` float16 by key.
-    problems : dict
-        Why a recording cannot be used, by key.
-    cancelled : list of str
-        Names of recordings of which one channel is used.
-    """
+    """Computes embeddings batch by batch and adds them to the cache."""
 
     def __init__(self, encoder: AudioEncoder, batch_size: int, max_seconds: float, cache: Cache | None) -> None:
         self._encoder, self._batch_size, self._max_seconds, self._cache = encoder, batch_size, max_seconds, cache
-        self.found: dict[str, torch.Tensor] = {}
-        self.problems: dict[str, str] = {}
-        self.cancelled: list[str] = []
+        self.found: dict[str, torch.Tensor] = {}  # by key, [S, D] float16
+        self.problems: dict[str, str] = {}  # by key: why a recording cannot be used
+        self.cancelled: list[str] = []  # names of recordings of which one channel is used
 
     def run(self, clips: Mapping[str, Clip], progress: str) -> None:
         """Embed ``clips``, in random order: several processes that embed the same clips share the work."""

@@ -76,23 +76,12 @@ SWITCHES = (*OWN, *HYDRA, *VALUED, "--info", "-i", *FOLDER, *MULTIRUN, DRY_RUN)
 
 @dataclass
 class Line:
-    """A command line, read: the order of command, switches and overrides is free.
-
-    Attributes
-    ----------
-    command : str or None
-    words : list of str
-        Overrides; of a command, all its other words.
-    switches : list of str
-        Those that Hydra gets.
-    folders : list of str
-        Of ``--config-dir``.
-    """
+    """A command line, read: the order of command, switches and overrides is free."""
 
     command: str | None = None
-    words: list[str] = field(default_factory=list)
-    switches: list[str] = field(default_factory=list)
-    folders: list[str] = field(default_factory=list)
+    words: list[str] = field(default_factory=list)  # overrides; of a command, all its other words
+    switches: list[str] = field(default_factory=list)  # those that Hydra gets
+    folders: list[str] = field(default_factory=list)  # of --config-dir
     multirun: bool = False
 
 

@@ -24,19 +24,11 @@ DRAWS = 1000
 
 @dataclass(frozen=True)
 class Share:
-    """What one of a class's owners gets of it.
+    """What one of a class's owners gets of it."""
 
-    Attributes
-    ----------
-    position, owners : int
-        Its place among the owners, and their number.
-    fractions : array [owners] or None
-        How much each owner gets; None: all get the same number.
-    """
-
-    position: int
-    owners: int
-    fractions: np.ndarray | None
+    position: int  # its place among the owners
+    owners: int  # their number
+    fractions: np.ndarray | None  # [owners]: how much each gets; None: all get the same number
 
     def of(self, order: np.ndarray, skipped: int) -> np.ndarray:
         """This owner's part of ``order``. Even shares are dealt in turns, which go on after the ``skipped`` units that

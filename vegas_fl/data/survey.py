@@ -31,33 +31,16 @@ HASH_RATE = 16_000
 
 @dataclass(frozen=True)
 class SurveyedClip:
-    """A clip of a node.
+    """A clip of a node."""
 
-    Attributes
-    ----------
-    node, part : str
-        The node that holds it, and its part of the split: train, val or test.
-    clip : Clip
-    seconds : float
-        Length of the whole recording; NaN if it cannot be read.
-    rate : int
-        Its sample rate in Hz; 0 if it cannot be read.
-    sound : str
-        Hash of its samples; "" if they were not read.
-    problem : str
-        Why it cannot be used, or "".
-    cancels : bool
-        Whether its channels cancel each other.
-    """
-
-    node: str
-    part: str
+    node: str  # that holds it
+    part: str  # of the split: train, val or test
     clip: Clip
-    seconds: float
-    rate: int
-    sound: str
-    problem: str
-    cancels: bool = False
+    seconds: float  # length of the whole recording; NaN if it cannot be read
+    rate: int  # its sample rate in Hz; 0 if it cannot be read
+    sound: str  # hash of its samples; "" if they were not read
+    problem: str  # why it cannot be used, or ""
+    cancels: bool = False  # whether its channels cancel each other
 
     @property
     def place(self) -> str:

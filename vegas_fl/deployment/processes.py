@@ -25,20 +25,11 @@ SAME = 2.0
 
 @dataclass(frozen=True)
 class Service:
-    """A process of a deployment, and its files ``<name>.pid`` and ``<name>.log``.
+    """A process of a deployment, and its files ``<name>.pid`` and ``<name>.log``."""
 
-    Attributes
-    ----------
-    folder : Path
-        Of the files, and the process's working directory.
-    name : str
-    address : (str, int), optional
-        Host and port on which it listens.
-    """
-
-    folder: Path
+    folder: Path  # of the files, and the process's working directory
     name: str
-    address: tuple[str, int] | None = None
+    address: tuple[str, int] | None = None  # host and port on which it listens
 
     @property
     def log(self) -> Path:

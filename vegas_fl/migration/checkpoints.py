@@ -24,28 +24,14 @@ from vegas_fl.storage.tensorfiles import State
 
 @dataclass(frozen=True)
 class Decoder:
-    """An MLP decoder, its file and its owner.
+    """An MLP decoder, its file and its owner."""
 
-    Attributes
-    ----------
-    origin : str
-        The file, and the part of it that holds the decoder.
-    label, owner : str
-        Its class, and the node that trained it.
-    widths : tuple of int
-        Widths of the layers; the first is that of the latent vector.
-    state : dict
-        Weights, with the names of :class:`vegas_fl.algorithm.generators.mlp.MLPSampler`.
-    note : str
-        What was left out, or "".
-    """
-
-    origin: str
-    label: str
-    owner: str
-    widths: tuple[int, ...]
-    state: State
-    note: str
+    origin: str  # the file, and the part of it that holds the decoder
+    label: str  # its class
+    owner: str  # the node that trained it
+    widths: tuple[int, ...]  # of the layers; the first is that of the latent vector
+    state: State  # weights, with the names of vegas_fl.algorithm.generators.mlp.MLPSampler
+    note: str  # what was left out, or ""
 
 
 def decoders(files: Sequence[Path], label: str | None) -> dict[str, list[Decoder]]:

@@ -11,25 +11,13 @@ import yaml
 
 @dataclass(frozen=True)
 class Key:
-    """What became of a key.
-
-    Attributes
-    ----------
-    fate : str
-        ``renamed``: ``to`` takes its value; ``mapped``: ``to`` says the same; ``note``: nothing has to be said any
-        more; ``unsupported``: no counterpart exists.
-    to : str
-        Our key or keys, or "".
-    text : str
-        What else to know.
-    kind : str
-        What its value has to be, a key of :data:`vegas_fl.migration.values.KINDS`, or "".
-    """
+    """What became of a key: ``to`` takes its value (renamed) or says the same (mapped), nothing has to be said any more
+    (note), or no counterpart exists."""
 
     fate: Literal["renamed", "mapped", "note", "unsupported"]
-    to: str
-    text: str
-    kind: str
+    to: str  # our key or keys, or ""
+    text: str  # what else to know
+    kind: str  # what its value has to be, a key of values.KINDS, or ""
 
 
 def _key(row: dict[str, str]) -> Key:

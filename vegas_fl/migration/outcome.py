@@ -8,25 +8,14 @@ from typing import Any
 
 @dataclass
 class Import:
-    """An experiment, and sentences about how it was made.
+    """An experiment, and sentences about how it was made."""
 
-    Attributes
-    ----------
-    groups : dict
-        Choices of groups: data, aggregation, …
-    values : dict
-        Nested values of the experiment.
-    taken, notes, unsupported, suspicious : list of str
-        Sentences: what was taken over, what no longer has to be set, what is not supported, and what looks wrong in the
-        file.
-    """
-
-    groups: dict[str, str] = field(default_factory=dict)
-    values: dict[str, Any] = field(default_factory=dict)
-    taken: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    unsupported: list[str] = field(default_factory=list)
-    suspicious: list[str] = field(default_factory=list)
+    groups: dict[str, str] = field(default_factory=dict)  # choices of groups: data, aggregation, …
+    values: dict[str, Any] = field(default_factory=dict)  # nested values of the experiment
+    taken: list[str] = field(default_factory=list)  # sentences: what was taken over
+    notes: list[str] = field(default_factory=list)  # what no longer has to be set
+    unsupported: list[str] = field(default_factory=list)  # what has no counterpart
+    suspicious: list[str] = field(default_factory=list)  # what looks wrong in the file
 
     def put(self, key: str, value: Any, because: str) -> None:
         """Set ``a.b`` to ``value`` because of the replaced system's key ``because``."""
