@@ -7,8 +7,6 @@ embedding was measured: reading it back takes two to eight times as long. Readin
 longer than reading two large ones.)
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

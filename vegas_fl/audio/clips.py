@@ -1,7 +1,5 @@
 """Clips: recordings, read as mono samples at the audio encoder's rate."""
 
-from __future__ import annotations
-
 import abc
 import hashlib
 import math

@@ -1,7 +1,5 @@
 """Audio embeddings of clips: read from the cache, or computed."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os

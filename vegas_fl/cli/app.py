@@ -1,7 +1,5 @@
 """The tools around a run: `vegas-fl COMMAND …`."""
 
-from __future__ import annotations
-
 import importlib
 import sys
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """`vegas-fl import-config`: a JSON configuration of the replaced system becomes an experiment."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """A run, or one for each of several values, as Hydra starts it; what a run would do; completion of command lines."""
 
-from __future__ import annotations
-
 import itertools
 import logging
 import os

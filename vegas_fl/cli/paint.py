@@ -1,7 +1,5 @@
 """`vegas-fl paint`: draw recordings with the adapters of a run."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """`vegas-fl verify` and `vegas-fl gallery`: folders of pictures, checked and on a page."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

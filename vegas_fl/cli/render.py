@@ -1,7 +1,5 @@
 """`vegas-fl render`: draw embeddings that were written elsewhere."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Annotated

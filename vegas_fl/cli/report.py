@@ -1,7 +1,5 @@
 """`vegas-fl report RUN` and `vegas-fl compare RUN RUN…`: the page of a run, and of several side by side."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What `vegas-fl --help` prints, and what a command line says; no library is imported for it."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """From Hydra overrides or plain values to a checked :class:`Config`."""
 
-from __future__ import annotations
-
 import copy
 import json
 import threading

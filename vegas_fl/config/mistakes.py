@@ -1,7 +1,5 @@
 """Mistakes in a configuration, as sentences."""
 
-from __future__ import annotations
-
 import copy
 import difflib
 import types

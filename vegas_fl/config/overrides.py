@@ -1,7 +1,5 @@
 """What people type as ``KEY=VALUE`` → an override that Hydra reads as it was meant, or a sentence with what to type."""
 
-from __future__ import annotations
-
 import difflib
 import re
 import shlex

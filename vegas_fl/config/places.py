@@ -1,7 +1,5 @@
 """Paths in a configuration."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from vegas_fl.config import Config, parse

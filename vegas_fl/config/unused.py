@@ -1,7 +1,5 @@
 """Keys given on the command line that the chosen options do not use: the run would not be the one asked for."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path

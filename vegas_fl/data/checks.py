@@ -1,7 +1,5 @@
 """Checks of the data settings, before any recording is read."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 

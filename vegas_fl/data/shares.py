@@ -5,8 +5,6 @@ data distribution for federated visual classification"), or even among few of th
 al. 2017).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

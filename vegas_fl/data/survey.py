@@ -4,8 +4,6 @@ Unlike the checks before a run, :func:`survey` can read every recording, and it 
 only the owner of all data (or a simulation) can do.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 from collections import defaultdict

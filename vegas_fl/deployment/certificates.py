@@ -4,8 +4,6 @@ All keys are P-384 keys, as Flower's node authentication requires. Private ones 
 none is ever overwritten.
 """
 
-from __future__ import annotations
-
 import datetime
 import ipaddress
 import os

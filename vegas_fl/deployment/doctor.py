@@ -1,7 +1,5 @@
 """Whether a machine is ready for its part in a deployment; nothing is changed."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib.metadata
 import os

@@ -1,7 +1,5 @@
 """The Flower side of a deployment: commands, their environment, and connections in config.toml."""
 
-from __future__ import annotations
-
 import http.client
 import os
 import ssl

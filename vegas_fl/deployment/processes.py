@@ -1,7 +1,5 @@
 """Start and stop processes that outlive the command: a file records which process it is."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

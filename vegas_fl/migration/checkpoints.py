@@ -4,8 +4,6 @@ A file of weights shows the widths of the layers, not the functions between them
 that function is given. Anything else is refused, with the reason.
 """
 
-from __future__ import annotations
-
 import pickle
 import re
 import zipfile

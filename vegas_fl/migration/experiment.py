@@ -1,7 +1,5 @@
 """An import written as a Hydra experiment, and composed as a check."""
 
-from __future__ import annotations
-
 import re
 import tempfile
 from importlib import resources

@@ -1,7 +1,5 @@
 """The replaced system's keys and what became of each, from ``keys.yaml``."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal

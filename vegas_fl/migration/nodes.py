@@ -1,7 +1,5 @@
 """The entries of ``nodes`` of a JSON configuration: data sets, classes, samples, and overlaps."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Mapping

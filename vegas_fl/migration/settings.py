@@ -1,7 +1,5 @@
 """One JSON configuration of the replaced system → values of ours, and sentences for its owner."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Mapping, Sequence

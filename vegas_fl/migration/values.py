@@ -1,7 +1,5 @@
 """Values of a JSON configuration, read as the type of their key; a value of another type is reported and left out."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Annotated, Any
 

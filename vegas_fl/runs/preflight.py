@@ -1,7 +1,5 @@
 """Checks before a run starts: all problems that can be found without training, at once."""
 
-from __future__ import annotations
-
 import contextlib
 import difflib
 import importlib.util

@@ -5,8 +5,6 @@ holds no random state: every draw is derived from a hash of the run's seed and o
 (:mod:`vegas_fl.core.seeds`), so a repeated round gives the same result.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """Measurements for TensorBoard, and for Weights & Biases if ``tracking.wandb`` names a project."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Sequence

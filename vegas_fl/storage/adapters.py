@@ -1,7 +1,5 @@
 """Adapters on disk: one file a branch, each with a header that says how to build the network."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass

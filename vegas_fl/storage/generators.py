@@ -4,8 +4,6 @@ A node also keeps its whole generator, with the encoders, in a file of its own (
 the samplers are shared.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

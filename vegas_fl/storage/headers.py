@@ -3,8 +3,6 @@
 A file is loaded by what its header says, not by what the configuration of the current run happens to be.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 from collections.abc import Iterator, Mapping

@@ -12,8 +12,6 @@ can be ambiguous: ``study_node_1_round_1_clip`` is of node 1 of the run "study",
 | ``<run>_node_<i>_round_<r>_{clip,t5}.safetensors`` | one branch of a node's own adapter |
 """
 
-from __future__ import annotations
-
 import functools
 import re
 import shutil

@@ -1,7 +1,5 @@
 """Safetensors files with a checked header, written atomically."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

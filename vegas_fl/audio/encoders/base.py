@@ -1,7 +1,5 @@
 """What every audio encoder does: waveforms in, a fixed number of tokens out."""
 
-from __future__ import annotations
-
 import abc
 import functools
 import hashlib

@@ -1,7 +1,5 @@
 """Data sets: where clips come from. One interface, and one file for each layout."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from vegas_fl.config import DataConfig

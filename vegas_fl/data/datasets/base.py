@@ -1,7 +1,5 @@
 """What every data set offers: clips by class."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

@@ -5,8 +5,6 @@ objects with a ``caption`` and one more text, the name. The file at the top maps
 ``class/name`` to captions. File endings in names are ignored.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Set
 from pathlib import Path

@@ -4,8 +4,6 @@ K. J. Piczak, "ESC: Dataset for Environmental Sound Classification", 2015. Clips
 one fold, so folds are the way to split it.
 """
 
-from __future__ import annotations
-
 import functools
 from pathlib import Path
 

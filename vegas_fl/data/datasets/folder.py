@@ -1,7 +1,5 @@
 """A folder per class: ``<root>/<class>/<any name>.wav`` (or flac, ogg, mp3)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

@@ -4,8 +4,6 @@ Each recipe is a caricature of how the sound comes about: a voice is a buzz thro
 row of firings, a train a row of wheels over joints. Details were chosen by what YAMNet recognises.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Reading the csv files of data sets, also as spreadsheets and data frames write them."""
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import errno

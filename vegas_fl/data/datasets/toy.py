@@ -1,7 +1,5 @@
 """Toy recordings: the ten VEGAS classes synthesised, so that the default run needs no download."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ Y. Zhou, Z. Wang, C. Fang, T. Bui, T. L. Berg, "Visual to Sound: Generating Natu
 each recording: row n, counted from 0 (YTID, start_second, end_second), is for ``video_<n>``.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 from pathlib import Path

@@ -7,8 +7,6 @@ Many of the videos are no longer on YouTube: rows without a recording are skippe
 The csv's own split becomes folds: 1 is "train", 2 is "test".
 """
 
-from __future__ import annotations
-
 import csv
 from pathlib import Path
 

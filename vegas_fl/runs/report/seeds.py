@@ -1,7 +1,5 @@
 """Runs that differ only in their seed, taken together: mean and standard deviation."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Sequence
 
