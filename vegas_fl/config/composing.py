@@ -59,14 +59,8 @@ def sound(make: Callable[[], Config], check: Callable[[Config], Sequence[str]]) 
 
 
 def restored(stored: dict[str, Any], overrides: Sequence[str]) -> Config:
-    """A stored configuration, or sections of one, with overrides; sections that are not stored come from ``conf/``.
-
-    Parameters
-    ----------
-    stored : dict
-        Resolved sections, as returned by ``Config.model_dump(mode="json")``.
-    overrides : sequence of str
-        As on the command line; ``renderer=flux_schnell`` replaces the whole section.
+    """A stored configuration, or sections of one (as ``Config.model_dump(mode="json")`` has them), with overrides as on
+    the command line; sections that are not stored come from ``conf/``. ``renderer=flux_schnell`` replaces the section.
 
     Raises
     ------

@@ -29,14 +29,8 @@ class _Unreadable(Exception):
 
 def accepted(typed: Sequence[str], sweep: bool = False) -> list[str]:
     """Overrides for Hydra: any key may be set, as unknown ones are reported later with all other mistakes, and values
-    are quoted where only one meaning is possible.
-
-    Parameters
-    ----------
-    typed : sequence of str
-        As on the command line.
-    sweep : bool
-        Whether ``seed=1,2`` asks for two runs; otherwise it is a mistake.
+    are quoted where only one meaning is possible. With ``sweep``, ``seed=1,2`` asks for two runs; otherwise it is a
+    mistake.
 
     Raises
     ------

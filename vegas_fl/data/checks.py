@@ -13,17 +13,8 @@ from vegas_fl.data.shares import owners, shares, training, units
 def check(
     config: DataConfig, nodes: Mapping[str, NodeConfig], ids: Sequence[str] | None = None, keys: str = "data"
 ) -> list[str]:
-    """All mistakes in the data settings and in the nodes' classes, as sentences. Reads no audio.
-
-    Parameters
-    ----------
-    config : DataConfig
-    nodes : mapping
-        All nodes that read this data set.
-    ids : sequence of str, optional
-        The nodes to check; default: all.
-    keys : str
-        Where the settings are in the configuration: "data", or "nodes.N.dataset".
+    """All mistakes in the data settings and in the classes of the nodes ``ids`` (default: all), as sentences. Reads no
+    audio. ``nodes`` are all that read this data set; ``keys`` is where its settings are: "data", or "nodes.N.dataset".
     """
     mistakes = list(settings_mistakes(config, keys))
     try:

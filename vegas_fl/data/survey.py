@@ -57,16 +57,9 @@ class ClassSummary(NamedTuple):
 
 
 def survey(config: Config, listen: bool, progress: bool = False) -> list[SurveyedClip]:
-    """All clips of all nodes.
+    """All clips of all nodes of a configuration in which :func:`vegas_fl.data.checks.check` finds no mistake.
 
-    Parameters
-    ----------
-    config : Config
-        One that :func:`vegas_fl.data.checks.check` finds no mistake in.
-    listen : bool
-        Read every recording to its end, not only its header.
-    progress : bool
-        Show the progress.
+    With ``listen``, every recording is read to its end, not only its header.
     """
     held = list(_held(config))
 

@@ -51,14 +51,8 @@ def make_ca(folder: Path, name: str, days: int) -> Path:
 def make_server_certificate(folder: Path, names: Sequence[str], days: int, renew: bool = False) -> Path:
     """Make the server's key and certificate (``server.key``, ``server.crt``), signed by the folder's CA.
 
-    Parameters
-    ----------
-    folder : Path
-    names : sequence of str
-        Host names and IP addresses by which it is reached; those of the machine itself are added.
-    days : int
-    renew : bool
-        Replace an existing certificate.
+    ``names`` are the host names and IP addresses by which it is reached; those of the machine itself are added. With
+    ``renew``, an existing certificate is replaced.
 
     Raises
     ------

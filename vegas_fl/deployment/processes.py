@@ -52,16 +52,7 @@ class Service:
     def start(
         self, command: Sequence[str], environment: Mapping[str, str], ready: Callable[[str], bool], seconds: float
     ) -> bool:
-        """Start it in the background; return whether it was ready in time.
-
-        Parameters
-        ----------
-        command : sequence of str
-        environment : mapping
-        ready : callable
-            Its output so far → whether it is ready.
-        seconds : float
-            Time to wait for that.
+        """Start it in the background; return whether it was ``ready``, judged by its output so far, in time.
 
         Raises
         ------

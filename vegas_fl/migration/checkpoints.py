@@ -33,13 +33,8 @@ class Decoder:
 
 
 def decoders(files: Sequence[Path], label: str | None) -> dict[str, list[Decoder]]:
-    """All decoders in the files, by class; those of one class belong to different nodes.
-
-    Parameters
-    ----------
-    files : sequence of Path
-    label : str or None
-        Class of all of them; None: from the names of files and states.
+    """All decoders in the files, by class; those of one class belong to different nodes. Without a ``label`` for all,
+    classes are read from the names of files and states.
 
     Raises
     ------

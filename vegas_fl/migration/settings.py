@@ -42,21 +42,16 @@ def translate(
     text_flags: TextFlags = "guide",
     esc50_classes: Sequence[str] = (),
 ) -> Import:
-    """Translate a configuration.
+    """Translate the content of a file to a configuration of ``run``. Keys count in whatever section they are; ``nodes``
+    is a section of its own.
 
     Parameters
     ----------
-    old : mapping
-        Content of the file. Keys count in whatever section they are; ``nodes`` is a section of its own.
-    run : str
-        Name of the run.
     size : {"flux", "tiny"}
         The models: those of the file, or the tiny pack's.
     text_flags : {"guide", "code"}
         Meaning of ``generate_from_…_text_embeddings``: in its guide, true is "use this branch, fed by the adapter" and
         false "do not use it"; in its code, true is "feed the class prompt's embedding" and false "the adapter's".
-    esc50_classes : sequence of str
-        The fifty classes of ESC-50.
 
     Raises
     ------

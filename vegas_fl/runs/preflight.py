@@ -28,13 +28,8 @@ from vegas_fl.storage.tensorfiles import load_header
 def check(config: Config, nodes_are_here: bool, may_lack: bool = False) -> list[str]:
     """Problems that would stop the run, as sentences. Loads no network, writes nothing.
 
-    Parameters
-    ----------
-    config : Config
-    nodes_are_here : bool
-        Whether the nodes' recordings and folders are on this machine; otherwise each node checks its own.
-    may_lack : bool
-        Ignore missing files that can still be provided (:func:`lacking`): a plan needs no data.
+    Unless ``nodes_are_here``, each node checks its own recordings and folders. What ``may_lack`` are files that can
+    still be provided (:func:`lacking`): a plan needs no data.
     """
     mistakes: list[str] = []
     if nodes_are_here and config.needs_recordings:

@@ -16,17 +16,8 @@ from vegas_fl.data.datasets.folder import class_folders
 
 
 def captions_of(root: Path, folder: Path, label: str, names: Set[str]) -> dict[str, str]:
-    """The captions of a class, from its own file, else from the one at the top; none if there is neither.
-
-    Parameters
-    ----------
-    root : Path
-        Folder of the data set.
-    folder : Path
-        That of the class in it.
-    label : str
-    names : set of str
-        Its recordings, without endings, in Unicode's composed form.
+    """The captions of a class, from the file in its ``folder``, else from the one at the data set's ``root``; none if
+    there is neither. ``names`` are its recordings, without endings, in Unicode's composed form.
 
     Raises
     ------
