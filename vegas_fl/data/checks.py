@@ -1,5 +1,6 @@
 """Checks of the data settings, before any recording is read."""
 
+import contextlib
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -107,7 +108,10 @@ def _unknown_class(node_id: str, label: str, classes: Sequence[str]) -> str:
 
 
 def _unknown_folds(config: DataConfig, dataset: Dataset, keys: str) -> str | None:
-    clips = [clip for label in dataset.classes for clip in _listed(dataset, label)]
+    clips: list[Clip] = []
+    for label in dataset.classes:
+        with contextlib.suppress(VegasError):  # files are missing, which is reported for nodes that select the class
+            clips += dataset.clips(label)
     there = sorted({clip.fold for clip in clips if clip.fold is not None})
     asked = {fold for folds in config.folds.values() for fold in folds}
     if not clips:
@@ -120,11 +124,3 @@ def _unknown_folds(config: DataConfig, dataset: Dataset, keys: str) -> str | Non
             f"{', '.join(map(str, there))}; change {keys}.train_folds, val_folds or test_folds"
         )
     return None
-
-
-def _listed(dataset: Dataset, label: str) -> list[Clip]:
-    """The clips of a class; none if files are missing, which is reported for nodes that select the class."""
-    try:
-        return dataset.clips(label)
-    except VegasError:
-        return []

@@ -4,12 +4,12 @@ Unlike the checks before a run, :func:`survey` can read every recording, and it 
 only the owner of all data (or a simulation) can do.
 """
 
-import hashlib
 import io
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,9 +68,10 @@ def survey(config: Config, listen: bool, progress: bool = False) -> list[Surveye
         cancelled: list[str] = []
         try:
             seconds, rate = clip.format()
-            sound = _sound(clip, config.data_of(node).max_seconds, cancelled) if listen else ""
+            samples = clip.read(HASH_RATE, config.data_of(node).max_seconds, cancelled) if listen else None
         except VegasError as error:
             return SurveyedClip(node, part, clip, float("nan"), 0, "", str(error))
+        sound = "" if samples is None else sha256(np.round(samples * 32767).astype("<i2").tobytes()).hexdigest()
         return SurveyedClip(node, part, clip, seconds, rate, sound, "", bool(cancelled))
 
     entries = []
@@ -87,11 +88,6 @@ def _held(config: Config) -> Iterator[tuple[str, str, Clip]]:
         split = node_clips(data, config.peers(node), node, open_dataset(data))
         for part in PARTS:
             yield from ((node, part, clip) for clips in getattr(split, part).values() for clip in clips)
-
-
-def _sound(clip: Clip, max_seconds: float, cancelled: list[str]) -> str:
-    samples = clip.read(HASH_RATE, max_seconds, cancelled)
-    return hashlib.sha256(np.round(samples * 32767).astype("<i2").tobytes()).hexdigest()
 
 
 def problems(entries: Sequence[SurveyedClip]) -> list[str]:

@@ -35,17 +35,8 @@ def baby_cry(rng: Generator) -> np.ndarray:
     sound = np.zeros(SIZE, np.float32)
     base, at = rng.uniform(380, 520), rng.uniform(0, 0.3)
     f1, f2 = rng.uniform(1000, 1400), rng.uniform(2600, 3400)
-    mouth = [
-        (0, -30),
-        (250, -12),
-        (base, 0),
-        (f1, 8),
-        (f1 * 1.6, -4),
-        (f2, 6),
-        (f2 * 1.3, -8),
-        (5200, -10),
-        (8000, -30),
-    ]
+    low = [(0, -30), (250, -12), (base, 0), (f1, 8), (f1 * 1.6, -4)]
+    mouth = [*low, (f2, 6), (f2 * 1.3, -8), (5200, -10), (8000, -30)]
     while at < SECONDS - 0.3:
         size = samples(rng.uniform(0.5, 1.3))
         top = base * rng.uniform(1.05, 1.35)
@@ -83,16 +74,8 @@ def dog(rng: Generator) -> np.ndarray:
     f1 = base * rng.uniform(1.4, 2.4)
     f2 = max(base * rng.uniform(2.6, 4.7), 1.5 * f1)
     resonance, tilt, hoarse = rng.uniform(4.5, 11.5), rng.uniform(0.85, 1.4), rng.uniform(0.1, 0.3)
-    mouth = [
-        (0, -40),
-        (base * 0.7, -8),
-        (f1 * 0.75, -2),
-        (f1, resonance),
-        (f1 * 1.3, -2),
-        (f2, resonance - 6),
-        (f2 * 1.3, -14),
-        (9000, -40),
-    ]
+    low = [(0, -40), (base * 0.7, -8), (f1 * 0.75, -2), (f1, resonance), (f1 * 1.3, -2)]
+    mouth = [*low, (f2, resonance - 6), (f2 * 1.3, -14), (9000, -40)]
     start, end, top = rng.uniform(0.35, 0.7), rng.uniform(0.66, 0.94), rng.uniform(0.18, 0.4)
     length, gap = rng.uniform(0.17, 0.23), rng.uniform(0.3, 0.78)
     sound = np.zeros(SIZE, np.float32)
@@ -253,18 +236,8 @@ def snoring(rng: Generator) -> np.ndarray:
     flap, jitter, tilt = loguniform(rng, 78, 108), rng.uniform(0.11, 0.24), rng.uniform(0.9, 1.18)
     f1, f2 = loguniform(rng, 570, 800), loguniform(rng, 2000, 2750)
     nose, mouth, hiss = rng.uniform(5, 10), rng.uniform(-18, -12), rng.uniform(-8, -2)
-    throat = [
-        (0, -30),
-        (80, -8),
-        (f1 * 0.7, -2),
-        (f1, nose),
-        (f1 * 1.5, -6),
-        (f2 * 0.8, mouth - 5),
-        (f2, mouth),
-        (f2 * 1.3, mouth - 5),
-        (4500, hiss),
-        (8000, hiss - 8),
-    ]
+    low = [(0, -30), (80, -8), (f1 * 0.7, -2), (f1, nose), (f1 * 1.5, -6)]
+    throat = [*low, (f2 * 0.8, mouth - 5), (f2, mouth), (f2 * 1.3, mouth - 5), (4500, hiss), (8000, hiss - 8)]
     breath, flutter, depth = rng.uniform(0.5, 1.0), loguniform(rng, 5, 12.5), rng.uniform(0.15, 0.38)
     length, pause, bend = rng.uniform(1.1, 1.4), rng.uniform(0.25, 0.7), rng.uniform(0.8, 1.22)
     rise, fall = rng.uniform(0.24, 0.55), rng.uniform(0.74, 0.85)

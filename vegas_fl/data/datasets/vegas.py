@@ -35,24 +35,12 @@ class Vegas(Dataset):
         folder = self._folders[label].parent
         names = [normal(shown(clip.path.stem)) for clip in clips]
         captions = captions_of(self._root, folder, label, set(names))
-        videos = read_videos(folder / "video_info.csv")
+        info = folder / "video_info.csv"
+        videos = [row["YTID"] for _, row in records(info, ["YTID"])] if info.exists() else []
         return [
             replace(clip, caption=captions.get(name), source=_video(clip, videos))
             for name, clip in zip(names, clips, strict=True)
         ]
-
-
-def read_videos(path: Path) -> list[str]:
-    """The YouTube ids in ``video_info.csv``, one for each row; none if the file does not exist.
-
-    Raises
-    ------
-    VegasError
-        It cannot be read, or has no column YTID.
-    """
-    if not path.exists():
-        return []
-    return [row["YTID"] for _, row in records(path, ["YTID"])]
 
 
 def _video(clip: FileClip, videos: list[str]) -> str | None:
