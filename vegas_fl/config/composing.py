@@ -1,6 +1,5 @@
 """From Hydra overrides or plain values to a checked :class:`Config`."""
 
-import copy
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -67,24 +66,17 @@ def restored(stored: dict[str, Any], overrides: Sequence[str]) -> Config:
     ConfigError
         Lists every mistake.
     """
-    composed = _resolved(composition(overrides))
-    values = composed | copy.deepcopy(stored)
+    composed = OmegaConf.create(_resolved(composition(overrides)))
+    values = OmegaConf.create(_resolved(composed) | stored)
+    absent = object()
     for override in overrides:
         if override.startswith("~"):
             raise ConfigError([f"{override}: a stored configuration cannot lose keys; change them with KEY=VALUE"])
-        _copy(override.lstrip("+").partition("=")[0].split("."), composed, values)
-    return parse(values, accepted(overrides))
-
-
-def _copy(key: Sequence[str], source: dict[str, Any], target: dict[str, Any]) -> None:
-    """Copy the value at ``key``, if ``source`` has one: ``experiment=…`` and ``hydra.…`` are not keys."""
-    name, *rest = key
-    if name in source and not rest:
-        target[name] = source[name]
-    elif name in source:
-        if not isinstance(target.get(name), dict):
-            target[name] = {}
-        _copy(rest, source[name], target[name])
+        key = override.lstrip("+").partition("=")[0]
+        value = OmegaConf.select(composed, key, default=absent)
+        if value is not absent:  # experiment=… and hydra.… are not keys
+            OmegaConf.update(values, key, value, merge=False, force_add=True)
+    return parse(_resolved(values), accepted(overrides))
 
 
 def validate(composed: DictConfig, overrides: Sequence[str] = ()) -> Config:
