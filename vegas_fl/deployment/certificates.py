@@ -7,7 +7,6 @@ none is ever overwritten.
 import datetime
 import ipaddress
 import os
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,11 +162,6 @@ def read_certificate(path: Path) -> x509.Certificate:
         return x509.load_pem_x509_certificate(path.read_bytes())
     except (OSError, ValueError) as error:
         raise VegasError(f"{path} cannot be read as a certificate ({_reason(error)}){_hint(path)}") from error
-
-
-def readable_by_others(path: Path) -> bool:
-    """Whether other users than its owner may read a file."""
-    return bool(stat.S_IMODE(path.stat().st_mode) & 0o077)
 
 
 def _write(files: Mapping[Path, bytes]) -> None:

@@ -49,8 +49,9 @@ def groups(runs: Sequence[Run]) -> dict[str, list[Run]]:
 
 def rows(runs: Sequence[Run]) -> list[list[str]]:
     """Group, number of seeds, adapter, and mean ± standard deviation of each measure in both branches."""
+    columns = [(key, branch) for key in MEASURES for branch in BRANCHES]
     return [
-        [name, str(len(members)), adapter, *(_spread(members, adapter, key) for key in _columns())]
+        [name, str(len(members)), adapter, *(_spread(members, adapter, key) for key in columns)]
         for name, members in groups(runs).items()
         for adapter in dict.fromkeys(adapter for run in members for adapter in run.final)
     ]
@@ -71,10 +72,6 @@ def section(runs: Sequence[Run]) -> Section | None:
     table.groups = [("", 3), *((title, 2) for title in MEASURES.values())]
     hint = Hint("Mean ± standard deviation over runs that differ only in their seed; a dash where one has no figure.")
     return Section("seeds", "Over seeds", [table, hint])
-
-
-def _columns() -> list[tuple[str, str]]:
-    return [(key, branch) for key in MEASURES for branch in BRANCHES]
 
 
 def _spread(runs: Sequence[Run], adapter: str, column: tuple[str, str]) -> str:
