@@ -26,25 +26,14 @@ _compose_lock = threading.Lock()
 
 
 def compose(overrides: Sequence[str] = ()) -> Config:
-    """Compose ``conf/`` with Hydra overrides and validate the result.
-
-    Raises
-    ------
-    ConfigError
-        Lists every mistake.
-    """
+    """Compose ``conf/`` with Hydra overrides and validate the result; :class:`ConfigError` lists every mistake."""
     words = accepted(overrides)
     return validate(composition(words), words)
 
 
 def sound(make: Callable[[], Config], check: Callable[[Config], Sequence[str]]) -> Config:
-    """The configuration that ``make`` returns, if ``check`` finds no mistake in it.
-
-    Raises
-    ------
-    ConfigError
-        Lists the mistakes found by either.
-    """
+    """The configuration that ``make`` returns, if ``check`` finds no mistake in it; otherwise :class:`ConfigError` lists
+    the mistakes found by either."""
     mistakes: tuple[str, ...] = ()
     try:
         config = make()
@@ -60,11 +49,7 @@ def sound(make: Callable[[], Config], check: Callable[[Config], Sequence[str]]) 
 def restored(stored: dict[str, Any], overrides: Sequence[str]) -> Config:
     """A stored configuration, or sections of one (as ``Config.model_dump(mode="json")`` has them), with overrides as on
     the command line; sections that are not stored come from ``conf/``. ``renderer=flux_schnell`` replaces the section.
-
-    Raises
-    ------
-    ConfigError
-        Lists every mistake.
+    :class:`ConfigError` lists every mistake.
     """
     composed = OmegaConf.create(_resolved(composition(overrides)))
     values = OmegaConf.create(_resolved(composed) | stored)
@@ -116,12 +101,7 @@ def parse(values: dict[str, Any], overrides: Sequence[str] = ()) -> Config:
 
     Unknown keys, contradictions between sections and ``overrides`` without an effect are reported together. Values of a
     wrong type are reported first, because contradictions cannot be looked for. A node without ``samples_per_node`` gets
-    that of all nodes.
-
-    Raises
-    ------
-    ConfigError
-        Lists every mistake.
+    that of all nodes. :class:`ConfigError` lists every mistake.
     """
     if mistakes := list(_undecodable(values)):
         raise ConfigError(mistakes)

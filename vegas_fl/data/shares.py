@@ -109,13 +109,7 @@ def _held(nodes: Mapping[str, NodeConfig], given: Mapping[str, np.ndarray], size
 def _few_classes(
     config: DataConfig, nodes: Mapping[str, NodeConfig], labels: Sequence[str], keys: str
 ) -> dict[str, np.ndarray]:
-    """Even shares for the nodes a class is assigned to, 0 for the other nodes that select it.
-
-    Raises
-    ------
-    VegasError
-        A class is assigned to no node.
-    """
+    """Even shares for the nodes a class is assigned to, 0 for the other nodes that select it."""
     random = np.random.default_rng(derive_seed(config.split_seed, "pathological", config.classes_per_node))
     given: dict[str, list[str]] = {label: [] for label in labels}
     for node in (sorted(nodes, key=int)[i] for i in random.permutation(len(nodes))):

@@ -38,13 +38,7 @@ def built_in(name: str) -> bool:
 
 
 def tried(experiment: str) -> Config:
-    """Compose an experiment as a run would.
-
-    Raises
-    ------
-    ConfigError
-        Listing every mistake.
-    """
+    """Compose an experiment as a run would; :class:`ConfigError` lists every mistake."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "experiment").mkdir()
         (Path(folder) / "experiment" / "being_imported.yaml").write_text(experiment, "utf8")
