@@ -7,8 +7,7 @@ from typing import Any, Literal
 
 from vegas_fl.core.errors import VegasError
 from vegas_fl.data.classes import VEGAS
-from vegas_fl.migration import values
-from vegas_fl.migration.keys import KEYS, NODE_KEYS, Key
+from vegas_fl.migration.keys import KEYS, NODE_KEYS, Key, read
 from vegas_fl.migration.nodes import folds, nodes_of
 from vegas_fl.migration.outcome import Import
 
@@ -61,10 +60,10 @@ def translate(
     new = Import(groups=dict(SIZES[size]), values={"run": run})
     flat, nodes = _flattened(old)
     _sort(flat, KEYS, "", new)
-    flat = values.read(flat, KEYS, "", new)
+    flat = read(flat, KEYS, "", new)
     for node, entry in nodes.items():
         _sort(entry, NODE_KEYS, f"nodes.{node}.", new)
-        nodes[node] = values.read(entry, NODE_KEYS, f"nodes.{node}.", new)
+        nodes[node] = read(entry, NODE_KEYS, f"nodes.{node}.", new)
     _plain(flat, new, size)
     _stages(flat, new)
     _aggregation(flat, new)
