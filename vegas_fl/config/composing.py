@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra import compose as hydra_compose
@@ -32,8 +33,8 @@ def compose(overrides: Sequence[str] = ()) -> Config:
 
 
 def sound(make: Callable[[], Config], check: Callable[[Config], Sequence[str]]) -> Config:
-    """The configuration that ``make`` returns, if ``check`` finds no mistake in it; otherwise :class:`ConfigError` lists
-    the mistakes found by either."""
+    """The configuration that ``make`` returns, if ``check`` finds no mistake in it; :class:`ConfigError` lists the
+    mistakes found by either."""
     mistakes: tuple[str, ...] = ()
     try:
         config = make()
@@ -123,6 +124,32 @@ def parse(values: dict[str, Any], overrides: Sequence[str] = ()) -> Config:
     if mistakes:
         raise ConfigError(mistakes, config)
     return config
+
+
+def anchored(config: Config) -> Config:
+    """``config`` with all paths absolute: Flower's processes have other working directories."""
+    values = config.model_dump(mode="json")
+    places = [
+        (values, "images_output_dir"),
+        (values["evaluation"], "reference"),
+        (values["data"], "root"),
+        (values["generator"], "checkpoint_dir"),
+        (values["adapter"], "checkpoint_dir"),
+        (values["adapter"], "local_checkpoint_dir"),
+        *((values["paths"], key) for key in values["paths"]),
+        *((node["dataset"], "root") for node in values["nodes"].values() if node["dataset"]),
+    ]
+    places += [
+        (section, "model") for section in (values["renderer"], values["encoder"]) if _is_folder(section["model"])
+    ]
+    for section, key in places:
+        if section.get(key) is not None:
+            section[key] = str(Path(section[key]).expanduser().absolute())
+    return parse(values)
+
+
+def _is_folder(model: str) -> bool:
+    return model != "pack" and Path(model).expanduser().is_dir()
 
 
 def _undecodable(values: dict[str, Any]) -> Iterator[str]:

@@ -1,10 +1,8 @@
 """The whole configuration, and properties derived from it."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveInt
 
@@ -59,7 +57,7 @@ class Config(Section):
             other: entry for other, entry in self.nodes.items() if entry.dataset == own or self._source(other) == ours
         }
 
-    def with_root(self, node: str, root: str) -> Config:
+    def with_root(self, node: str, root: str) -> Self:
         """This configuration for a ``node`` that keeps its data set in the folder ``root``. Its peers stay the same,
         unless nodes share no clips (``data.partition=none``)."""
         nodes = dict(self.nodes)

@@ -16,8 +16,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from vegas_fl.config import Config
-from vegas_fl.config.places import anchored
+from vegas_fl.config import Config, anchored
 from vegas_fl.config.whole import flat
 from vegas_fl.core.errors import VegasError, some
 from vegas_fl.core.files import write_atomically
