@@ -41,7 +41,8 @@ def sentence(error: ErrorDetails, values: dict[str, Any]) -> str:
         options = _options(loc[0]) if loc[0] in UNIONS else {}
         if users := [f"{loc[0]}={name}" for name, option in options.items() if loc[-1] in option.model_fields]:
             return not_used(key, f"{loc[0]}={values[loc[0]]['name']}", " or ".join(users))
-        known = list(options[values[loc[0]]["name"]].model_fields) if options else _known_keys(loc[:-1])
+        models = [options[values[loc[0]]["name"]]] if options else types_at(Config, loc[:-1])
+        known = [key for model in models for key in getattr(model, "model_fields", ())]
         close = difflib.get_close_matches(loc[-1], known, n=1, cutoff=0.5)
         hint = f"did you mean {close[0]}?" if close else f"expected one of: {', '.join(known)}"
         return f"{key}: unknown key; {hint}"
@@ -75,11 +76,6 @@ def reported(errors: Sequence[ErrorDetails]) -> list[ErrorDetails]:
         for error, place in zip(errors, places, strict=True)
         if error["type"] != "too_short" or not any(len(p) > len(place) and p[: len(place)] == place for p in places)
     ]
-
-
-def _known_keys(loc: Sequence[str]) -> list[str]:
-    """The keys that exist at a place of the configuration."""
-    return [key for found in types_at(Config, loc) for key in getattr(found, "model_fields", ())]
 
 
 def types_at(annotation: Any, parts: Sequence[str]) -> Iterator[Any]:
