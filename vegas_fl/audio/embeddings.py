@@ -38,28 +38,12 @@ def embed(
     device: str = "cpu",
     progress: str = "",
 ) -> torch.Tensor:
-    """Audio embeddings of clips, from the cache where it has them.
+    """Audio embeddings ``[N, S, D]`` (float32) of N clips, from the cache where it has them.
 
-    The encoder is loaded only if something is missing. Values are always rounded to float16, so they do not
-    depend on whether they come from the cache.
-
-    Parameters
-    ----------
-    clips : N clips
-    config : EncoderConfig
-    cache_dir : Path or None
-        Folder of the cache; None: compute everything, keep nothing.
-    max_seconds : float
-        Only this much of a clip is used.
-    device : str
-        Where the encoder runs.
-    progress : str
-        Whose clips these are, to show the progress while embeddings are computed; "": show nothing.
-
-    Returns
-    -------
-    torch.Tensor [N, S, D]
-        float32.
+    The encoder is loaded, on ``device``, only if something is missing. Values are always rounded to float16, so they do
+    not depend on whether they come from the cache; without a ``cache_dir``, all are computed and none is kept. Only
+    ``max_seconds`` of a clip are used. ``progress`` says whose clips these are while their progress is shown; "": show
+    nothing.
 
     Raises
     ------

@@ -52,7 +52,7 @@ def exclusive(config: Config) -> Iterator[None]:
     lock = FileLock(folder / ".lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=LOCK_WAIT)
+        held = lock.acquire(timeout=LOCK_WAIT)
     except Timeout as error:
         raise VegasError(
             f"run {config.run}: another process works on it ({folder} is locked); wait until it ends, or choose "
@@ -60,10 +60,8 @@ def exclusive(config: Config) -> Iterator[None]:
         ) from error
     except OSError as error:
         raise VegasError(f"{folder} cannot be written ({error.strerror}); choose another paths.runs") from error
-    try:
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 class Progress:
