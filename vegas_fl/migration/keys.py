@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
-from vegas_fl.migration.outcome import Import
+from vegas_fl.migration.experiment import Import
 
 
 def _no_flag(value: Any) -> Any:

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from vegas_fl.core.errors import VegasError
 from vegas_fl.data.classes import VEGAS
+from vegas_fl.migration.experiment import Import
 from vegas_fl.migration.keys import KEYS, NODE_KEYS, Key, read
 from vegas_fl.migration.nodes import folds, nodes_of
-from vegas_fl.migration.outcome import Import
 
 SIZES = {
     "flux": {"encoder": "ast", "adapter": "attention", "renderer": "flux_schnell"},
