@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 from vegas_fl.config import Config, NodeConfig
 from vegas_fl.config.overrides import GROUPS
-from vegas_fl.migration.keys import tables
+from vegas_fl.migration.keys import KEYS, NODE_KEYS
 
 CONF = Path(__file__).parents[1] / "conf"
 PAGE = Path(__file__).with_suffix(".md")
@@ -267,6 +267,18 @@ def page() -> str:
     parts += ["## experiment", f"Each `a2v_…` exists as it is and followed by {suffixes}."]
     parts += [described(whole_runs.items()), "## step", "The steps that end the names of experiments."]
     return "\n\n".join([*parts, described(steps.items())]) + "\n"
+
+
+def tables() -> str:
+    """The replaced system's keys as tables of docs/coming-from-json.md."""
+    parts = []
+    for title, keys in (("In an entry of `nodes`", NODE_KEYS), ("Everywhere else", KEYS)):
+        lines = [f"### {title}", "", "| key | here | to know |", "|---|---|---|"]
+        for name, key in keys.items():
+            here = f"`{key.to}`" if key.to else {"unsupported": "not supported"}.get(key.fate, "nothing")
+            lines.append(f"| `{name}` | {here} | {key.text} |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
 
 
 def write() -> None:

@@ -1,4 +1,4 @@
-"""Shards of a cache while several processes read, write and merge them."""
+"""Shards of a cache while several processes read and write them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file
 
 from vegas_fl.audio.cache import Cache
@@ -14,33 +13,6 @@ from vegas_fl.audio.cache import Cache
 
 def shards(cache: Path) -> list[Path]:
     return sorted(cache.rglob("*.safetensors"))
-
-
-def test_a_cache_that_others_may_merge_can_be_used(tmp_path: Path) -> None:
-    cache = Cache(tmp_path, "space", 5.0)
-    for key in "abcdefghi":
-        cache.add({key: torch.ones(8, 1024).half()})
-        cache.flush()
-    (shards(tmp_path)[0].parent / ".merging").mkdir()  # as little to be opened as another user's file
-    cache.merge()
-    assert len(shards(tmp_path)) == 9
-    assert len(cache.read("abcdefghi")) == 9
-
-
-def test_a_reader_finds_what_is_merged_under_its_hands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, second = (Cache(tmp_path, "space", 5.0) for _ in range(2))
-    for key in "abcdefghi":
-        first.add({key: torch.ones(8, 1024).half()})
-        first.flush()
-
-    def after_a_merge(path: Path, framework: str) -> object:
-        monkeypatch.undo()
-        first.merge()  # between the listing of shards and the reading of one
-        return safe_open(path, framework)
-
-    monkeypatch.setattr("vegas_fl.audio.cache.safe_open", after_a_merge)
-    assert len(second.read("abcdefghi")) == 9
-    assert len(shards(tmp_path)) == 1
 
 
 def test_what_another_process_wrote_meanwhile_is_not_written_twice(tmp_path: Path) -> None:
@@ -58,7 +30,7 @@ def test_what_another_process_wrote_meanwhile_is_not_written_twice(tmp_path: Pat
 def test_a_shard_that_vanishes_while_it_is_opened_is_no_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Another process may merge it; torch then raises a RuntimeError."""
+    """Another process may find it damaged; torch then raises a RuntimeError."""
     cache = Cache(tmp_path, "f", 5.0)
     cache.add({"k": torch.zeros(2, 3)})
     cache.flush()

@@ -13,7 +13,6 @@ import pytest
 import soundfile
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
 
 from tests.support.sounds import embed_files, sound, yamnet
 from vegas_fl.audio.clips import Clip, FileClip
@@ -167,30 +166,11 @@ def test_two_processes_at_once_leave_one_sound_cache(tmp_path: Path) -> None:
     assert torch.equal(cached, fresh)
 
 
-def contents(cache: Path) -> dict[str, torch.Tensor]:
-    """All a cache holds, whatever shards it is in."""
-    return {key: tensor for path in shards(cache) for key, tensor in load_file(path).items()}
-
-
 def test_what_is_embedded_together_changes_nothing(tmp_path: Path) -> None:
     clips = write(tmp_path / "sounds", 5) + write(tmp_path / "long", 3, seconds=4.0)
     together = embed(clips, yamnet(), cache_dir=None, max_seconds=5.0)
     alone = [embed([clip], yamnet(batch_size=1), cache_dir=None, max_seconds=5.0) for clip in clips]
     assert torch.equal(together, torch.cat(alone))
-
-
-def test_small_shards_are_merged(tmp_path: Path) -> None:
-    clips = write(tmp_path / "sounds", 10)
-    cache = tmp_path / "cache"
-    for clip in clips[:7]:
-        embed([clip], yamnet(), cache_dir=cache, max_seconds=5.0)
-    before = contents(cache)
-    assert len(shards(cache)) == 7
-    embed(clips, yamnet(), cache_dir=cache, max_seconds=5.0)
-    assert len(shards(cache)) == 1
-    after = contents(cache)
-    assert len(after) == 10
-    assert all(torch.equal(after[key], value) for key, value in before.items())
 
 
 def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:
@@ -212,7 +192,6 @@ def test_many_processes_and_kills_leave_the_cache_of_one(tmp_path: Path) -> None
     figures = measure(150, processes=2, kills=3, folder=tmp_path, shard_seconds=0.2)
     assert figures.shared_is_same and figures.killed_is_same
     assert list(figures.kept) == sorted(figures.kept) and figures.kept[-1] > 0
-    assert figures.shards < 8
 
 
 def test_the_cache_is_fifty_times_faster(tmp_path: Path) -> None:

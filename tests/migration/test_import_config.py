@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from docs.configuration import tables
 from tests.support.command import vegas
 from tests.support.project import ROOT
 from vegas_fl.config import Config
 from vegas_fl.core.errors import VegasError
 from vegas_fl.migration import commented_json, experiment
-from vegas_fl.migration.keys import KEYS, NODE_KEYS, tables
+from vegas_fl.migration.keys import KEYS, NODE_KEYS
 from vegas_fl.migration.settings import Import, translate
 
 PAGE = ROOT / "docs" / "coming-from-json.md"

@@ -1,7 +1,5 @@
 """Clips: recordings, read as mono samples at the audio encoder's rate."""
 
-from __future__ import annotations
-
 import abc
 import hashlib
 import math
@@ -34,27 +32,13 @@ OTHER_SOUNDS = (".aac", ".aif", ".aiff", ".amr", ".au", ".m4a", ".mp4", ".oga", 
 
 @dataclass(frozen=True)
 class Clip(abc.ABC):
-    """One recording of one class.
+    """One recording of one class."""
 
-    Attributes
-    ----------
-    label : str
-        Its class.
-    name : str
-        Its name in messages: the path of a file, or "toy dog 17". It can always be printed.
-    fold : int or None
-        Its fold, in data sets that have folds.
-    caption : str or None
-        A text that says what is to be seen, in data sets that have captions.
-    source : str or None
-        The longer recording it was cut from, if known: clips from one source resemble each other.
-    """
-
-    label: str
-    name: str
-    fold: int | None
-    caption: str | None = field(default=None, kw_only=True)
-    source: str | None = field(default=None, kw_only=True)
+    label: str  # its class
+    name: str  # in messages: the path of a file, or "toy dog 17"; it can always be printed
+    fold: int | None  # in data sets that have folds
+    caption: str | None = field(default=None, kw_only=True)  # a text that says what is to be seen
+    source: str | None = field(default=None, kw_only=True)  # longer recording it was cut from
 
     @abc.abstractmethod
     def content(self) -> str:

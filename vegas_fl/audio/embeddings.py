@@ -1,7 +1,5 @@
 """Audio embeddings of clips: read from the cache, or computed."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os
@@ -40,28 +38,12 @@ def embed(
     device: str = "cpu",
     progress: str = "",
 ) -> torch.Tensor:
-    """Audio embeddings of clips, from the cache where it has them.
+    """Audio embeddings ``[N, S, D]`` (float32) of N clips, from the cache where it has them.
 
-    The encoder is loaded only if something is missing. Values are always rounded to float16, so they do not
-    depend on whether they come from the cache.
-
-    Parameters
-    ----------
-    clips : N clips
-    config : EncoderConfig
-    cache_dir : Path or None
-        Folder of the cache; None: compute everything, keep nothing.
-    max_seconds : float
-        Only this much of a clip is used.
-    device : str
-        Where the encoder runs.
-    progress : str
-        Whose clips these are, to show the progress while embeddings are computed; "": show nothing.
-
-    Returns
-    -------
-    torch.Tensor [N, S, D]
-        float32.
+    The encoder is loaded, on ``device``, only if something is missing. Values are always rounded to float16, so they do
+    not depend on whether they come from the cache; without a ``cache_dir``, all are computed and none is kept. Only
+    ``max_seconds`` of a clip are used. ``progress`` says whose clips these are while their progress is shown; "": show
+    nothing.
 
     Raises
     ------
@@ -116,23 +98,13 @@ def _report(clips: Sequence[Clip], keys: Sequence[str], first: Mapping[str, Clip
 
 
 class _Embedder:
-    """Computes embeddings batch by batch and adds them to the cache.
-
-    Attributes
-    ----------
-    found : dict
-        Embeddings ``[S, D]`` float16 by key.
-    problems : dict
-        Why a recording cannot be used, by key.
-    cancelled : list of str
-        Names of recordings of which one channel is used.
-    """
+    """Computes embeddings batch by batch and adds them to the cache."""
 
     def __init__(self, encoder: AudioEncoder, batch_size: int, max_seconds: float, cache: Cache | None) -> None:
         self._encoder, self._batch_size, self._max_seconds, self._cache = encoder, batch_size, max_seconds, cache
-        self.found: dict[str, torch.Tensor] = {}
-        self.problems: dict[str, str] = {}
-        self.cancelled: list[str] = []
+        self.found: dict[str, torch.Tensor] = {}  # by key, [S, D] float16
+        self.problems: dict[str, str] = {}  # by key: why a recording cannot be used
+        self.cancelled: list[str] = []  # names of recordings of which one channel is used
 
     def run(self, clips: Mapping[str, Clip], progress: str) -> None:
         """Embed ``clips``, in random order: several processes that embed the same clips share the work."""

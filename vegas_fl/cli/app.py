@@ -1,6 +1,4 @@
-"""The tools around a run: `vegas-fl COMMAND …`, one file per command."""
-
-from __future__ import annotations
+"""The tools around a run: `vegas-fl COMMAND …`."""
 
 import importlib
 import sys

@@ -1,7 +1,5 @@
 """`vegas-fl bench`: the measurements behind docs/measured.md."""
 
-from __future__ import annotations
-
 import sys
 import tempfile
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`vegas-fl data`: the recordings of a configuration, and what is wrong with them."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """`vegas-fl deploy` and `vegas-fl doctor`: a federation on several machines. Step by step in docs/deployment.md."""
 
-from __future__ import annotations
-
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

@@ -1,8 +1,5 @@
 """`vegas-fl import-config`: a JSON configuration of the replaced system becomes an experiment."""
 
-from __future__ import annotations
-
-import enum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,37 +9,24 @@ from vegas_fl.cli.app import app
 from vegas_fl.config import ConfigError, compose
 from vegas_fl.core.errors import VegasError
 from vegas_fl.core.files import write_atomically
-
-
-class Size(enum.StrEnum):
-    flux = "flux"
-    tiny = "tiny"
-
-
-class TextFlags(enum.StrEnum):
-    guide = "guide"
-    code = "code"
+from vegas_fl.migration import commented_json, experiment, settings
+from vegas_fl.migration.settings import Size, TextFlags
 
 
 @app.command("import-config")
 def import_config(
     file: Annotated[Path, typer.Argument(help="JSON file; comments are allowed.")],
     output: Annotated[Path | None, typer.Option(help="File to write; default: experiment/NAME.yaml.")] = None,
-    size: Annotated[
-        Size, typer.Option(help="Models: those it used (AST, FLUX.1-schnell), or the tiny pack.")
-    ] = Size.flux,
+    size: Annotated[Size, typer.Option(help="Models: those it used (AST, FLUX.1-schnell), or the tiny pack.")] = "flux",
     text_flags: Annotated[
-        TextFlags,
-        typer.Option(help="Meaning of generate_from_…_text_embeddings: that of its guide, or of its code."),
-    ] = TextFlags.guide,
+        TextFlags, typer.Option(help="Meaning of generate_from_…_text_embeddings: that of its guide, or of its code.")
+    ] = "guide",
     overwrite: Annotated[bool, typer.Option(help="Replace the output file.")] = False,
 ) -> None:
     """Import a JSON configuration of the replaced system.
 
     It becomes an experiment; what became of each key is printed.
     """
-    from vegas_fl.migration import commented_json, experiment, settings
-
     old = commented_json.read(file)
     name = experiment.file_name(file.stem)
     imported = f"{name}_imported" if experiment.built_in(name) else name
@@ -54,8 +38,8 @@ def import_config(
     new = settings.translate(
         old,
         experiment.run_name(file.stem),
-        size=size.value,  # type: ignore[arg-type]
-        text_flags=text_flags.value,  # type: ignore[arg-type]
+        size=size,
+        text_flags=text_flags,
         esc50_classes=compose(["experiment=a2v_esc50_50n_50c"]).classes,
     )
     made = experiment.text(new, file.name)

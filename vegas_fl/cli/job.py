@@ -1,7 +1,5 @@
 """A run, or one for each of several values, as Hydra starts it; what a run would do; completion of command lines."""
 
-from __future__ import annotations
-
 import itertools
 import logging
 import os
@@ -101,13 +99,7 @@ def _main(composed: DictConfig) -> None:
 
 
 def _checked(composed: DictConfig, overrides: Sequence[str], may_lack: bool = False) -> Config:
-    """The configuration, after every check that is possible before the run.
-
-    Raises
-    ------
-    ConfigError
-        Listing every mistake.
-    """
+    """The configuration, after every check that is possible before the run."""
 
     def check(config: Config) -> list[str]:
         from vegas_fl.runs import preflight
@@ -119,12 +111,7 @@ def _checked(composed: DictConfig, overrides: Sequence[str], may_lack: bool = Fa
 
 def _jobs(words: Sequence[str]) -> tuple[list[str], list[Job]]:
     """The jobs of a sweep, and the keys left out of their names: those that are the same in all jobs, the run's
-    name itself, and the experiment where it names the run.
-
-    Raises
-    ------
-    ConfigError
-        Two jobs would be the same run.
+    name itself, and the experiment where it names the run. :class:`ConfigError` if two jobs would be the same run.
     """
     parsed = OverridesParser.create().parse_overrides(list(words))
     try:

@@ -1,7 +1,5 @@
 """The command ``vegas-fl``: help, a tool or a run. Hydra and PyTorch are imported by what needs them alone."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib.metadata
 import os

@@ -73,13 +73,7 @@ def plan(
 
 
 def _disk(planned: list[PlannedFolder], missing: int, bytes_each: float) -> None:
-    """Print the disk space that is needed.
-
-    Raises
-    ------
-    ConfigError
-        There is not enough of it.
-    """
+    """Print the disk space that is needed; :class:`ConfigError` if there is not enough of it."""
     from vegas_fl.rendering.render import shortage
 
     print(f"disk: about {missing * bytes_each / 1e6:.1f} MB ({bytes_each / 1e3:.0f} kB a picture)")

@@ -1,7 +1,5 @@
 """What `vegas-fl --help` prints, and what a command line says; no library is imported for it."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -19,12 +17,12 @@ class UsageError(VegasError):
 COMMANDS = {
     "plan": ("plan", "what a run would draw, what is missing, how long it takes"),
     "data": ("data", "stats, check: what nodes hold; unusable files, duplicates, leaks into the test set"),
-    "compare": ("compare", "several runs on one page"),
+    "compare": ("report", "several runs on one page"),
     "report": ("report", "write a run's page again"),
-    "verify": ("verify", "check pictures, and draw a sample of them again"),
-    "gallery": ("gallery", "a page with all pictures of a run"),
-    "paint": ("paint", "recordings to pictures, with a run's adapters"),
-    "render": ("render", "draw the embeddings written by images.output=embeddings"),
+    "verify": ("pictures", "check pictures, and draw a sample of them again"),
+    "gallery": ("pictures", "a page with all pictures of a run"),
+    "paint": ("pictures", "recordings to pictures, with a run's adapters"),
+    "render": ("pictures", "draw the embeddings written by images.output=embeddings"),
     "import-config": ("import_config", "a JSON configuration of the replaced system becomes an experiment"),
     "import-checkpoint": ("import_checkpoint", "generators of the replaced system"),
     "deploy": ("deploy", "keys, certificates and processes of a federation on several machines"),
@@ -76,23 +74,12 @@ SWITCHES = (*OWN, *HYDRA, *VALUED, "--info", "-i", *FOLDER, *MULTIRUN, DRY_RUN)
 
 @dataclass
 class Line:
-    """A command line, read: the order of command, switches and overrides is free.
-
-    Attributes
-    ----------
-    command : str or None
-    words : list of str
-        Overrides; of a command, all its other words.
-    switches : list of str
-        Those that Hydra gets.
-    folders : list of str
-        Of ``--config-dir``.
-    """
+    """A command line, read: the order of command, switches and overrides is free."""
 
     command: str | None = None
-    words: list[str] = field(default_factory=list)
-    switches: list[str] = field(default_factory=list)
-    folders: list[str] = field(default_factory=list)
+    words: list[str] = field(default_factory=list)  # overrides; of a command, all its other words
+    switches: list[str] = field(default_factory=list)  # those that Hydra gets
+    folders: list[str] = field(default_factory=list)  # of --config-dir
     multirun: bool = False
 
 

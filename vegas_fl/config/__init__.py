@@ -4,7 +4,7 @@ Keys are documented next to their defaults, in ``conf/*.yaml``. This package has
 :func:`compose`, which turns Hydra overrides into a :class:`Config` or lists every mistake at once.
 """
 
-from vegas_fl.config.composing import compose, parse, restored, sound, validate
+from vegas_fl.config.composing import anchored, compose, parse, restored, sound, validate
 from vegas_fl.config.mistakes import ConfigError
 from vegas_fl.config.sections import (
     BRANCHES,
@@ -13,59 +13,16 @@ from vegas_fl.config.sections import (
     ConditioningConfig,
     DataConfig,
     EncoderConfig,
-    EvaluationConfig,
     FedAvgConfig,
-    FederationConfig,
     FlowerConfig,
     GeneratorConfig,
     GMMConfig,
-    ImagesConfig,
-    InProcessConfig,
     KDConfig,
     MLPConfig,
-    Name,
     NodeConfig,
     RendererConfig,
-    ReplayConfig,
-    Section,
     Source,
-    StandaloneConfig,
     StudentConfig,
     VAEConfig,
 )
 from vegas_fl.config.whole import Config
-
-__all__ = [
-    "BRANCHES",
-    "PARTS",
-    "AdapterConfig",
-    "ConditioningConfig",
-    "Config",
-    "ConfigError",
-    "DataConfig",
-    "EncoderConfig",
-    "EvaluationConfig",
-    "FedAvgConfig",
-    "FederationConfig",
-    "FlowerConfig",
-    "GMMConfig",
-    "GeneratorConfig",
-    "ImagesConfig",
-    "InProcessConfig",
-    "KDConfig",
-    "MLPConfig",
-    "Name",
-    "NodeConfig",
-    "RendererConfig",
-    "ReplayConfig",
-    "Section",
-    "Source",
-    "StandaloneConfig",
-    "StudentConfig",
-    "VAEConfig",
-    "compose",
-    "parse",
-    "restored",
-    "sound",
-    "validate",
-]

@@ -1,11 +1,9 @@
 """From Hydra overrides or plain values to a checked :class:`Config`."""
 
-from __future__ import annotations
-
-import copy
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra import compose as hydra_compose
@@ -22,32 +20,21 @@ from vegas_fl.config.contradictions import contradictions
 from vegas_fl.config.mistakes import ConfigError, reported, sentence, without
 from vegas_fl.config.overrides import accepted, sentence_of
 from vegas_fl.config.unused import unused
-from vegas_fl.config.whole import Config
+from vegas_fl.config.whole import Config, flat
 from vegas_fl.core.names import shown, undecodable
 
 _compose_lock = threading.Lock()
 
 
 def compose(overrides: Sequence[str] = ()) -> Config:
-    """Compose ``conf/`` with Hydra overrides and validate the result.
-
-    Raises
-    ------
-    ConfigError
-        Lists every mistake.
-    """
+    """Compose ``conf/`` with Hydra overrides and validate the result; :class:`ConfigError` lists every mistake."""
     words = accepted(overrides)
     return validate(composition(words), words)
 
 
 def sound(make: Callable[[], Config], check: Callable[[Config], Sequence[str]]) -> Config:
-    """The configuration that ``make`` returns, if ``check`` finds no mistake in it.
-
-    Raises
-    ------
-    ConfigError
-        Lists the mistakes found by either.
-    """
+    """The configuration that ``make`` returns, if ``check`` finds no mistake in it; :class:`ConfigError` lists the
+    mistakes found by either."""
     mistakes: tuple[str, ...] = ()
     try:
         config = make()
@@ -61,38 +48,21 @@ def sound(make: Callable[[], Config], check: Callable[[Config], Sequence[str]]) 
 
 
 def restored(stored: dict[str, Any], overrides: Sequence[str]) -> Config:
-    """A stored configuration, or sections of one, with overrides; sections that are not stored come from ``conf/``.
-
-    Parameters
-    ----------
-    stored : dict
-        Resolved sections, as returned by ``Config.model_dump(mode="json")``.
-    overrides : sequence of str
-        As on the command line; ``renderer=flux_schnell`` replaces the whole section.
-
-    Raises
-    ------
-    ConfigError
-        Lists every mistake.
+    """A stored configuration, or sections of one (as ``Config.model_dump(mode="json")`` has them), with overrides as on
+    the command line; sections that are not stored come from ``conf/``. ``renderer=flux_schnell`` replaces the section.
+    :class:`ConfigError` lists every mistake.
     """
-    composed = _resolved(composition(overrides))
-    values = composed | copy.deepcopy(stored)
+    composed = OmegaConf.create(_resolved(composition(overrides)))
+    values = OmegaConf.create(_resolved(composed) | stored)
+    absent = object()
     for override in overrides:
         if override.startswith("~"):
             raise ConfigError([f"{override}: a stored configuration cannot lose keys; change them with KEY=VALUE"])
-        _copy(override.lstrip("+").partition("=")[0].split("."), composed, values)
-    return parse(values, accepted(overrides))
-
-
-def _copy(key: Sequence[str], source: dict[str, Any], target: dict[str, Any]) -> None:
-    """Copy the value at ``key``, if ``source`` has one: ``experiment=…`` and ``hydra.…`` are not keys."""
-    name, *rest = key
-    if name in source and not rest:
-        target[name] = source[name]
-    elif name in source:
-        if not isinstance(target.get(name), dict):
-            target[name] = {}
-        _copy(rest, source[name], target[name])
+        key = override.lstrip("+").partition("=")[0]
+        value = OmegaConf.select(composed, key, default=absent)
+        if value is not absent:  # experiment=… and hydra.… are not keys
+            OmegaConf.update(values, key, value, merge=False, force_add=True)
+    return parse(_resolved(values), accepted(overrides))
 
 
 def validate(composed: DictConfig, overrides: Sequence[str] = ()) -> Config:
@@ -132,12 +102,7 @@ def parse(values: dict[str, Any], overrides: Sequence[str] = ()) -> Config:
 
     Unknown keys, contradictions between sections and ``overrides`` without an effect are reported together. Values of a
     wrong type are reported first, because contradictions cannot be looked for. A node without ``samples_per_node`` gets
-    that of all nodes.
-
-    Raises
-    ------
-    ConfigError
-        Lists every mistake.
+    that of all nodes. :class:`ConfigError` lists every mistake.
     """
     if mistakes := list(_undecodable(values)):
         raise ConfigError(mistakes)
@@ -161,16 +126,38 @@ def parse(values: dict[str, Any], overrides: Sequence[str] = ()) -> Config:
     return config
 
 
-def _undecodable(value: Any, key: str = "") -> Iterator[str]:
+def anchored(config: Config) -> Config:
+    """``config`` with all paths absolute: Flower's processes have other working directories."""
+    values = config.model_dump(mode="json")
+    places = [
+        (values, "images_output_dir"),
+        (values["evaluation"], "reference"),
+        (values["data"], "root"),
+        (values["generator"], "checkpoint_dir"),
+        (values["adapter"], "checkpoint_dir"),
+        (values["adapter"], "local_checkpoint_dir"),
+        *((values["paths"], key) for key in values["paths"]),
+        *((node["dataset"], "root") for node in values["nodes"].values() if node["dataset"]),
+    ]
+    places += [
+        (section, "model") for section in (values["renderer"], values["encoder"]) if _is_folder(section["model"])
+    ]
+    for section, key in places:
+        if section.get(key) is not None:
+            section[key] = str(Path(section[key]).expanduser().absolute())
+    return parse(values)
+
+
+def _is_folder(model: str) -> bool:
+    return model != "pack" and Path(model).expanduser().is_dir()
+
+
+def _undecodable(values: dict[str, Any]) -> Iterator[str]:
     """Texts that are not UTF-8: they could not be stored."""
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            yield from _undecodable(inner, f"{key}.{name}" if key else str(name))
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _undecodable(inner, key)
-    elif isinstance(value, str) and undecodable(value):
-        yield f"{key}: {shown(value)} is not in UTF-8; rename it, or give a link to it (ln -s) whose name is"
+    for key, value in flat(values):
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and undecodable(text):
+                yield f"{key}: {shown(text)} is not in UTF-8; rename it, or give a link to it (ln -s) whose name is"
 
 
 def _read(values: dict[str, Any]) -> Config:

@@ -1,7 +1,5 @@
 """Contradictions between keys that are valid on their own."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 

@@ -1,17 +1,15 @@
 """Mistakes in a configuration, as sentences."""
 
-from __future__ import annotations
-
 import copy
 import difflib
+import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from vegas_fl.config.sections import DataConfig, NodeConfig
 from vegas_fl.config.whole import Config
 from vegas_fl.core.errors import VegasError
 
@@ -43,7 +41,8 @@ def sentence(error: ErrorDetails, values: dict[str, Any]) -> str:
         options = _options(loc[0]) if loc[0] in UNIONS else {}
         if users := [f"{loc[0]}={name}" for name, option in options.items() if loc[-1] in option.model_fields]:
             return not_used(key, f"{loc[0]}={values[loc[0]]['name']}", " or ".join(users))
-        known = list(options[values[loc[0]]["name"]].model_fields) if options else _known_keys(loc[:-1])
+        models = [options[values[loc[0]]["name"]]] if options else types_at(Config, loc[:-1])
+        known = [key for model in models for key in getattr(model, "model_fields", ())]
         close = difflib.get_close_matches(loc[-1], known, n=1, cutoff=0.5)
         hint = f"did you mean {close[0]}?" if close else f"expected one of: {', '.join(known)}"
         return f"{key}: unknown key; {hint}"
@@ -79,20 +78,20 @@ def reported(errors: Sequence[ErrorDetails]) -> list[ErrorDetails]:
     ]
 
 
-def _known_keys(loc: Sequence[str]) -> list[str]:
-    """The keys that exist at a place of the configuration."""
-    model: Any = Config
-    parts = iter(loc)
-    for part in parts:
-        annotation = model.model_fields[part].annotation
-        if part == "nodes":
-            next(parts)  # the node's number
-            model = NodeConfig
-        elif part == "dataset":
-            model = DataConfig
-        else:
-            model = annotation
-    return list(model.model_fields)
+def types_at(annotation: Any, parts: Sequence[str]) -> Iterator[Any]:
+    """The types at a place of the configuration."""
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        yield from types_at(inner[0], parts)
+    elif origin in (typing.Union, types.UnionType):
+        for option in inner:
+            yield from types_at(option, parts)
+    elif not parts:
+        yield annotation
+    elif origin is dict:
+        yield from types_at(inner[1], parts[1:])
+    elif isinstance(annotation, type) and issubclass(annotation, BaseModel) and parts[0] in annotation.model_fields:
+        yield from types_at(annotation.model_fields[parts[0]].annotation, parts[1:])
 
 
 def without(values: dict[str, Any], errors: Sequence[ErrorDetails]) -> dict[str, Any]:

@@ -1,13 +1,10 @@
 """What people type as ``KEY=VALUE`` → an override that Hydra reads as it was meant, or a sentence with what to type."""
 
-from __future__ import annotations
-
 import difflib
 import re
 import shlex
-import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +12,8 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException, MissingConfigException
-from pydantic import BaseModel
 
-from vegas_fl.config.mistakes import ConfigError
+from vegas_fl.config.mistakes import ConfigError, types_at
 from vegas_fl.config.whole import Config
 from vegas_fl.core.errors import some
 
@@ -33,14 +29,8 @@ class _Unreadable(Exception):
 
 def accepted(typed: Sequence[str], sweep: bool = False) -> list[str]:
     """Overrides for Hydra: any key may be set, as unknown ones are reported later with all other mistakes, and values
-    are quoted where only one meaning is possible.
-
-    Parameters
-    ----------
-    typed : sequence of str
-        As on the command line.
-    sweep : bool
-        Whether ``seed=1,2`` asks for two runs; otherwise it is a mistake.
+    are quoted where only one meaning is possible. With ``sweep``, ``seed=1,2`` asks for two runs; otherwise it is a
+    mistake.
 
     Raises
     ------
@@ -191,7 +181,7 @@ def _unreadable(key: str, value: str) -> _Unreadable:
 
 def _options(key: str, element: bool = False) -> set[Any]:
     """The types that a key may have; with ``element``, those of what its list holds."""
-    found = set(_types(Config, key.split(".")))
+    found = set(types_at(Config, key.split(".")))
     if element:
         inner = [one for option in found for one in typing.get_args(option)]
         return {typing.get_args(one)[0] if typing.get_origin(one) is typing.Annotated else one for one in inner}
@@ -208,22 +198,6 @@ def _is_group(key: str) -> bool:
 
 def _is_list(key: str) -> bool:
     return any(typing.get_origin(option) is tuple for option in _options(key))
-
-
-def _types(annotation: Any, parts: Sequence[str]) -> Iterator[Any]:
-    """The types at a place of the configuration."""
-    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is typing.Annotated:
-        yield from _types(inner[0], parts)
-    elif origin in (typing.Union, types.UnionType):
-        for option in inner:
-            yield from _types(option, parts)
-    elif not parts:
-        yield annotation
-    elif origin is dict:
-        yield from _types(inner[1], parts[1:])
-    elif isinstance(annotation, type) and issubclass(annotation, BaseModel) and parts[0] in annotation.model_fields:
-        yield from _types(annotation.model_fields[parts[0]].annotation, parts[1:])
 
 
 def sentence_of(error: HydraException) -> str:

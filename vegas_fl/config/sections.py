@@ -1,7 +1,5 @@
 """The sections of a configuration: types and bounds of their keys, which ``conf/`` documents."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 from pydantic import (

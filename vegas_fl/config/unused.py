@@ -1,17 +1,14 @@
 """Keys given on the command line that the chosen options do not use: the run would not be the one asked for."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from vegas_fl.config.mistakes import not_used
 from vegas_fl.config.sections import DataConfig
-from vegas_fl.config.whole import Config
+from vegas_fl.config.whole import Config, flat
 
 Use = tuple[str, str]
 """The option that was chosen and does not use a key, and one that does."""
@@ -51,17 +48,10 @@ def given(overrides: Sequence[str]) -> Iterator[str]:
         if not equals or override.startswith("~") or value.strip() in ("", "null", "[]"):
             continue
         if value.lstrip().startswith("{"):
-            yield from _within(key, OverridesParser.create().parse_override(override).value())
+            inner = OverridesParser.create().parse_override(override).value()
+            yield from (name for name, _ in flat({key: inner}))
         else:
             yield key
-
-
-def _within(key: str, value: Any) -> Iterator[str]:
-    if not isinstance(value, dict):
-        yield key
-        return
-    for name, inner in value.items():
-        yield from _within(f"{key}.{name}", inner)
 
 
 def _uses(config: Config) -> Iterator[tuple[str, Use]]:

@@ -1,9 +1,8 @@
 """The whole configuration, and properties derived from it."""
 
-from __future__ import annotations
-
 import os
-from typing import Annotated, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveInt
 
@@ -58,7 +57,7 @@ class Config(Section):
             other: entry for other, entry in self.nodes.items() if entry.dataset == own or self._source(other) == ours
         }
 
-    def with_root(self, node: str, root: str) -> Config:
+    def with_root(self, node: str, root: str) -> Self:
         """This configuration for a ``node`` that keeps its data set in the folder ``root``. Its peers stay the same,
         unless nodes share no clips (``data.partition=none``)."""
         nodes = dict(self.nodes)
@@ -95,3 +94,12 @@ class Config(Section):
         sampled = isinstance(self.aggregation, StudentConfig) or self.adapter.replay_samples
         used = "generators" in self.stages or ("adapters" in self.stages and bool(sampled))
         return used and self.evaluation.generators and self.evaluation.split != "none"
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The entries of nested values, each with its whole key: ``data.root``."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

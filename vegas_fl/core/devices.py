@@ -1,7 +1,5 @@
 """Where networks run. PyTorch is imported by what needs it: commands without networks start faster."""
 
-from __future__ import annotations
-
 import contextlib
 import gc
 import os

@@ -1,7 +1,5 @@
 """Files and folders: atomic writes, and where a folder would be created."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 from pathlib import Path

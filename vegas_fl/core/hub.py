@@ -1,7 +1,5 @@
 """Whether the Hugging Face Hub answers."""
 
-from __future__ import annotations
-
 import functools
 
 PATIENCE = 5.0

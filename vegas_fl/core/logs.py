@@ -1,7 +1,5 @@
 """The program's log, unless logging is already configured."""
 
-from __future__ import annotations
-
 import logging
 import sys
 from typing import TextIO

@@ -1,7 +1,5 @@
 """Names that people give to files and classes, in every script and in whatever bytes a disk has them."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 

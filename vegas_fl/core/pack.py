@@ -1,7 +1,5 @@
 """The folders of the tiny pack, the models that ship with the project, and what a model says of itself."""
 
-from __future__ import annotations
-
 import importlib
 from pathlib import Path
 

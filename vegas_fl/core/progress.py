@@ -26,18 +26,8 @@ class Progress:
     bar, which is hidden while none is at work. Elsewhere a line is logged every :data:`EVERY` seconds, also while
     nothing moves.
 
-    Parameters
-    ----------
-    stage : str
-        As in "pictures", "generators".
-    part : str
-        Whose part of it: "node 0".
-    total, done : int
-        Number of units, and those that were done before.
-    unit : str
-        One of what is counted.
-    show : bool
-        Whether to show anything.
+    ``stage`` is as in "pictures", ``part`` says whose part of it ("node 0"), ``total`` and ``done`` count all units and
+    those that were done before, and ``unit`` is one of what is counted.
     """
 
     _open: ClassVar[dict[str, tuple[tqdm[Any], dict[str, tuple[int, int]]]]] = {}

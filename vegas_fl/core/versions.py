@@ -1,7 +1,5 @@
 """The packages that results depend on: which are installed, and which the project was tested with."""
 
-from __future__ import annotations
-
 import importlib.metadata
 
 LOCKED = {"torch": "2.13.0", "diffusers": "0.42.1", "flwr": "1.41.0"}

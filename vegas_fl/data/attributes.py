@@ -4,8 +4,6 @@ Thresholds are absolute (dB, Hz, onsets per second, seconds), so that the words 
 between the thresholds, near the median of ESC-10, gets no word.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -1,7 +1,6 @@
 """Checks of the data settings, before any recording is read."""
 
-from __future__ import annotations
-
+import contextlib
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -15,17 +14,8 @@ from vegas_fl.data.shares import owners, shares, training, units
 def check(
     config: DataConfig, nodes: Mapping[str, NodeConfig], ids: Sequence[str] | None = None, keys: str = "data"
 ) -> list[str]:
-    """All mistakes in the data settings and in the nodes' classes, as sentences. Reads no audio.
-
-    Parameters
-    ----------
-    config : DataConfig
-    nodes : mapping
-        All nodes that read this data set.
-    ids : sequence of str, optional
-        The nodes to check; default: all.
-    keys : str
-        Where the settings are in the configuration: "data", or "nodes.N.dataset".
+    """All mistakes in the data settings and in the classes of the nodes ``ids`` (default: all), as sentences. Reads no
+    audio. ``nodes`` are all that read this data set; ``keys`` is where its settings are: "data", or "nodes.N.dataset".
     """
     mistakes = list(settings_mistakes(config, keys))
     try:
@@ -118,7 +108,10 @@ def _unknown_class(node_id: str, label: str, classes: Sequence[str]) -> str:
 
 
 def _unknown_folds(config: DataConfig, dataset: Dataset, keys: str) -> str | None:
-    clips = [clip for label in dataset.classes for clip in _listed(dataset, label)]
+    clips: list[Clip] = []
+    for label in dataset.classes:
+        with contextlib.suppress(VegasError):  # files are missing, which is reported for nodes that select the class
+            clips += dataset.clips(label)
     there = sorted({clip.fold for clip in clips if clip.fold is not None})
     asked = {fold for folds in config.folds.values() for fold in folds}
     if not clips:
@@ -131,11 +124,3 @@ def _unknown_folds(config: DataConfig, dataset: Dataset, keys: str) -> str | Non
             f"{', '.join(map(str, there))}; change {keys}.train_folds, val_folds or test_folds"
         )
     return None
-
-
-def _listed(dataset: Dataset, label: str) -> list[Clip]:
-    """The clips of a class; none if files are missing, which is reported for nodes that select the class."""
-    try:
-        return dataset.clips(label)
-    except VegasError:
-        return []

@@ -1,7 +1,5 @@
 """Words for class names, from which prompts are made."""
 
-from __future__ import annotations
-
 VEGAS = {
     "baby_cry": "a crying baby",
     "chainsaw": "a chainsaw",

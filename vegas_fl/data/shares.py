@@ -5,8 +5,6 @@ data distribution for federated visual classification"), or even among few of th
 al. 2017).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -24,19 +22,11 @@ DRAWS = 1000
 
 @dataclass(frozen=True)
 class Share:
-    """What one of a class's owners gets of it.
+    """What one of a class's owners gets of it."""
 
-    Attributes
-    ----------
-    position, owners : int
-        Its place among the owners, and their number.
-    fractions : array [owners] or None
-        How much each owner gets; None: all get the same number.
-    """
-
-    position: int
-    owners: int
-    fractions: np.ndarray | None
+    position: int  # its place among the owners
+    owners: int  # their number
+    fractions: np.ndarray | None  # [owners]: how much each gets; None: all get the same number
 
     def of(self, order: np.ndarray, skipped: int) -> np.ndarray:
         """This owner's part of ``order``. Even shares are dealt in turns, which go on after the ``skipped`` units that
@@ -119,13 +109,7 @@ def _held(nodes: Mapping[str, NodeConfig], given: Mapping[str, np.ndarray], size
 def _few_classes(
     config: DataConfig, nodes: Mapping[str, NodeConfig], labels: Sequence[str], keys: str
 ) -> dict[str, np.ndarray]:
-    """Even shares for the nodes a class is assigned to, 0 for the other nodes that select it.
-
-    Raises
-    ------
-    VegasError
-        A class is assigned to no node.
-    """
+    """Even shares for the nodes a class is assigned to, 0 for the other nodes that select it."""
     random = np.random.default_rng(derive_seed(config.split_seed, "pathological", config.classes_per_node))
     given: dict[str, list[str]] = {label: [] for label in labels}
     for node in (sorted(nodes, key=int)[i] for i in random.permutation(len(nodes))):

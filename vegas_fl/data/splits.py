@@ -5,8 +5,6 @@ of a class are shuffled and dealt to its owners (disjoint, complete), and each o
 one recording stay together. With folds, each fold is dealt by itself, and folds determine the parts.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -4,14 +4,12 @@ Unlike the checks before a run, :func:`survey` can read every recording, and it 
 only the owner of all data (or a simulation) can do.
 """
 
-from __future__ import annotations
-
-import hashlib
 import io
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,33 +29,16 @@ HASH_RATE = 16_000
 
 @dataclass(frozen=True)
 class SurveyedClip:
-    """A clip of a node.
+    """A clip of a node."""
 
-    Attributes
-    ----------
-    node, part : str
-        The node that holds it, and its part of the split: train, val or test.
-    clip : Clip
-    seconds : float
-        Length of the whole recording; NaN if it cannot be read.
-    rate : int
-        Its sample rate in Hz; 0 if it cannot be read.
-    sound : str
-        Hash of its samples; "" if they were not read.
-    problem : str
-        Why it cannot be used, or "".
-    cancels : bool
-        Whether its channels cancel each other.
-    """
-
-    node: str
-    part: str
+    node: str  # that holds it
+    part: str  # of the split: train, val or test
     clip: Clip
-    seconds: float
-    rate: int
-    sound: str
-    problem: str
-    cancels: bool = False
+    seconds: float  # length of the whole recording; NaN if it cannot be read
+    rate: int  # its sample rate in Hz; 0 if it cannot be read
+    sound: str  # hash of its samples; "" if they were not read
+    problem: str  # why it cannot be used, or ""
+    cancels: bool = False  # whether its channels cancel each other
 
     @property
     def place(self) -> str:
@@ -76,16 +57,9 @@ class ClassSummary(NamedTuple):
 
 
 def survey(config: Config, listen: bool, progress: bool = False) -> list[SurveyedClip]:
-    """All clips of all nodes.
+    """All clips of all nodes of a configuration in which :func:`vegas_fl.data.checks.check` finds no mistake.
 
-    Parameters
-    ----------
-    config : Config
-        One that :func:`vegas_fl.data.checks.check` finds no mistake in.
-    listen : bool
-        Read every recording to its end, not only its header.
-    progress : bool
-        Show the progress.
+    With ``listen``, every recording is read to its end, not only its header.
     """
     held = list(_held(config))
 
@@ -94,9 +68,10 @@ def survey(config: Config, listen: bool, progress: bool = False) -> list[Surveye
         cancelled: list[str] = []
         try:
             seconds, rate = clip.format()
-            sound = _sound(clip, config.data_of(node).max_seconds, cancelled) if listen else ""
+            samples = clip.read(HASH_RATE, config.data_of(node).max_seconds, cancelled) if listen else None
         except VegasError as error:
             return SurveyedClip(node, part, clip, float("nan"), 0, "", str(error))
+        sound = "" if samples is None else sha256(np.round(samples * 32767).astype("<i2").tobytes()).hexdigest()
         return SurveyedClip(node, part, clip, seconds, rate, sound, "", bool(cancelled))
 
     entries = []
@@ -113,11 +88,6 @@ def _held(config: Config) -> Iterator[tuple[str, str, Clip]]:
         split = node_clips(data, config.peers(node), node, open_dataset(data))
         for part in PARTS:
             yield from ((node, part, clip) for clips in getattr(split, part).values() for clip in clips)
-
-
-def _sound(clip: Clip, max_seconds: float, cancelled: list[str]) -> str:
-    samples = clip.read(HASH_RATE, max_seconds, cancelled)
-    return hashlib.sha256(np.round(samples * 32767).astype("<i2").tobytes()).hexdigest()
 
 
 def problems(entries: Sequence[SurveyedClip]) -> list[str]:

@@ -4,12 +4,9 @@ All keys are P-384 keys, as Flower's node authentication requires. Private ones 
 none is ever overwritten.
 """
 
-from __future__ import annotations
-
 import datetime
 import ipaddress
 import os
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,14 +50,8 @@ def make_ca(folder: Path, name: str, days: int) -> Path:
 def make_server_certificate(folder: Path, names: Sequence[str], days: int, renew: bool = False) -> Path:
     """Make the server's key and certificate (``server.key``, ``server.crt``), signed by the folder's CA.
 
-    Parameters
-    ----------
-    folder : Path
-    names : sequence of str
-        Host names and IP addresses by which it is reached; those of the machine itself are added.
-    days : int
-    renew : bool
-        Replace an existing certificate.
+    ``names`` are the host names and IP addresses by which it is reached; those of the machine itself are added. With
+    ``renew``, an existing certificate is replaced.
 
     Raises
     ------
@@ -171,11 +162,6 @@ def read_certificate(path: Path) -> x509.Certificate:
         return x509.load_pem_x509_certificate(path.read_bytes())
     except (OSError, ValueError) as error:
         raise VegasError(f"{path} cannot be read as a certificate ({_reason(error)}){_hint(path)}") from error
-
-
-def readable_by_others(path: Path) -> bool:
-    """Whether other users than its owner may read a file."""
-    return bool(stat.S_IMODE(path.stat().st_mode) & 0o077)
 
 
 def _write(files: Mapping[Path, bytes]) -> None:

@@ -1,12 +1,11 @@
 """Whether a machine is ready for its part in a deployment; nothing is changed."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib.metadata
 import os
 import platform
 import shutil
+import stat
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -168,7 +167,7 @@ def _expiry(name: str, file: Path) -> Finding:
 
 
 def _private(key: Path) -> str:
-    if certificates.readable_by_others(key):
+    if stat.S_IMODE(key.stat().st_mode) & 0o077:
         raise VegasError(f"{key} can be read by others; run chmod 600 {key}")
     return f"{key}, readable only by its owner"
 

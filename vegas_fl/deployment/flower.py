@@ -1,7 +1,5 @@
 """The Flower side of a deployment: commands, their environment, and connections in config.toml."""
 
-from __future__ import annotations
-
 import http.client
 import os
 import ssl
@@ -62,22 +60,15 @@ def _needed(files: Iterable[Path], remedy: str) -> None:
             raise VegasError(f"{file} is missing; {remedy}")
 
 
-def connect(name: str, address: str, ca: Path, home: Path | None = None) -> Path:
-    """Add a connection to Flower's config.toml, unless it has it; the path of the file.
-
-    Parameters
-    ----------
-    name, address : str
-    ca : Path
-    home : Path, optional
-        Flower's home; default: $FLWR_HOME, else ~/.flwr.
+def connect(name: str, address: str, ca: Path) -> Path:
+    """Add a connection to the config.toml in Flower's home ($FLWR_HOME, else ~/.flwr), unless it has it; its path.
 
     Raises
     ------
     VegasError
         A connection of this name leads elsewhere.
     """
-    file = (home or Path(os.environ.get("FLWR_HOME") or Path.home() / ".flwr")) / "config.toml"
+    file = Path(os.environ.get("FLWR_HOME") or Path.home() / ".flwr") / "config.toml"
     wanted = _leads_to(address, ca)
     try:
         text = file.read_text("utf8") if file.is_file() else f"[superlink]\ndefault = {quoted(name)}\n"

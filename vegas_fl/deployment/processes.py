@@ -1,7 +1,5 @@
 """Start and stop processes that outlive the command: a file records which process it is."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
@@ -25,20 +23,11 @@ SAME = 2.0
 
 @dataclass(frozen=True)
 class Service:
-    """A process of a deployment, and its files ``<name>.pid`` and ``<name>.log``.
+    """A process of a deployment, and its files ``<name>.pid`` and ``<name>.log``."""
 
-    Attributes
-    ----------
-    folder : Path
-        Of the files, and the process's working directory.
-    name : str
-    address : (str, int), optional
-        Host and port on which it listens.
-    """
-
-    folder: Path
+    folder: Path  # of the files, and the process's working directory
     name: str
-    address: tuple[str, int] | None = None
+    address: tuple[str, int] | None = None  # host and port on which it listens
 
     @property
     def log(self) -> Path:
@@ -63,16 +52,7 @@ class Service:
     def start(
         self, command: Sequence[str], environment: Mapping[str, str], ready: Callable[[str], bool], seconds: float
     ) -> bool:
-        """Start it in the background; return whether it was ready in time.
-
-        Parameters
-        ----------
-        command : sequence of str
-        environment : mapping
-        ready : callable
-            Its output so far → whether it is ready.
-        seconds : float
-            Time to wait for that.
+        """Start it in the background; return whether it was ``ready``, judged by its output so far, in time.
 
         Raises
         ------

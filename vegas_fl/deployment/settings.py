@@ -1,13 +1,11 @@
 """Settings of the machines of a deployment: ``server.yaml`` for the one with the SuperLink, ``node.yaml`` for each with
 a SuperNode. ``deploy/server.yaml`` and ``deploy/node.yaml`` explain the keys."""
 
-from __future__ import annotations
-
 import contextlib
 import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 import yaml
 from pydantic import (
@@ -203,7 +201,7 @@ class NodeSettings(MachineSettings):
         }
 
     @model_validator(mode="after")
-    def _has_a_port(self) -> NodeSettings:
+    def _has_a_port(self) -> Self:
         if self.own_port > 65535:
             raise ValueError(f"port: required, as {OWN_PORTS} + node is not a port")
         return self

@@ -1,7 +1,5 @@
 """systemd units and a compose file, from the same settings as the commands."""
 
-from __future__ import annotations
-
 import re
 import sys
 from pathlib import Path

@@ -15,8 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.request import urlopen
 
-from vegas_fl.config import Config, FlowerConfig
-from vegas_fl.config.places import anchored
+from vegas_fl.config import Config, FlowerConfig, anchored
 from vegas_fl.core.errors import VegasError
 from vegas_fl.core.files import write_atomically
 

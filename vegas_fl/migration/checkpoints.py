@@ -4,8 +4,6 @@ A file of weights shows the widths of the layers, not the functions between them
 that function is given. Anything else is refused, with the reason.
 """
 
-from __future__ import annotations
-
 import pickle
 import re
 import zipfile
@@ -24,38 +22,19 @@ from vegas_fl.storage.tensorfiles import State
 
 @dataclass(frozen=True)
 class Decoder:
-    """An MLP decoder, its file and its owner.
+    """An MLP decoder, its file and its owner."""
 
-    Attributes
-    ----------
-    origin : str
-        The file, and the part of it that holds the decoder.
-    label, owner : str
-        Its class, and the node that trained it.
-    widths : tuple of int
-        Widths of the layers; the first is that of the latent vector.
-    state : dict
-        Weights, with the names of :class:`vegas_fl.algorithm.generators.mlp.MLPSampler`.
-    note : str
-        What was left out, or "".
-    """
-
-    origin: str
-    label: str
-    owner: str
-    widths: tuple[int, ...]
-    state: State
-    note: str
+    origin: str  # the file, and the part of it that holds the decoder
+    label: str  # its class
+    owner: str  # the node that trained it
+    widths: tuple[int, ...]  # of the layers; the first is that of the latent vector
+    state: State  # weights, with the names of vegas_fl.algorithm.generators.mlp.MLPSampler
+    note: str  # what was left out, or ""
 
 
 def decoders(files: Sequence[Path], label: str | None) -> dict[str, list[Decoder]]:
-    """All decoders in the files, by class; those of one class belong to different nodes.
-
-    Parameters
-    ----------
-    files : sequence of Path
-    label : str or None
-        Class of all of them; None: from the names of files and states.
+    """All decoders in the files, by class; those of one class belong to different nodes. Without a ``label`` for all,
+    classes are read from the names of files and states.
 
     Raises
     ------

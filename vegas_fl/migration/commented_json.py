@@ -1,7 +1,5 @@
 """JSON as the replaced system reads it: with ``//``, ``#`` and ``/* */`` comments and trailing commas."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

@@ -1,36 +1,52 @@
-"""The replaced system's keys and what became of each, from ``keys.yaml``. ``make docs`` writes
-the tables of docs/coming-from-json.md."""
+"""The replaced system's keys and what became of each, from ``keys.yaml``; their values, read as the type of the key."""
 
-from __future__ import annotations
-
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import yaml
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
+
+from vegas_fl.migration.experiment import Import
+
+
+def _no_flag(value: Any) -> Any:
+    """Python takes true for 1."""
+    if isinstance(value, bool):
+        raise ValueError("true or false is not a number")
+    return value
+
+
+def _listed(value: Any) -> Any:
+    """A single entry becomes a list."""
+    return value if isinstance(value, list) else [value]
+
+
+Whole = Annotated[int, BeforeValidator(_no_flag)]
+Text = Annotated[str, BeforeValidator(str)]
+
+KINDS: dict[str, tuple[str, TypeAdapter[Any]]] = {
+    "": ("anything", TypeAdapter(Any)),
+    "text": ("a text", TypeAdapter(Text)),
+    "whole": ("a whole number", TypeAdapter(Whole)),
+    "number": ("a number", TypeAdapter(Annotated[float, BeforeValidator(_no_flag)])),
+    "flag": ("true or false", TypeAdapter(bool)),
+    "classes": ("a list of classes", TypeAdapter(Annotated[list[Text], BeforeValidator(_listed)])),
+    "folds": ("a list of folds", TypeAdapter(Annotated[list[Whole], BeforeValidator(_listed)])),
+}
+"""What the value of a key has to be, in words, and how it is read: 200, 200.0 and "200" are the same number."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """What became of a key.
-
-    Attributes
-    ----------
-    fate : str
-        ``renamed``: ``to`` takes its value; ``mapped``: ``to`` says the same; ``note``: nothing has to be said any
-        more; ``unsupported``: no counterpart exists.
-    to : str
-        Our key or keys, or "".
-    text : str
-        What else to know.
-    kind : str
-        What its value has to be, a key of :data:`vegas_fl.migration.values.KINDS`, or "".
-    """
+    """What became of a key: ``to`` takes its value (renamed) or says the same (mapped), nothing has to be said any more
+    (note), or no counterpart exists."""
 
     fate: Literal["renamed", "mapped", "note", "unsupported"]
-    to: str
-    text: str
-    kind: str
+    to: str  # our key or keys, or ""
+    text: str  # what else to know
+    kind: str  # what its value has to be, a key of KINDS, or ""
 
 
 def _key(row: dict[str, str]) -> Key:
@@ -52,13 +68,17 @@ KEYS = {name: _key(row) for name, row in _ROWS["top"].items()} | {
 """Keys at the top, in any section."""
 
 
-def tables() -> str:
-    """Both tables in Markdown."""
-    parts = []
-    for title, keys in (("In an entry of `nodes`", NODE_KEYS), ("Everywhere else", KEYS)):
-        lines = [f"### {title}", "", "| key | here | to know |", "|---|---|---|"]
-        for name, key in keys.items():
-            here = f"`{key.to}`" if key.to else {"unsupported": "not supported"}.get(key.fate, "nothing")
-            lines.append(f"| `{name}` | {here} | {key.text} |")
-        parts.append("\n".join(lines))
-    return "\n\n".join(parts) + "\n"
+def read(entry: Mapping[str, Any], keys: Mapping[str, Key], prefix: str, new: Import) -> dict[str, Any]:
+    """The entry with its values as their ``keys`` expect them; those of another type are reported and left out, and
+    ``null`` counts as not set."""
+    values: dict[str, Any] = {}
+    for key, value in entry.items():
+        if value is None:
+            new.notes.append(f"{prefix}{key}: null counts as not set")
+            continue
+        expected, kind = KINDS[keys[key].kind if key in keys else ""]
+        try:
+            values[key] = kind.validate_python(value)
+        except ValidationError:
+            new.suspicious.append(f"{prefix}{key} is {value!r}, expected {expected}: left out")
+    return values

@@ -1,14 +1,12 @@
 """The entries of ``nodes`` of a JSON configuration: data sets, classes, samples, and overlaps."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from vegas_fl.migration.experiment import Import, once
 from vegas_fl.migration.keys import NODE_KEYS
-from vegas_fl.migration.outcome import Import, once
 
 DATASETS = {"vegas": "vegas", "esc50": "esc50", "vggsound": "vggsound"}
 """The replaced system's names of data sets, in lower case without punctuation, and ours."""

@@ -1,7 +1,5 @@
 """One JSON configuration of the replaced system → values of ours, and sentences for its owner."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Mapping, Sequence
@@ -9,10 +7,9 @@ from typing import Any, Literal
 
 from vegas_fl.core.errors import VegasError
 from vegas_fl.data.classes import VEGAS
-from vegas_fl.migration import values
-from vegas_fl.migration.keys import KEYS, NODE_KEYS, Key
+from vegas_fl.migration.experiment import Import
+from vegas_fl.migration.keys import KEYS, NODE_KEYS, Key, read
 from vegas_fl.migration.nodes import folds, nodes_of
-from vegas_fl.migration.outcome import Import
 
 SIZES = {
     "flux": {"encoder": "ast", "adapter": "attention", "renderer": "flux_schnell"},
@@ -44,21 +41,16 @@ def translate(
     text_flags: TextFlags = "guide",
     esc50_classes: Sequence[str] = (),
 ) -> Import:
-    """Translate a configuration.
+    """Translate the content of a file to a configuration of ``run``. Keys count in whatever section they are; ``nodes``
+    is a section of its own.
 
     Parameters
     ----------
-    old : mapping
-        Content of the file. Keys count in whatever section they are; ``nodes`` is a section of its own.
-    run : str
-        Name of the run.
     size : {"flux", "tiny"}
         The models: those of the file, or the tiny pack's.
     text_flags : {"guide", "code"}
         Meaning of ``generate_from_…_text_embeddings``: in its guide, true is "use this branch, fed by the adapter" and
         false "do not use it"; in its code, true is "feed the class prompt's embedding" and false "the adapter's".
-    esc50_classes : sequence of str
-        The fifty classes of ESC-50.
 
     Raises
     ------
@@ -68,10 +60,10 @@ def translate(
     new = Import(groups=dict(SIZES[size]), values={"run": run})
     flat, nodes = _flattened(old)
     _sort(flat, KEYS, "", new)
-    flat = values.read(flat, KEYS, "", new)
+    flat = read(flat, KEYS, "", new)
     for node, entry in nodes.items():
         _sort(entry, NODE_KEYS, f"nodes.{node}.", new)
-        nodes[node] = values.read(entry, NODE_KEYS, f"nodes.{node}.", new)
+        nodes[node] = read(entry, NODE_KEYS, f"nodes.{node}.", new)
     _plain(flat, new, size)
     _stages(flat, new)
     _aggregation(flat, new)

@@ -1,7 +1,5 @@
 """Checks before a run starts: all problems that can be found without training, at once."""
 
-from __future__ import annotations
-
 import contextlib
 import difflib
 import importlib.util
@@ -23,28 +21,15 @@ from vegas_fl.rendering.jobs import SERVER
 from vegas_fl.rendering.plan import planned_folders
 from vegas_fl.runs.progress import differences, trained_by
 from vegas_fl.runs.recordings import check_recordings, data_sets
-from vegas_fl.storage.names import (
-    ADAPTER_NAME,
-    adapter_files,
-    adapter_rounds,
-    find_adapters,
-    find_generators,
-    misfiled,
-    source_run,
-)
+from vegas_fl.storage import names
 from vegas_fl.storage.tensorfiles import load_header
 
 
 def check(config: Config, nodes_are_here: bool, may_lack: bool = False) -> list[str]:
     """Problems that would stop the run, as sentences. Loads no network, writes nothing.
 
-    Parameters
-    ----------
-    config : Config
-    nodes_are_here : bool
-        Whether the nodes' recordings and folders are on this machine; otherwise each node checks its own.
-    may_lack : bool
-        Ignore missing files that can still be provided (:func:`lacking`): a plan needs no data.
+    Unless ``nodes_are_here``, each node checks its own recordings and folders. What ``may_lack`` are files that can
+    still be provided (:func:`lacking`): a plan needs no data.
     """
     mistakes: list[str] = []
     if nodes_are_here and config.needs_recordings:
@@ -107,10 +92,10 @@ def _generators(config: Config) -> Iterator[str]:
     if "generators" in config.stages or not (draws or ("adapters" in config.stages and sampled)):
         return
     folder = Path(config.generator.checkpoint_dir)
-    found = find_generators(folder)
+    found = names.find_generators(folder)
     if not found:
         yield (
-            f"Checkpoint not found: no generator in {folder}{misfiled(folder)}; train generators first "
+            f"Checkpoint not found: no generator in {folder}{names.misfiled(folder)}; train generators first "
             "(stages=[generators]), or set generator.checkpoint_dir"
         )
         return
@@ -121,7 +106,8 @@ def _generators(config: Config) -> Iterator[str]:
                 hint = f" (did you mean {close[0]}?)" if close else ""
                 yield (
                     f"Generator for class '{label}' not found{hint}: {folder} has generators for {', '.join(found)}"
-                    f"{misfiled(folder)}; train it with stages=[generators], or change nodes.{node}.selected_classes"
+                    f"{names.misfiled(folder)}; train it with stages=[generators], or change "
+                    f"nodes.{node}.selected_classes"
                 )
 
 
@@ -136,7 +122,7 @@ def _adapters(config: Config) -> Iterator[str]:
 
 def _fitting_adapter(config: Config, node: str) -> None:
     """Raise :class:`VegasError` if a node has no adapter to draw with, or it does not fit the encoder or renderer."""
-    rounds = adapter_rounds(config, node)
+    rounds = names.adapter_rounds(config, node)
     path = rounds[max(rounds)]["t5"]
     spaces = load_header(path).get("spaces", {})
     there: dict[str, object] = {}
@@ -158,18 +144,18 @@ def _fitting_adapter(config: Config, node: str) -> None:
 
 def _local_adapter(config: Config, folder: Path, node: str) -> None:
     """Raise :class:`VegasError` if a node has no adapter in ``folder``."""
-    if not find_adapters(folder, node, source_run(config, folder)):
+    if not names.find_adapters(folder, node, names.source_run(config, folder)):
         raise VegasError(
-            f"Checkpoint not found: no adapter of node {node} in {folder}{misfiled(folder)}; train adapters first, or "
-            "set adapter.local_checkpoint_dir"
+            f"Checkpoint not found: no adapter of node {node} in {folder}{names.misfiled(folder)}; train adapters "
+            "first, or set adapter.local_checkpoint_dir"
         )
 
 
 def _overwritten(config: Config) -> Iterator[str]:
     """Adapters of other runs that have the names of this run's: run=a names one of node 1 like run=a_node_1 its own."""
     folder = Path(config.adapter.checkpoint_dir)
-    for file, path in adapter_files(folder).items():
-        name = ADAPTER_NAME.fullmatch(path.stem)
+    for file, path in names.adapter_files(folder).items():
+        name = names.ADAPTER_NAME.fullmatch(path.stem)
         owners = (name["run"], path.stem.rpartition("_round_")[0]) if name else ()
         if file.run != config.run and config.run in owners:
             yield (

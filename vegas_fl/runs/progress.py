@@ -5,8 +5,6 @@ holds no random state: every draw is derived from a hash of the run's seed and o
 (:mod:`vegas_fl.core.seeds`), so a repeated round gives the same result.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json
@@ -18,8 +16,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from vegas_fl.config import Config
-from vegas_fl.config.places import anchored
+from vegas_fl.config import Config, anchored
+from vegas_fl.config.whole import flat
 from vegas_fl.core.errors import VegasError, some
 from vegas_fl.core.files import write_atomically
 from vegas_fl.storage import tensorfiles
@@ -54,7 +52,7 @@ def exclusive(config: Config) -> Iterator[None]:
     lock = FileLock(folder / ".lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=LOCK_WAIT)
+        held = lock.acquire(timeout=LOCK_WAIT)
     except Timeout as error:
         raise VegasError(
             f"run {config.run}: another process works on it ({folder} is locked); wait until it ends, or choose "
@@ -62,10 +60,8 @@ def exclusive(config: Config) -> Iterator[None]:
         ) from error
     except OSError as error:
         raise VegasError(f"{folder} cannot be written ({error.strerror}); choose another paths.runs") from error
-    try:
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 class Progress:
@@ -181,7 +177,7 @@ def settings(config: Config) -> dict[str, Any]:
     """The settings that affect training, key by key."""
     values = anchored(config).model_dump(mode="json", exclude=set(FREE_TO_CHANGE))
     values["renderer"] = {key: values["renderer"][key] for key in ("model", "revision", "max_sequence_length")}
-    return dict(_flat(values, ""))
+    return dict(flat(values))
 
 
 def trained_by(values: Mapping[str, Any], stages: Collection[str]) -> dict[str, Any]:
@@ -194,17 +190,9 @@ def trained_by(values: Mapping[str, Any], stages: Collection[str]) -> dict[str, 
         sections += ["generator"]
     if "adapters" in stages:
         sections += ["rounds", "targets", "adapter", "aggregation"]
-    flat = dict(_flat({key: values[key] for key in sections}, ""))
     places = ("root", "checkpoint_dir", "local_checkpoint_dir", "samples_per_node")
-    return {key: value for key, value in flat.items() if key.rpartition(".")[2] not in places}
-
-
-def _flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+    trained = flat({key: values[key] for key in sections})
+    return {key: value for key, value in trained if key.rpartition(".")[2] not in places}
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

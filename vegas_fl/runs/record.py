@@ -11,8 +11,6 @@
 | ``tensorboard/<attempt>/`` | the measurements, for TensorBoard |
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

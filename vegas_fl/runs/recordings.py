@@ -1,7 +1,5 @@
 """Checks of the nodes' recordings before a run starts. Needs no PyTorch."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from vegas_fl.config import Config, DataConfig

@@ -1,13 +1,11 @@
 """Measurements for TensorBoard, and for Weights & Biases if ``tracking.wandb`` names a project."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from vegas_fl.config import Config
 
@@ -17,25 +15,24 @@ SOURCES = ("adapter", "branch", "message", "label", "node")
 """Entries of a line that become part of the names of its scalars."""
 
 
-class Trackers:
-    """All trackers of a run. A tracker that fails is dropped with a warning.
+class Tracker(NamedTuple):
+    """What takes scalars by name, and their round; and what writes everything out at the end."""
 
-    Parameters
-    ----------
-    config : Config
-    folder : Path
-        The run's folder.
-    attempt : int
-        Number of the command that adds to this folder, from 1.
-    """
+    scalars: Callable[[dict[str, float], int | None], None]
+    close: Callable[[], None]
+
+
+class Trackers:
+    """All trackers of a run with its ``folder``, to which the ``attempt``-th command adds. A tracker that fails is
+    dropped with a warning."""
 
     def __init__(self, config: Config, folder: Path, attempt: int) -> None:
-        self._trackers: dict[str, TensorBoard | WandB] = {}
+        self._trackers: dict[str, Tracker] = {}
         with self._dropped_on_failure("TensorBoard"):
-            self._trackers["TensorBoard"] = TensorBoard(folder / "tensorboard" / str(attempt))
+            self._trackers["TensorBoard"] = _tensorboard(folder / "tensorboard" / str(attempt))
         if project := config.tracking.wandb:
             with self._dropped_on_failure("Weights & Biases"):
-                self._trackers["Weights & Biases"] = WandB(project, config, folder)
+                self._trackers["Weights & Biases"] = _wandb(project, config, folder)
 
     def add(self, lines: Sequence[dict[str, Any]]) -> None:
         """Pass on every number in lines of metrics."""
@@ -72,38 +69,26 @@ def scalars(line: dict[str, Any]) -> Iterator[tuple[str, float]]:
                 yield "/".join(map(str, [*parts, name])), float(number)
 
 
-class TensorBoard:
+def _tensorboard(folder: Path) -> Tracker:
     """Event files in a folder."""
+    from torch.utils.tensorboard import SummaryWriter
 
-    def __init__(self, folder: Path) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+    writer = SummaryWriter(str(folder), flush_secs=10)
 
-        self._writer = SummaryWriter(str(folder), flush_secs=10)
-
-    def scalars(self, values: dict[str, float], round_: int | None) -> None:
-        """Write scalars."""
+    def log_scalars(values: dict[str, float], round_: int | None) -> None:
         for name, value in values.items():
-            self._writer.add_scalar(name, value, round_ or 0)
+            writer.add_scalar(name, value, round_ or 0)
 
-    def close(self) -> None:
-        """Write everything out."""
-        self._writer.close()
+    return Tracker(log_scalars, writer.close)
 
 
-class WandB:
+def _wandb(project: str, config: Config, folder: Path) -> Tracker:
     """A run of a Weights & Biases project, with the name of the run."""
+    import wandb
 
-    def __init__(self, project: str, config: Config, folder: Path) -> None:
-        import wandb
-
-        values = config.model_dump(mode="json")
-        self._run = wandb.init(project=project, name=config.run, config=values, dir=str(folder), reinit="create_new")
-        self._run.define_metric("*", step_metric="round")
-
-    def scalars(self, values: dict[str, float], round_: int | None) -> None:
-        """Log scalars."""
-        self._run.log(values if round_ is None else {**values, "round": round_})
-
-    def close(self) -> None:
-        """Write everything out."""
-        self._run.finish()
+    values = config.model_dump(mode="json")
+    run = wandb.init(project=project, name=config.run, config=values, dir=str(folder), reinit="create_new")
+    run.define_metric("*", step_metric="round")
+    return Tracker(
+        lambda values, round_: run.log(values if round_ is None else {**values, "round": round_}), run.finish
+    )

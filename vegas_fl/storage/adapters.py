@@ -1,7 +1,5 @@
 """Adapters on disk: one file a branch, each with a header that says how to build the network."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -43,20 +41,8 @@ def save_adapter(
     """Write an adapter's state as one file a branch.
 
     A node's own adapter is not flushed to the disk, because waiting for a hundred of them one by one takes long: a
-    power failure may damage it, and its hash then says so.
-
-    Parameters
-    ----------
-    folder, run, round_, node
-        As for :func:`~vegas_fl.storage.names.adapter_path`.
-    state : State
-    header : dict
-        From :func:`adapter_header`.
-
-    Returns
-    -------
-    dict
-        File → hash of its tensors.
+    power failure may damage it, and its hash then says so. ``header`` is from :func:`adapter_header`; returns the hash
+    of the tensors of each file.
     """
     written: dict[Path, str] = {}
     for branch in BRANCHES:
@@ -95,14 +81,7 @@ class SavedAdapter:
 
 
 def load_adapter(paths: Mapping[str, Path], spaces: Spaces | None = None) -> SavedAdapter:
-    """Read an adapter from its two files.
-
-    Parameters
-    ----------
-    paths : mapping
-        Branch → file, as from :func:`names.find_adapters`.
-    spaces : Spaces, optional
-        The spaces it must map between.
+    """Read an adapter from its two files, by branch, and check that it maps between ``spaces``, if given.
 
     Raises
     ------

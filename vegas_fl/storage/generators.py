@@ -4,8 +4,6 @@ A node also keeps its whole generator, with the encoders, in a file of its own (
 the samplers are shared.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,15 +108,7 @@ def save_class_generator(
 
 
 def load_class_generator(path: Path, audio: str | None = None, label: str | None = None) -> ClassGenerator:
-    """Read the generator of a class.
-
-    Parameters
-    ----------
-    path : Path
-    audio : str, optional
-        The fingerprint of the audio embeddings that it must have been trained on.
-    label : str, optional
-        The class that it must be of.
+    """Read the generator of a class, and check the fingerprint of its ``audio`` embeddings and its class, if given.
 
     Raises
     ------

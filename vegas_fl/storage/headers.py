@@ -3,8 +3,6 @@
 A file is loaded by what its header says, not by what the configuration of the current run happens to be.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 from collections.abc import Iterator, Mapping
@@ -29,26 +27,15 @@ class Spaces:
     """The audio embeddings and text targets that an adapter maps between: their shapes and fingerprints.
 
     Two checkpoints work together only if their spaces are equal.
-
-    Attributes
-    ----------
-    audio_tokens, audio_width : int
-        S and D of an audio embedding ``[S, D]``.
-    clip_width : int
-        P of CLIP's pooled vector ``[P]``.
-    t5_tokens, t5_width : int
-        T and C of T5's tokens ``[T, C]``.
-    audio, text : str
-        Fingerprints of the audio encoder and of the text encoders.
     """
 
-    audio_tokens: Size
-    audio_width: Size
-    clip_width: Size
-    t5_tokens: Size
-    t5_width: Size
-    audio: str
-    text: str
+    audio_tokens: Size  # S of an audio embedding [S, D]
+    audio_width: Size  # D
+    clip_width: Size  # P of CLIP's pooled vector [P]
+    t5_tokens: Size  # T of T5's tokens [T, C]
+    t5_width: Size  # C
+    audio: str  # fingerprint of the audio encoder
+    text: str  # fingerprint of the text encoders
 
     @property
     def shape(self) -> AdapterShape:

@@ -12,8 +12,6 @@ can be ambiguous: ``study_node_1_round_1_clip`` is of node 1 of the run "study",
 | ``<run>_node_<i>_round_<r>_{clip,t5}.safetensors`` | one branch of a node's own adapter |
 """
 
-from __future__ import annotations
-
 import functools
 import re
 import shutil
@@ -78,19 +76,8 @@ def adapter_files(folder: Path, run: str | None = None) -> dict[AdapterFile, Pat
 
 
 def find_adapters(folder: Path, node: str | None = None, run: str | None = None) -> dict[int, dict[str, Path]]:
-    """The adapters in ``folder``: the global ones, or those of ``node``.
-
-    Parameters
-    ----------
-    folder : Path
-    node : str, optional
-    run : str, optional
-        The run that trained them (:func:`source_run`); None: the only one that has any there.
-
-    Returns
-    -------
-    dict
-        Round → branch → file. Only rounds with both branches; ascending as numbers.
+    """The adapters in ``folder``, the global ones or those of ``node``: round → branch → file. Only rounds with both
+    branches; ascending as numbers. ``run`` trained them (:func:`source_run`); None: the only one that has any there.
 
     Raises
     ------
@@ -165,13 +152,7 @@ def _round(header: Mapping[str, Any], name: re.Match[str]) -> int:
 
 def adapter_rounds(config: Config, node: str | None = None) -> dict[int, dict[str, Path]]:
     """The adapters for making pictures, as :func:`find_adapters`: that of ``images.round``, or all if it is not set.
-
-    Parameters
-    ----------
-    config : Config
-    node : str, optional
-        The node that makes the pictures; with ``images.adapters=local`` it uses its own adapters. Without a node:
-        the global ones.
+    With ``images.adapters=local``, a ``node`` uses its own; otherwise they are the global ones.
 
     Raises
     ------

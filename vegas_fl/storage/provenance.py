@@ -1,7 +1,5 @@
 """Which adapter drew a picture: its run, round and aggregation. Needs no PyTorch."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

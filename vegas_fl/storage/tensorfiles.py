@@ -1,7 +1,5 @@
 """Safetensors files with a checked header, written atomically."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math
@@ -35,22 +33,10 @@ class TensorFile(NamedTuple):
 
 
 def save(path: Path, tensors: Mapping[str, torch.Tensor], header: Mapping[str, Any], *, durable: bool = True) -> str:
-    """Write a file atomically.
+    """Write a file atomically; returns the hash of its tensors.
 
-    Parameters
-    ----------
-    path : Path
-    tensors : mapping of str to Tensor
-    header : mapping
-        JSON values. The format's version, a hash of the tensors (``sha256``) and a hash of all other entries
-        (``seal``) are added.
-    durable : bool
-        Whether to wait until the file is on the disk and survives a power failure.
-
-    Returns
-    -------
-    str
-        The hash of the tensors.
+    To the JSON values of ``header``, the format's version, that hash (``sha256``) and a hash of all other entries
+    (``seal``) are added. If ``durable``, the file is on the disk afterwards and survives a power failure.
     """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     sha256 = digest(plain)
@@ -61,13 +47,8 @@ def save(path: Path, tensors: Mapping[str, torch.Tensor], header: Mapping[str, A
 
 
 def load(path: Path, **expected: Any) -> TensorFile:
-    """Read a file and check it.
-
-    Parameters
-    ----------
-    path : Path
-    expected
-        Values that header entries must have. None, or an entry that the file does not have, is not compared.
+    """Read a file and check it. Its header entries must have the ``expected`` values; None, or an entry that the file
+    does not have, is not compared.
 
     Raises
     ------

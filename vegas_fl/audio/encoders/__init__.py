@@ -1,7 +1,5 @@
 """Audio encoders: from a clip's samples to its audio embedding ``[S, D]``. One interface, one file for each."""
 
-from __future__ import annotations
-
 from vegas_fl.audio.encoders.base import AudioEncoder
 from vegas_fl.config import EncoderConfig
 

@@ -80,11 +80,7 @@ class AstEncoder(AudioEncoder):
         self._grid = Grid.of(self._network.config)
         self._grid.check(tokens)
         self._device = device
-        self.rate, self.tokens, self.width = (
-            self._extractor.sampling_rate,
-            tokens,
-            self._network.config.hidden_size,
-        )
+        self.rate, self.tokens, self.width = (self._extractor.sampling_rate, tokens, self._network.config.hidden_size)
         self.fingerprint = fingerprint(folder, tokens)
 
     @torch.inference_mode()

@@ -1,7 +1,5 @@
 """What every audio encoder does: waveforms in, a fixed number of tokens out."""
 
-from __future__ import annotations
-
 import abc
 import functools
 import hashlib
@@ -17,22 +15,12 @@ FORMAT = 1
 
 
 class AudioEncoder(abc.ABC):
-    """A frozen network that turns clips into audio embeddings.
+    """A frozen network that turns clips into audio embeddings."""
 
-    Attributes
-    ----------
-    rate : int
-        Sample rate of its input, in Hz.
-    tokens, width : int
-        S and D of an audio embedding ``[S, D]``.
-    fingerprint : str
-        Short hash of everything that determines the embeddings: weights, pooling, this code's format.
-    """
-
-    rate: int
-    tokens: int
-    width: int
-    fingerprint: str
+    rate: int  # sample rate of its input, in Hz
+    tokens: int  # S of an audio embedding [S, D]
+    width: int  # D
+    fingerprint: str  # short hash of everything that determines the embeddings: weights, pooling, FORMAT
 
     @abc.abstractmethod
     def encode(self, waveforms: Sequence[np.ndarray]) -> torch.Tensor:

@@ -6,7 +6,6 @@ from; the outputs agree.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,33 +41,17 @@ class YamNetEncoder(AudioEncoder):
         self.rate, self.tokens, self.width = RATE, tokens, WIDTH
         self.fingerprint = fingerprint(folder, tokens)
         self._device = device
-        self._network = load_network(folder).to(device)
-        self._names = folder / "classes.json"
-
-    @property
-    def class_names(self) -> list[str]:
-        """The 521 AudioSet labels, in the order of :meth:`scores`."""
-        names: list[str] = json.loads(self._names.read_text(encoding="utf-8"))
-        return names
+        self.network = load_network(folder).to(device)
 
     def encode(self, waveforms: Sequence[np.ndarray]) -> torch.Tensor:
         return torch.stack([pool_time(frames, self.tokens) for frames in self.features(waveforms)])
 
-    def scores(self, waveforms: Sequence[np.ndarray]) -> torch.Tensor:
-        """Probabilities ``[B, 521]`` of AudioSet's classes, averaged over each clip's patches."""
-        return torch.stack([self.classify(frames) for frames in self.features(waveforms)])
-
     @torch.inference_mode()
     def features(self, waveforms: Sequence[np.ndarray]) -> list[torch.Tensor]:
         """For each clip, the features of its patches ``[F_i, 1024]``; the patches of all clips are batched together."""
-        patches = [self._network.patches(torch.as_tensor(w, device=self._device)) for w in waveforms]
-        features = in_equal_batches(self._network.features, torch.cat(patches), PATCHES_AT_ONCE)
+        patches = [self.network.patches(torch.as_tensor(w, device=self._device)) for w in waveforms]
+        features = in_equal_batches(self.network.features, torch.cat(patches), PATCHES_AT_ONCE)
         return list(features.cpu().split([len(p) for p in patches]))
-
-    @torch.inference_mode()
-    def classify(self, frames: torch.Tensor) -> torch.Tensor:
-        """A clip's features ``[F, 1024]`` → probabilities ``[521]``, averaged over its patches."""
-        return torch.sigmoid(self._network.classifier(frames.to(self._device))).mean(0).cpu()
 
 
 class YamNet(nn.Module):

@@ -1,47 +1,18 @@
 """Data sets: where clips come from. One interface, and one file for each layout."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import Protocol
 
-from vegas_fl.audio.clips import Clip
 from vegas_fl.config import DataConfig
 from vegas_fl.core.errors import OtherLayout, VegasError
+from vegas_fl.data.datasets.base import Dataset
 from vegas_fl.data.datasets.esc50 import Esc50
 from vegas_fl.data.datasets.folder import ClassFolders
 from vegas_fl.data.datasets.toy import Toy
 from vegas_fl.data.datasets.vegas import Vegas
 from vegas_fl.data.datasets.vggsound import VggSound
 
-
-class Dataset(Protocol):
-    """Clips by class."""
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The classes that have clips, sorted."""
-
-    def clips(self, label: str) -> list[Clip]:
-        """The clips of a class, in an order that depends only on their names; none for an unknown class.
-
-        Raises
-        ------
-        VegasError
-            Clips that the data set lists are missing.
-        """
-
-    def passed_over(self, label: str) -> list[str]:
-        """Files that seem to belong to a class but are not among its clips, as sentences."""
-
-
 Layout = Esc50 | ClassFolders | Vegas | VggSound
-LAYOUTS: dict[str, type[Layout]] = {
-    "esc50": Esc50,
-    "folder": ClassFolders,
-    "vegas": Vegas,
-    "vggsound": VggSound,
-}
+LAYOUTS: dict[str, type[Layout]] = {"esc50": Esc50, "folder": ClassFolders, "vegas": Vegas, "vggsound": VggSound}
 """Readers of the data sets that are stored in a folder, by ``data.name``."""
 
 NEARBY = 50

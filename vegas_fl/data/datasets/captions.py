@@ -5,8 +5,6 @@ objects with a ``caption`` and one more text, the name. The file at the top maps
 ``class/name`` to captions. File endings in names are ignored.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Set
 from pathlib import Path
@@ -18,17 +16,8 @@ from vegas_fl.data.datasets.folder import class_folders
 
 
 def captions_of(root: Path, folder: Path, label: str, names: Set[str]) -> dict[str, str]:
-    """The captions of a class, from its own file, else from the one at the top; none if there is neither.
-
-    Parameters
-    ----------
-    root : Path
-        Folder of the data set.
-    folder : Path
-        That of the class in it.
-    label : str
-    names : set of str
-        Its recordings, without endings, in Unicode's composed form.
+    """The captions of a class, from the file in its ``folder``, else from the one at the data set's ``root``; none if
+    there is neither. ``names`` are its recordings, without endings, in Unicode's composed form.
 
     Raises
     ------

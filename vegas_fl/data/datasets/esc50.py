@@ -4,38 +4,37 @@ K. J. Piczak, "ESC: Dataset for Environmental Sound Classification", 2015. Clips
 one fold, so folds are the way to split it.
 """
 
-from __future__ import annotations
-
 import functools
+from collections.abc import Iterator
 from pathlib import Path
 
 from vegas_fl.audio.clips import Clip, FileClip
 from vegas_fl.core.errors import OtherLayout, VegasError, some
 from vegas_fl.core.names import normal, shown
-from vegas_fl.data.datasets.folder import ByClass
-from vegas_fl.data.datasets.tables import Listing, records, whole_number
+from vegas_fl.data.datasets.base import Dataset
+from vegas_fl.data.datasets.tables import listed, records, whole_number
 
 COLUMNS = ("filename", "fold", "category")
 
 
-class Esc50(ByClass):
+class Esc50(Dataset):
     """The clips that ``meta/esc50.csv`` lists."""
 
     NEEDS = "a folder in ESC-50's layout (audio/ and meta/esc50.csv)"
 
     def __init__(self, root: Path) -> None:
         self._audio = root / "audio"
-        listed = root / "meta" / "esc50.csv"
-        for path in (self._audio, listed):
+        table = root / "meta" / "esc50.csv"
+        for path in (self._audio, table):
             if not path.exists():
                 raise OtherLayout(f"has no {path.relative_to(root)}")
-        listing = Listing()
-        for line, row in records(listed, COLUMNS):
+        self._clips: dict[str, list[FileClip]] = listed(self._rows(table))
+
+    def _rows(self, table: Path) -> Iterator[tuple[FileClip, str]]:
+        for line, row in records(table, COLUMNS):
             if any(row.values()):  # spreadsheets leave rows of empty cells
-                place = f"{listed}, line {line}"
-                listing.add(self._clip(row, place), place)
-        listing.sort()
-        self._clips = listing.clips
+                place = f"{table}, line {line}"
+                yield self._clip(row, place), place
 
     def _clip(self, row: dict[str, str], place: str) -> FileClip:
         name, label, fold = row["filename"], normal(row["category"]), whole_number(row["fold"])
@@ -62,6 +61,3 @@ class Esc50(ByClass):
                 f"regular files: {some(absent)}; restore them or remove them from the csv"
             )
         return list(clips)
-
-    def passed_over(self, label: str) -> list[str]:
-        return []  # files that the csv does not list have no class

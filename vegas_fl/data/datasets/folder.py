@@ -1,29 +1,15 @@
 """A folder per class: ``<root>/<class>/<any name>.wav`` (or flac, ogg, mp3)."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-from vegas_fl.audio.clips import AUDIO_FILES, Clip, FileClip, passed_over, recordings
+from vegas_fl.audio.clips import AUDIO_FILES, FileClip, recordings
 from vegas_fl.core.errors import OtherLayout, VegasError
 from vegas_fl.core.names import normal, shown
+from vegas_fl.data.datasets.base import Dataset
 
 
-class ByClass:
-    """The classes and clips that a reader has found."""
-
-    _clips: Mapping[str, Sequence[FileClip]]
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return tuple(sorted(self._clips))
-
-    def clips(self, label: str) -> list[Clip]:
-        return list(self._clips.get(label, []))
-
-
-class ClassFolders(ByClass):
+class ClassFolders(Dataset):
     """Recordings in folders named after their class."""
 
     NEEDS = "a folder that holds a folder of recordings per class"
@@ -33,9 +19,6 @@ class ClassFolders(ByClass):
         self._clips = recordings_in(self._folders)
         if not self._clips:
             raise OtherLayout(f"has no folder with recordings ({', '.join(AUDIO_FILES)})")
-
-    def passed_over(self, label: str) -> list[str]:
-        return passed_over(self._folders[label]) if label in self._folders else []
 
 
 def class_folders(root: Path, below: str = ".") -> dict[str, Path]:

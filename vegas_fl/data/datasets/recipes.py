@@ -4,13 +4,12 @@ Each recipe is a caricature of how the sound comes about: a voice is a buzz thro
 row of firings, a train a row of wheels over joints. Details were chosen by what YAMNet recognises.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np
 from numpy.random import Generator
 
+from vegas_fl.data.classes import VEGAS
 from vegas_fl.data.datasets.synthesis import (
     RATE,
     SECONDS,
@@ -36,17 +35,8 @@ def baby_cry(rng: Generator) -> np.ndarray:
     sound = np.zeros(SIZE, np.float32)
     base, at = rng.uniform(380, 520), rng.uniform(0, 0.3)
     f1, f2 = rng.uniform(1000, 1400), rng.uniform(2600, 3400)
-    mouth = [
-        (0, -30),
-        (250, -12),
-        (base, 0),
-        (f1, 8),
-        (f1 * 1.6, -4),
-        (f2, 6),
-        (f2 * 1.3, -8),
-        (5200, -10),
-        (8000, -30),
-    ]
+    low = [(0, -30), (250, -12), (base, 0), (f1, 8), (f1 * 1.6, -4)]
+    mouth = [*low, (f2, 6), (f2 * 1.3, -8), (5200, -10), (8000, -30)]
     while at < SECONDS - 0.3:
         size = samples(rng.uniform(0.5, 1.3))
         top = base * rng.uniform(1.05, 1.35)
@@ -84,16 +74,8 @@ def dog(rng: Generator) -> np.ndarray:
     f1 = base * rng.uniform(1.4, 2.4)
     f2 = max(base * rng.uniform(2.6, 4.7), 1.5 * f1)
     resonance, tilt, hoarse = rng.uniform(4.5, 11.5), rng.uniform(0.85, 1.4), rng.uniform(0.1, 0.3)
-    mouth = [
-        (0, -40),
-        (base * 0.7, -8),
-        (f1 * 0.75, -2),
-        (f1, resonance),
-        (f1 * 1.3, -2),
-        (f2, resonance - 6),
-        (f2 * 1.3, -14),
-        (9000, -40),
-    ]
+    low = [(0, -40), (base * 0.7, -8), (f1 * 0.75, -2), (f1, resonance), (f1 * 1.3, -2)]
+    mouth = [*low, (f2, resonance - 6), (f2 * 1.3, -14), (9000, -40)]
     start, end, top = rng.uniform(0.35, 0.7), rng.uniform(0.66, 0.94), rng.uniform(0.18, 0.4)
     length, gap = rng.uniform(0.17, 0.23), rng.uniform(0.3, 0.78)
     sound = np.zeros(SIZE, np.float32)
@@ -104,12 +86,7 @@ def dog(rng: Generator) -> np.ndarray:
             pitch = base * rng.uniform(0.93, 1.07) * curve(size, (0, start), (top, 1), (1, end))
             voice = buzz(pitch * (1 + jitter * wander(rng, size, 80)), tilt)
             bark = filtered(voice + hoarse * rng.standard_normal(size, np.float32), mouth)
-            place(
-                sound,
-                bark * curve(size, (0, 0), (0.08, 1), (0.5, 0.8), (1, 0)) ** 1.5,
-                at,
-                rng.uniform(0.7, 1),
-            )
+            place(sound, bark * curve(size, (0, 0), (0.08, 1), (0.5, 0.8), (1, 0)) ** 1.5, at, rng.uniform(0.7, 1))
             at += size / RATE + gap * rng.uniform(0.8, 1.2)
         at += rng.uniform(0.25, 0.75)
     return room(rng, sound, loguniform(rng, 0.075, 0.14), rng.uniform(0.3, 0.55))
@@ -155,11 +132,7 @@ def fireworks(rng: Generator) -> np.ndarray:
     )
     pops, pop, brief = loguniform(rng, 3.3, 32), loguniform(rng, 0.019, 0.25), loguniform(rng, 0.0023, 0.0058)
     spark, spread, delay = loguniform(rng, 1200, 3950), rng.uniform(0.2, 0.8), rng.uniform(0.17, 0.39)
-    whistle, low, high = (
-        loguniform(rng, 0.0126, 0.1),
-        loguniform(rng, 1280, 2250),
-        loguniform(rng, 1360, 3600),
-    )
+    whistle, low, high = (loguniform(rng, 0.0126, 0.1), loguniform(rng, 1280, 2250), loguniform(rng, 1360, 3600))
     sizzle = loguniform(rng, 0.012, 0.113)
     crackle = grains(rng, [(0, -40), (spark / 3, -12), (spark, 0), (9000, -6)])
     thud = grains(rng, [(0, -20), (depth / 2, -4), (depth, 0), (depth * 5, roll / 2), (8000, roll)], 3.0)
@@ -181,12 +154,7 @@ def fireworks(rng: Generator) -> np.ndarray:
         size = samples(0.05)
         for _ in range(int(pops * rng.uniform(0.3, 1))):
             later = delay + abs(rng.standard_normal()) * spread
-            place(
-                sound,
-                crackle(size) * decay(size, brief, 0.0003),
-                at + later,
-                pop * rng.uniform(0.2, 1) * near,
-            )
+            place(sound, crackle(size) * decay(size, brief, 0.0003), at + later, pop * rng.uniform(0.2, 1) * near)
         size = samples(1.2)
         shower = rain(size) * (0.6 + 0.4 * wander(rng, size, 40)) * np.hanning(size)
         place(sound, shower, at + delay, sizzle * near)
@@ -243,16 +211,10 @@ def rail_transport(rng: Generator) -> np.ndarray:
     """A carriage from inside: rumble, wheels over rail joints in pairs, a motor's hum, flanges that squeal."""
     low, middle, high = rng.uniform(-11, 0), rng.uniform(-15, -4), rng.uniform(-44, -30)
     rumble = noise(
-        rng,
-        SIZE,
-        [(0, -25), (40, low), (150, 0), (600, middle), (2500, middle + high / 2), (8000, middle + high)],
+        rng, SIZE, [(0, -25), (40, low), (150, 0), (600, middle), (2500, middle + high / 2), (8000, middle + high)]
     )
     sound = rumble * (0.8 + 0.2 * wander(rng, SIZE, loguniform(rng, 1.4, 9)))
-    joint, fade, attack = (
-        loguniform(rng, 305, 635),
-        loguniform(rng, 0.034, 0.064),
-        loguniform(rng, 0.0044, 0.022),
-    )
+    joint, fade, attack = (loguniform(rng, 305, 635), loguniform(rng, 0.034, 0.064), loguniform(rng, 0.0044, 0.022))
     hit = grains(rng, [(0, -40), (joint / 3, -12), (joint, 0), (joint * 3, -12), (8000, -35)])
     loud, beat, axle = loguniform(rng, 1.04, 2.2), rng.uniform(0.32, 0.9), rng.uniform(0.18, 0.27)
     size = samples(0.3)
@@ -274,18 +236,8 @@ def snoring(rng: Generator) -> np.ndarray:
     flap, jitter, tilt = loguniform(rng, 78, 108), rng.uniform(0.11, 0.24), rng.uniform(0.9, 1.18)
     f1, f2 = loguniform(rng, 570, 800), loguniform(rng, 2000, 2750)
     nose, mouth, hiss = rng.uniform(5, 10), rng.uniform(-18, -12), rng.uniform(-8, -2)
-    throat = [
-        (0, -30),
-        (80, -8),
-        (f1 * 0.7, -2),
-        (f1, nose),
-        (f1 * 1.5, -6),
-        (f2 * 0.8, mouth - 5),
-        (f2, mouth),
-        (f2 * 1.3, mouth - 5),
-        (4500, hiss),
-        (8000, hiss - 8),
-    ]
+    low = [(0, -30), (80, -8), (f1 * 0.7, -2), (f1, nose), (f1 * 1.5, -6)]
+    throat = [*low, (f2 * 0.8, mouth - 5), (f2, mouth), (f2 * 1.3, mouth - 5), (4500, hiss), (8000, hiss - 8)]
     breath, flutter, depth = rng.uniform(0.5, 1.0), loguniform(rng, 5, 12.5), rng.uniform(0.15, 0.38)
     length, pause, bend = rng.uniform(1.1, 1.4), rng.uniform(0.25, 0.7), rng.uniform(0.8, 1.22)
     rise, fall = rng.uniform(0.24, 0.55), rng.uniform(0.74, 0.85)
@@ -324,21 +276,7 @@ def water_flowing(rng: Generator) -> np.ndarray:
     return sound
 
 
-RECIPES: dict[str, Callable[[Generator], np.ndarray]] = {
-    recipe.__name__: recipe
-    for recipe in (
-        baby_cry,
-        chainsaw,
-        dog,
-        drum,
-        fireworks,
-        helicopter,
-        printer,
-        rail_transport,
-        snoring,
-        water_flowing,
-    )
-}
+RECIPES: dict[str, Callable[[Generator], np.ndarray]] = {label: globals()[label] for label in VEGAS}
 
 
 def synthesise(label: str, rng: Generator) -> np.ndarray:

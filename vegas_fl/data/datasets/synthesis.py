@@ -1,7 +1,5 @@
 """The building blocks of synthesised sounds: sources, filters and envelopes."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Sequence
 

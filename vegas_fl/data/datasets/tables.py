@@ -1,13 +1,11 @@
 """Reading the csv files of data sets, also as spreadsheets and data frames write them."""
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import errno
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -64,23 +62,19 @@ def whole_number(text: str) -> int | None:
     return int(value) if math.isfinite(value) and value >= 0 and value == int(value) else None
 
 
-class Listing:
-    """The clips that a csv file lists, by class: each file in one fold, and once in a class."""
+def listed(rows: Iterable[tuple[FileClip, str]]) -> dict[str, list[FileClip]]:
+    """The clips that the rows of a csv file list, each with the row's place: by class, in the order of their names.
 
-    def __init__(self) -> None:
-        self.clips: dict[str, list[FileClip]] = {}
-        self._rows: dict[str, list[tuple[FileClip, str]]] = {}
-
-    def add(self, clip: FileClip, place: str) -> None:
-        """Add the clip that a row (at ``place``) lists.
-
-        Raises
-        ------
-        VegasError
-            An earlier row lists it too.
-        """
-        rows = self._rows.setdefault(os.path.normpath(clip.path), [])
-        for other, where in rows:
+    Raises
+    ------
+    VegasError
+        A file is in two folds, or twice in a class.
+    """
+    clips: dict[str, list[FileClip]] = {}
+    seen: dict[str, list[tuple[FileClip, str]]] = {}
+    for clip, place in rows:
+        earlier = seen.setdefault(os.path.normpath(clip.path), [])
+        for other, where in earlier:
             if other.fold != clip.fold:
                 raise VegasError(
                     f"{place}: {clip.name} is in fold {clip.fold}, but in fold {other.fold} in {where}: it could "
@@ -88,10 +82,6 @@ class Listing:
                 )
             if other.label == clip.label:
                 raise VegasError(f"{place}: {clip.name} is listed twice, first in {where}; keep one of the rows")
-        rows.append((clip, place))
-        self.clips.setdefault(clip.label, []).append(clip)
-
-    def sort(self) -> None:
-        """Bring the clips of each class into the order of their names."""
-        for clips in self.clips.values():
-            clips.sort(key=lambda clip: clip.name)
+        earlier.append((clip, place))
+        clips.setdefault(clip.label, []).append(clip)
+    return {label: sorted(found, key=lambda clip: clip.name) for label, found in clips.items()}

@@ -1,7 +1,5 @@
 """Toy recordings: the ten VEGAS classes synthesised, so that the default run needs no download."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 
@@ -10,6 +8,7 @@ import soxr
 
 from vegas_fl.audio.clips import Clip
 from vegas_fl.core.seeds import derive_seed
+from vegas_fl.data.datasets.base import Dataset
 from vegas_fl.data.datasets.recipes import RECIPES, synthesise
 from vegas_fl.data.datasets.synthesis import RATE, SECONDS
 
@@ -17,23 +16,14 @@ VERSION = 2
 """Increased whenever a recipe changes, so that cached embeddings of old clips are not used."""
 
 
-class Toy:
+class Toy(Dataset):
     """``clips_per_class`` clips of each of the ten classes."""
 
     def __init__(self, clips_per_class: int) -> None:
-        self._count = clips_per_class
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return tuple(sorted(RECIPES))
-
-    def passed_over(self, label: str) -> list[str]:
-        return []
-
-    def clips(self, label: str) -> list[Clip]:
-        if label not in RECIPES:
-            return []
-        return [ToyClip(label, f"toy {label} {index}", None, index) for index in range(self._count)]
+        self._clips = {
+            label: [ToyClip(label, f"toy {label} {index}", None, index) for index in range(clips_per_class)]
+            for label in RECIPES
+        }
 
 
 @dataclass(frozen=True)

@@ -5,28 +5,27 @@ Y. Zhou, Z. Wang, C. Fang, T. Bui, T. L. Berg, "Visual to Sound: Generating Natu
 each recording: row n, counted from 0 (YTID, start_second, end_second), is for ``video_<n>``.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 from pathlib import Path
 
-from vegas_fl.audio.clips import AUDIO_FILES, Clip, FileClip, passed_over
+from vegas_fl.audio.clips import AUDIO_FILES, Clip, FileClip
 from vegas_fl.core.errors import OtherLayout
 from vegas_fl.core.names import normal, shown
+from vegas_fl.data.datasets.base import Dataset
 from vegas_fl.data.datasets.captions import captions_of
-from vegas_fl.data.datasets.folder import ByClass, class_folders, recordings_in
+from vegas_fl.data.datasets.folder import class_folders, recordings_in
 from vegas_fl.data.datasets.tables import records
 
 
-class Vegas(ByClass):
+class Vegas(Dataset):
     """Recordings in ``<class>/audios/``, with their captions and the videos they were cut from, if known."""
 
     NEEDS = "a folder in VEGAS's layout (<class>/audios/*.wav)"
 
     def __init__(self, root: Path) -> None:
         self._root, self._folders = root, class_folders(root, "audios")
-        self._clips = recordings_in(self._folders)
+        self._clips: dict[str, list[FileClip]] = recordings_in(self._folders)
         if not self._clips:
             raise OtherLayout(f"has no <class>/audios/ with recordings ({', '.join(AUDIO_FILES)})")
 
@@ -36,30 +35,15 @@ class Vegas(ByClass):
         folder = self._folders[label].parent
         names = [normal(shown(clip.path.stem)) for clip in clips]
         captions = captions_of(self._root, folder, label, set(names))
-        videos = read_videos(folder / "video_info.csv")
+        info = folder / "video_info.csv"
+        videos = [row["YTID"] for _, row in records(info, ["YTID"])] if info.exists() else []
         return [
-            replace(clip, caption=captions.get(name), source=_video(clip, videos, label))
+            replace(clip, caption=captions.get(name), source=_video(clip, videos))
             for name, clip in zip(names, clips, strict=True)
         ]
 
-    def passed_over(self, label: str) -> list[str]:
-        return passed_over(self._folders[label]) if label in self._folders else []
 
-
-def read_videos(path: Path) -> list[str]:
-    """The YouTube ids in ``video_info.csv``, one for each row; none if the file does not exist.
-
-    Raises
-    ------
-    VegasError
-        It cannot be read, or has no column YTID.
-    """
-    if not path.exists():
-        return []
-    return [row["YTID"] for _, row in records(path, ["YTID"])]
-
-
-def _video(clip: FileClip, videos: list[str], label: str) -> str | None:
+def _video(clip: FileClip, videos: list[str]) -> str | None:
     """The video a recording was cut from, if known."""
     number = re.fullmatch(r"video_(\d+)", clip.path.stem)
     row = int(number[1]) if number else len(videos)

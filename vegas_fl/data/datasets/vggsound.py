@@ -7,21 +7,20 @@ Many of the videos are no longer on YouTube: rows without a recording are skippe
 The csv's own split becomes folds: 1 is "train", 2 is "test".
 """
 
-from __future__ import annotations
-
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 
 from vegas_fl.audio.clips import AUDIO_FILES, FileClip
 from vegas_fl.core.errors import OtherLayout, VegasError, some
 from vegas_fl.core.names import normal
-from vegas_fl.data.datasets.folder import ByClass
-from vegas_fl.data.datasets.tables import Listing, table, whole_number
+from vegas_fl.data.datasets.base import Dataset
+from vegas_fl.data.datasets.tables import listed, table, whole_number
 
 FOLDS = {"train": 1, "test": 2}
 
 
-class VggSound(ByClass):
+class VggSound(Dataset):
     """The clips that ``vggsound.csv`` lists and ``audio/`` contains."""
 
     NEEDS = "a folder with vggsound.csv and audio/<id>_<start>.wav"
@@ -35,27 +34,26 @@ class VggSound(ByClass):
             path.stem: path for path in sorted(audio.iterdir()) if path.suffix.lower() in AUDIO_FILES and path.is_file()
         }
         self._audio = audio
-        listing = Listing()
         self._gone: dict[str, list[str]] = {}
-        listed = 0
+        self._clips = listed(self._rows(csv_file, there))
+        if not self._clips:
+            total = sum(map(len, self._gone.values()))
+            raise VegasError(
+                f"none of the {total} clips that {csv_file} lists is in {audio}; data=vggsound needs {self.NEEDS}"
+            )
+
+    def _rows(self, csv_file: Path, there: dict[str, Path]) -> Iterator[tuple[FileClip, str]]:
         with table(csv_file) as file:
             rows = csv.reader(file, skipinitialspace=True)
             for row in rows:
                 if not any(cell.strip() for cell in row) or row[0].startswith("#"):
                     continue
-                listed += 1
                 place = f"{csv_file}, line {rows.line_num}"
                 label, found = _clip(row, there, place)
                 if isinstance(found, FileClip):
-                    listing.add(found, place)
+                    yield found, place
                 else:
                     self._gone.setdefault(label, []).append(found)
-        self._clips = listing.clips
-        listing.sort()
-        if not self._clips:
-            raise VegasError(
-                f"none of the {listed} clips that {csv_file} lists is in {audio}; data=vggsound needs {self.NEEDS}"
-            )
 
     def passed_over(self, label: str) -> list[str]:
         gone = self._gone.get(label, [])

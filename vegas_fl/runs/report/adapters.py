@@ -1,7 +1,5 @@
 """The sections of a page about the quality of the adapters."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 from vegas_fl.config import BRANCHES

@@ -1,7 +1,5 @@
 """What a run says about its two questions: are shared adapters better than local ones, are the generators any good?"""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

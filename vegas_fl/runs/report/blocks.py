@@ -1,10 +1,8 @@
 """What a page is made of."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from vegas_fl.runs.report.charts import svg
 from vegas_fl.runs.report.read import Run
@@ -23,13 +21,13 @@ class Table:
     groups: Sequence[tuple[str, int]] = ()
     id: str = ""
 
-    def with_runs(self, runs: Sequence[Run]) -> Table:
+    def with_runs(self, runs: Sequence[Run]) -> Self:
         """The table as it is for several runs; for one, without its first column, which names the run."""
         if len(runs) == 1:
             self.head, self.rows, self.words = self.head[1:], [row[1:] for row in self.rows], self.words - 1
         return self
 
-    def without_empty_columns(self) -> Table:
+    def without_empty_columns(self) -> Self:
         """The table without the columns of numbers in which every row has a dash."""
         dash = number(None)
         kept = [k for k in range(len(self.head)) if k < self.words or any(row[k] != dash for row in self.rows)]

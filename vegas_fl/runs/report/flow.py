@@ -1,7 +1,5 @@
 """The section of a page about time and traffic: what was done when, and how many bytes were sent where."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The section of a page about the quality of the generators' samples."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from vegas_fl.runs.report import charts

@@ -1,7 +1,5 @@
 """The section of a page that answers what left the nodes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """The page of a run, or of several side by side: one file that loads nothing and runs no script."""
 
-from __future__ import annotations
-
 import datetime
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A run's folder, read back. Missing or damaged files become notes, not errors."""
 
-from __future__ import annotations
-
 import functools
 import json
 import math

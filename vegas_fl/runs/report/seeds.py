@@ -1,12 +1,10 @@
 """Runs that differ only in their seed, taken together: mean and standard deviation."""
 
-from __future__ import annotations
-
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from vegas_fl.config import BRANCHES
+from vegas_fl.config.whole import flat
 from vegas_fl.runs.report.blocks import Hint, Section, Table
 from vegas_fl.runs.report.read import Run, real
 from vegas_fl.runs.report.table import number
@@ -20,19 +18,11 @@ def settings(run: Run) -> dict[str, str]:
     """The settings of a run as text, without those that follow from its name."""
     own = {str(run.setting(key)): f"<{key}>" for key in reversed(NAMES)}
     values = {}
-    for key, value in _flat(run.config):
+    for key, value in flat(run.config):
         if key not in NAMES:
-            place = "/" in value
-            values[key] = "/".join(own.get(part, part) for part in value.split("/")) if place else value
+            text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            values[key] = "/".join(own.get(part, part) for part in text.split("/")) if "/" in text else text
     return values
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def groups(runs: Sequence[Run]) -> dict[str, list[Run]]:
@@ -59,8 +49,9 @@ def groups(runs: Sequence[Run]) -> dict[str, list[Run]]:
 
 def rows(runs: Sequence[Run]) -> list[list[str]]:
     """Group, number of seeds, adapter, and mean ± standard deviation of each measure in both branches."""
+    columns = [(key, branch) for key in MEASURES for branch in BRANCHES]
     return [
-        [name, str(len(members)), adapter, *(_spread(members, adapter, key) for key in _columns())]
+        [name, str(len(members)), adapter, *(_spread(members, adapter, key) for key in columns)]
         for name, members in groups(runs).items()
         for adapter in dict.fromkeys(adapter for run in members for adapter in run.final)
     ]
@@ -81,10 +72,6 @@ def section(runs: Sequence[Run]) -> Section | None:
     table.groups = [("", 3), *((title, 2) for title in MEASURES.values())]
     hint = Hint("Mean ± standard deviation over runs that differ only in their seed; a dash where one has no figure.")
     return Section("seeds", "Over seeds", [table, hint])
-
-
-def _columns() -> list[tuple[str, str]]:
-    return [(key, branch) for key in MEASURES for branch in BRANCHES]
 
 
 def _spread(runs: Sequence[Run], adapter: str, column: tuple[str, str]) -> str:

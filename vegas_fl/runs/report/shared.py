@@ -1,7 +1,5 @@
 """The section of a page that answers whether shared adapters are better than local ones."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 from vegas_fl.config import BRANCHES

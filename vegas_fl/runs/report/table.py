@@ -1,7 +1,5 @@
 """A run's results as lines of text, printed when it ends."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

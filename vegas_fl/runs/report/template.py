@@ -1,7 +1,5 @@
 """The page's markup and style, in a Python file because Flower does not pack HTML into the app a server runs."""
 
-from __future__ import annotations
-
 from typing import Any
 
 PAGE = """\
