@@ -25,7 +25,7 @@ from vegas_fl.algorithm.adapter import Adapter, Conditioning
 from vegas_fl.config import Config, ConfigError, StudentConfig, compose, parse
 from vegas_fl.core import logs, seeds, versions
 from vegas_fl.core.devices import resolve_device
-from vegas_fl.core.errors import VegasError, some
+from vegas_fl.core.errors import some
 from vegas_fl.federation.messages import Description
 from vegas_fl.federation.nodes import Federation
 from vegas_fl.rendering import flux
@@ -142,22 +142,16 @@ def _check_generators(config: Config, spaces: Spaces) -> None:
 
 
 def _spaces(config: Config, described: dict[str, Description]) -> Spaces:
-    """The spaces of the run: FLUX's side from the renderer, the audio side as all nodes agree on it."""
-    audio = {node: description.audio for node, description in described.items() if description.audio is not None}
-    first = next(iter(audio.values()))
-    if odd := [node for node, theirs in audio.items() if theirs != first]:
-        raise VegasError(
-            f"Nodes {', '.join(odd)} embed audio differently from node {next(iter(audio))}: expected {first}, got "
-            f"{audio[odd[0]]}; give all nodes the same encoder weights"
-        )
+    """The spaces of the run: FLUX's side from the renderer, the audio side as the nodes that take part agree on it."""
+    audio = next(description.audio for description in described.values() if description.audio)
     clip_width, t5_tokens, t5_width = flux.text_shape(config.renderer)
     return Spaces(
-        first.tokens,
-        first.width,
+        audio.tokens,
+        audio.width,
         clip_width,
         t5_tokens,
         t5_width,
-        audio=first.fingerprint,
+        audio=audio.fingerprint,
         text=flux.text_fingerprint(config.renderer),
     )
 

@@ -34,6 +34,7 @@ class PictureProgress:
 
     def __init__(self, nodes: Iterable[str]) -> None:
         self.rendered = dict.fromkeys(nodes, 0)
+        self._left: dict[str, int] = {}
         self._begin = self._line = time.monotonic()
         self._first: dict[str, tuple[float, int]] = {}
         self._open: dict[str, tuple[float, str]] = {node: (self._begin, "was asked") for node in self.rendered}
@@ -41,6 +42,7 @@ class PictureProgress:
     def answer(self, node: str, values: Pictures) -> None:
         """Count an answer, and log it if pictures are missing."""
         self.rendered[node] += values.rendered
+        self._left[node] = values.missing
         if not values.missing:
             self._open.pop(node, None)
             return
@@ -52,6 +54,13 @@ class PictureProgress:
         rate = new / max(seconds, 1e-3) if new else values.rendered / max(values.seconds, 1e-3)
         log.info("%s", progress_line(f"node {node}", values, rate))
         self._line = now
+
+    def stalled(self, node: str, values: Pictures) -> str | None:
+        """Why an answer does not bring a node nearer to its end; None if it does."""
+        left = self._left.get(node, values.missing + 1)
+        if values.missing < left:
+            return None
+        return f"makes no progress: {left} pictures were missing when it answered last, {values.missing} are now"
 
     def idle(self) -> None:
         """Log the last answers again, if nothing was logged for a while."""

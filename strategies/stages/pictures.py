@@ -20,7 +20,7 @@ from vegas_fl.federation.checks import check_pictures
 from vegas_fl.federation.messages import Generate, Pictures
 from vegas_fl.federation.nodes import Federation
 from vegas_fl.federation.wire import Reply
-from vegas_fl.rendering.jobs import SERVER, earlier_rounds, round_folder, saved_rounds, with_round
+from vegas_fl.rendering.jobs import SERVER, earlier_rounds, job_path, round_folder, saved_rounds, with_round
 from vegas_fl.rendering.judge import fid, reference_features
 from vegas_fl.runs.record import Record
 from vegas_fl.storage.adapters import load_newest
@@ -45,7 +45,8 @@ def render(federation: Federation, record: Record, targets: Conditioning | None)
         if config.images.where != "nodes":
             replies[SERVER], adapters[SERVER] = render_here(config, subfolder, targets)
         for node, reply in replies.items():
-            _report(node, reply.values, record, {**about, "adapter": adapters[node]})
+            expected = job_path(config, node, subfolder)
+            _report(node, reply.values, expected, record, {**about, "adapter": adapters[node]})
         judged = [reply for reply in replies.values() if reply.values.judged is not None]
         if judged:
             _record_judgement(config, record, about, judged, real)
@@ -91,7 +92,9 @@ def _by_nodes(
 
     def check(node: str, reply: Reply[Pictures]) -> str | None:
         most, width = config.nodes[node].pictures, None if real is None else real.shape[1]
-        return check_pictures(reply.values, reply.states, most, len(config.judge_classes), width)
+        return progress.stalled(node, reply.values) or check_pictures(
+            reply.values, reply.states, most, len(config.judge_classes), width
+        )
 
     def follow(node: str, reply: Reply[Pictures]) -> RecordDict | None:
         progress.answer(node, reply.values)
@@ -138,15 +141,16 @@ def _request(
     return request, states
 
 
-def _report(node: str, values: Pictures, record: Record, about: dict[str, Any]) -> None:
-    """Log and record where a node's pictures are."""
+def _report(node: str, values: Pictures, expected: Path, record: Record, about: dict[str, Any]) -> None:
+    """Log and record where a node's pictures are; ``expected``: where, if this is its machine."""
     for note in values.notes:
         log.info("%s", note)
     new = f", {values.rendered} of them new" if values.rendered < values.pictures else ""
     name = node if node == SERVER else f"node {node}"
     log.info("%s: %d pictures in %s%s", name, values.pictures, values.folder, new)
     counts = {"pictures": values.pictures, "rendered": values.rendered, "folder": values.folder}
-    counts["here"] = Path(values.folder).is_dir()  # in a deployment, pictures stay where they were drawn
+    # In a deployment, pictures stay where they were drawn; what a node calls its folder opens none of the server's.
+    counts["here"] = Path(values.folder) == expected and expected.is_dir()
     record.add(stage="images", **about, node=node, **counts)
 
 

@@ -1,7 +1,8 @@
-"""The log of a run that nobody reads any more ends the run."""
+"""The log: what ends it, and what it shows of texts from elsewhere."""
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 
@@ -23,3 +24,10 @@ def test_a_closed_pipe_is_an_error_and_not_a_printed_trace(capsys: pytest.Captur
     logger.handlers.clear()
     with pytest.raises(BrokenPipeError):
         stream.close()
+
+
+def test_no_text_looks_like_a_message_of_its_own() -> None:
+    stream = io.StringIO()
+    record = logging.makeLogRecord({"msg": "dropped node 1: %s", "args": ("\x1b[2Jx\n12:00:00 INFO all is well",)})
+    Handler(stream).emit(record)
+    assert stream.getvalue() == "dropped node 1: \\x1b[2Jx\n  12:00:00 INFO all is well\n"

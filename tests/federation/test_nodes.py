@@ -5,6 +5,7 @@ import json
 import logging
 import weakref
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from vegas_fl.config import Config, compose
 from vegas_fl.core.errors import VegasError
 from vegas_fl.engines.inprocess import InProcessGrid
 from vegas_fl.federation.exchange import size
-from vegas_fl.federation.messages import Request, Values
+from vegas_fl.federation.messages import Description, Request, Values
 from vegas_fl.federation.nodes import Federation
 from vegas_fl.federation.wire import Reply, pack, unpack
 from vegas_fl.storage.tensorfiles import misfit
@@ -134,6 +135,27 @@ def test_a_node_that_cannot_take_part_stops_the_run_before_it_starts() -> None:
 
     with pytest.raises(VegasError, match="nothing was trained.\n- the disk is full"):
         Federation(InProcessGrid(app, 2), compose()).gather()
+
+
+def described(audio: dict[str, dict[str, Any]], min_nodes: int) -> dict[str, Description]:
+    """What three nodes of one class say; some embed audio differently."""
+    app = ClientApp()
+
+    @app.query("describe")
+    def _describe(message: Message, context: Context) -> Message:
+        node = str(context.node_config["partition-id"])
+        return Message(pack(DESCRIPTION | {"node": node, "audio": AUDIO | audio.get(node, {})}), reply_to=message)
+
+    entries = [f"nodes.{i}={{selected_classes: [dog], samples_per_node: 1}}" for i in range(3)]
+    return Federation(InProcessGrid(app, 3), compose([*entries, f"federation.min_nodes={min_nodes}"])).gather()
+
+
+@pytest.mark.parametrize("odd", ["0", "1", "2"])
+def test_a_node_that_embeds_audio_differently_from_most_is_left_out(odd: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert set(described({odd: {"fingerprint": "other"}}, 2)) == {"0", "1", "2"} - {odd}
+    assert f"starting without a node: node {odd} embeds audio differently" in caplog.text
+    with pytest.raises(VegasError, match=f"nothing was trained.\n- node {odd} embeds audio differently"):
+        described({odd: {"fingerprint": "other"}}, 3)
 
 
 def test_values_and_tensors_survive_a_message() -> None:

@@ -56,3 +56,13 @@ def test_the_rate_is_of_drawing_first_and_of_everything_later(
     nodes.idle()
     assert len(caplog.messages) == 2
     assert nodes.rendered == {"0": 400}
+
+
+def test_a_node_that_draws_for_ever_is_told_from_a_slow_one() -> None:
+    progress = PictureProgress(["0"])
+    for there in (0, 1, 2):
+        assert progress.stalled("0", answer(there, 1, 1.0)) is None
+        progress.answer("0", answer(there, 1, 1.0))
+    assert "398 pictures were missing when it answered last, 398 are now" in (
+        progress.stalled("0", answer(2, 1, 1.0)) or ""
+    )

@@ -4,7 +4,8 @@ import re
 import unicodedata
 
 _UNDECODABLE = re.compile("[\ud800-\udfff]")
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+"""Characters that move a cursor, end a line, turn the direction of writing or cannot be seen."""
 
 CLASS_SIGNS = frozenset(" _.,'()&+-\u200c\u200d")
 """What the name of a class may have beside letters and digits; the last two join letters in Indic and Persian words."""
@@ -20,7 +21,8 @@ def printable(text: str) -> str:
 
 
 def shown(path: object) -> str:
-    """A path or file name as messages and records tell it: :func:`printable`, and on one line."""
+    """A path, a file name or a text of another machine, as messages and records tell it: :func:`printable`, on one
+    line, and without what a terminal would obey."""
     return _CONTROL.sub(lambda found: repr(found[0])[1:-1], printable(str(path)))
 
 

@@ -14,6 +14,7 @@ from flwr.serverapp import Grid
 
 from vegas_fl.config import Config
 from vegas_fl.core.errors import VegasError
+from vegas_fl.core.names import shown
 from vegas_fl.federation.checks import LONGEST
 from vegas_fl.federation.messages import R, Request
 from vegas_fl.federation.wire import Refused, Reply, read
@@ -135,29 +136,30 @@ class Exchange:
     def exchange(
         self, messages: Iterable[Message], round_: int | None = None, idle: Callable[[], object] = lambda: None
     ) -> Iterator[Message]:
-        """Send, and yield each reply when it comes, until all are there or ``federation.timeout`` has passed.
+        """Send, and yield each reply that comes within ``federation.timeout`` of its request, until none is missing.
 
         What is yielded may be dropped before the next one comes: memory need not grow with the nodes. To a deque,
         further messages may be added meanwhile. ``round_`` is for the record.
         """
         queue, pause = messages if isinstance(messages, deque) else deque(messages), FIRST_PAUSE
         traffic = self._traffic = Traffic(queue[0].metadata.message_type if queue else "", round_)
-        waiting: set[str] = set()
-        while queue or (waiting and traffic.seconds < self.config.federation.timeout):
+        waiting: dict[str, float] = {}  # id of a message → when its reply is late
+        while queue or waiting:
             if queue:
                 message = queue.popleft()
                 id_ = next(iter(self.grid.push_messages([message])), None)
                 traffic.sent(message, id_)
-                waiting |= {id_} if id_ else set()
+                waiting |= {id_: time.monotonic() + self.config.federation.timeout} if id_ else {}
             else:
                 idle()
                 time.sleep(pause)
                 pause = min(1.5 * pause, LAST_PAUSE)
             for reply in self.grid.pull_messages(waiting):
-                waiting.discard(reply.metadata.reply_to_message_id)
+                waiting.pop(reply.metadata.reply_to_message_id, None)
                 pause = FIRST_PAUSE
                 traffic.received(reply)
                 yield reply
+            waiting = {id_: late for id_, late in waiting.items() if late > time.monotonic()}
         self._write(traffic.lines())
 
     def accept(
@@ -223,7 +225,7 @@ class Exchange:
         except Refused as error:
             return node, None, str(error)
         except Exception as error:  # tensors may hold anything
-            return node, None, f"cannot be checked ({type(error).__name__}: {error})"[:LONGEST]
+            return node, None, shown(f"cannot be checked ({type(error).__name__}: {error})")[:LONGEST]
         return node, None if problem else reply, (problem or "")[:LONGEST]
 
     def valid(self, kind: type[Request[R]], message: Message) -> Reply[R]:
@@ -244,7 +246,7 @@ class Exchange:
             raise Refused("unavailable: its SuperNode was stopped or cannot be reached")
         if code in (ErrorCode.MESSAGE_UNAVAILABLE, ErrorCode.REPLY_MESSAGE_UNAVAILABLE):
             raise Refused(self._silent())
-        raise Refused(f"failed: {message.error.reason}"[:LONGEST])
+        raise Refused(f"failed: {shown(message.error.reason)}"[:LONGEST])
 
     def _silent(self) -> str:
         return f"no reply within {self.config.federation.timeout:g} s"

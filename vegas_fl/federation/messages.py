@@ -25,6 +25,7 @@ from flwr.app import RecordDict
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from vegas_fl.config import Config
+from vegas_fl.core.names import shown
 from vegas_fl.federation.wire import pack as pack
 from vegas_fl.federation.wire import unpack as unpack
 from vegas_fl.storage.headers import Spaces
@@ -57,11 +58,11 @@ Finite = Annotated[float, Field(ge=-1e15, le=1e15, allow_inf_nan=False)]
 Loss = Annotated[float, AfterValidator(_bounded_or_nan)]
 """May be NaN: the loss of a training of zero epochs."""
 NodeId = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
-Label = Annotated[str, Field(min_length=1, max_length=255)]
-Name = Annotated[str, Field(min_length=1, max_length=64)]
-Hash = Annotated[str, Field(max_length=128)]
-Text = Annotated[str, Field(max_length=2000)]
-Place = Annotated[str, Field(max_length=4096)]
+Label = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(shown)]
+Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[\w .,:()-]+$")]
+Hash = Annotated[str, Field(max_length=128, pattern=r"^[ -~]*$")]
+Text = Annotated[str, Field(max_length=2000), AfterValidator(shown)]
+Place = Annotated[str, Field(max_length=4096), AfterValidator(shown)]
 Notes = Annotated[list[Text], Field(max_length=1000)]
 Clips = Annotated[dict[Label, Count], Field(max_length=10_000)]
 """Class → number of clips."""

@@ -19,6 +19,14 @@ log = logging.getLogger("vegas_fl.server")
 
 POLL = 0.2
 """Seconds between two looks at who is registered."""
+OTHER_AUDIO = "embeds audio differently from the others; give all nodes the same encoder weights"
+
+
+def odd_audio(found: Mapping[int, Description]) -> list[int]:
+    """The nodes (by Flower's id) whose audio embeddings are not those of most; in a tie, not those of the first."""
+    spaces = [description.audio for description in found.values() if description.audio]
+    most = max(spaces, key=spaces.count, default=None)
+    return [id_ for id_, description in found.items() if description.audio != most]
 
 
 class Federation(Exchange):
@@ -40,13 +48,13 @@ class Federation(Exchange):
         self._refused: set[int] = set()
 
     def gather(self) -> dict[str, Description]:
-        """Wait for the configured nodes, and ask each what it holds.
+        """Wait for the configured nodes, and ask each what it holds. One that cannot take part, or embeds audio
+        differently from most, is left out.
 
         Raises
         ------
         VegasError
-            Fewer than ``federation.min_nodes`` came within ``federation.wait``, two have the same partition-id, or a
-            node cannot take part; it lists every reason.
+            Fewer than ``federation.min_nodes`` came within ``federation.wait`` or can take part; it lists every reason.
         """
         deadline = time.monotonic() + self.config.federation.wait
         while len(present := sorted(self.grid.get_node_ids())) < len(self.config.nodes):
@@ -59,11 +67,14 @@ class Federation(Exchange):
                 f"s, expected at least {self.config.min_nodes}; start the others, or raise federation.wait"
             )
         found, refused, lost = self._describe(present)
-        reasons = {*refused.values(), *(lost if len(found) < self.config.min_nodes else ())}
-        if reasons:
-            raise VegasError(
-                "The run cannot start; nothing was trained.\n" + "\n".join(f"- {p}" for p in sorted(reasons))
-            )
+        for id_ in odd_audio(found):
+            refused[id_] = f"node {found.pop(id_).node} {OTHER_AUDIO}"
+        reasons = sorted({*refused.values(), *lost})
+        if len(found) < self.config.min_nodes:
+            raise VegasError("The run cannot start; nothing was trained.\n" + "\n".join(f"- {p}" for p in reasons))
+        for reason in reasons:
+            log.warning("starting without a node: %s", reason)
+        self._refused |= set(refused)
         self._join(found)
         if absent := [node for node in self.config.nodes if node not in self.described]:
             log.warning("starting without nodes %s, which have not registered", ", ".join(absent))
@@ -106,7 +117,7 @@ class Federation(Exchange):
                     lost.append(f"node {description.node} is connected already; give each SuperNode its own number")
                     del found[id_]
                 elif not self._same_audio(description):
-                    refused[id_] = f"node {description.node} embeds audio differently from the others"
+                    refused[id_] = f"node {description.node} {OTHER_AUDIO}"
                     del found[id_]
             for reason in [*refused.values(), *lost]:
                 log.warning("a node that joined late cannot take part: %s", reason)

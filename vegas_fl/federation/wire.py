@@ -13,11 +13,15 @@ from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from vegas_fl.core.errors import VegasError, explained
+from vegas_fl.core.names import shown
 from vegas_fl.storage.tensorfiles import State
 
 LARGEST_HALF = torch.finfo(torch.float16).max
 MOST_TEXT = 32 * 10**6
 """Characters of the JSON of one message; more is not parsed."""
+
+MOST_PROBLEM = 10_000
+"""Characters of the reason for which a node does not do what it is asked."""
 
 R = TypeVar("R", bound=BaseModel)
 _Size = Annotated[int, Field(ge=0, le=2**40)]
@@ -70,14 +74,14 @@ def read(content: RecordDict, model: type[R]) -> Reply[R]:
         text = _text(content, "json")
         values = json.loads(text)
         if isinstance(values, dict) and "problem" in values:
-            raise Refused(str(values["problem"]))
+            raise Refused("; ".join(map(shown, str(values["problem"])[:MOST_PROBLEM].splitlines())))
         return Reply(model.model_validate_json(text), _states(content))
     except ValidationError as error:
-        raise Refused(f"invalid reply: {explained(error)}") from error
+        raise Refused(f"invalid reply: {shown(explained(error))}") from error
     except Refused:
         raise
     except Exception as error:  # a broken node may put anything into a message
-        raise Refused(f"unreadable reply ({type(error).__name__}: {error})") from error
+        raise Refused(f"unreadable reply ({type(error).__name__}: {shown(str(error)[:MOST_PROBLEM])})") from error
 
 
 def _text(content: RecordDict, key: str) -> str:

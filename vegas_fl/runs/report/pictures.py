@@ -70,7 +70,7 @@ def _by_node(run: Run, notes: list[str]) -> list[Block]:
     blocks: list[Block] = []
     for node, (folder, found) in _nodes(run).items():
         strips = [_strip(label, paths, GRID, notes) for label, paths in found.items() if paths]
-        if not strips and _elsewhere(run.images[node]):
+        if _elsewhere(run.images[node]):
             count = run.images[node].get("pictures", "its")
             blocks.append(Hint(f"Node {node}: {count} pictures stay on the node, in {folder}."))
             continue
@@ -130,7 +130,7 @@ def _nodes(run: Run) -> dict[str, tuple[Path, dict[str, list[Path]]]]:
         folder = _folder(run, node)
         classes = [str(label) for label in run.nodes.get(node, {}).get("selected_classes", ())]
         found: dict[str, list[Path]] = {label: [] for label in classes}
-        for path in sorted(folder.glob("*.png")):
+        for path in sorted(() if _elsewhere(run.images[node]) else folder.glob("*.png")):
             if owners := [label for label in classes if path.name.startswith(f"{label}_")]:
                 found[max(owners, key=len)].append(path)
         nodes[node] = folder, found
