@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ipaddress
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import soundfile
 import torch
@@ -94,6 +97,31 @@ def test_plain_flwr_run_gives_the_same(
         )
         flower.wait_for(str(run["run-id"]), flower.PRIVATE, environment)
     assert_same(inprocess, tmp_path)
+
+
+def test_a_simulation_listens_on_loopback_only_and_ends_with_its_command(tmp_path: Path, embedding_cache: Path) -> None:
+    words = ["engine=flower", "stages=[generators]", "generator.epochs=5000", f"paths.cache={embedding_cache}"]
+    with open(tmp_path / "log", "wb") as log:
+        command = psutil.Popen([sys.executable, "-m", "vegas_fl", *words], cwd=tmp_path, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 90
+        family: list[psutil.Process] = []
+        while not any("raylet" in process.name() for process in family if process.is_running()):
+            assert command.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text()
+            time.sleep(0.5)
+            family = command.children(recursive=True)
+        time.sleep(3)  # its workers have started
+        family = command.children(recursive=True)
+        places = {
+            str(ipaddress.ip_address(one.laddr.ip.removeprefix("::ffff:")))
+            for process in family
+            for one in process.net_connections("tcp")
+            if one.status == psutil.CONN_LISTEN
+        }
+        assert places and all(ipaddress.ip_address(place).is_loopback for place in places), places
+    finally:
+        command.kill()
+    assert psutil.wait_procs(family, 10)[1] == []
 
 
 def test_a_failed_run_says_why_and_exits_with_1(tmp_path: Path, embedding_cache: Path, no_superlink_left: None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import time
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
 from urllib.request import urlopen
 
 from vegas_fl.config import Config, FlowerConfig, anchored
@@ -54,7 +56,7 @@ def run(config: Config) -> None:
             write_atomically(_note(config), json.dumps(note).encode())
         connection = settings.connection or PRIVATE
         with contextlib.suppress(KeyboardInterrupt):
-            subprocess.run([tool("flwr"), "log", run_id, connection, "--stream"], env=environment, check=False)
+            _guarded(["flwr", "log", run_id, connection, "--stream"], environment).wait()
         wait_for(run_id, connection, environment, config.federation.wait)
         _note(config).unlink(missing_ok=True)
 
@@ -133,13 +135,17 @@ def project_folder() -> Path:
 
 
 def flower_environment() -> dict[str, str]:
-    """Environment variables for Flower without telemetry, update checks and runtime installs."""
+    """Environment variables for Flower without telemetry, update checks and runtime installs. Ray, which runs the nodes
+    of a simulation, listens on the loopback interface and answers only whoever has its token."""
     return os.environ | {
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
         "RAY_DEDUP_LOGS": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # on any system: one machine's nodes, at 127.0.0.1
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
         # Nodes share the cores, so waiting threads must not spin.
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
@@ -156,18 +162,12 @@ def private_superlink(folder: Path, environment: dict[str, str]) -> Iterator[Non
     )
     log = folder / "superlink.log"
     command = [
-        *(tool("flower-superlink"), "--insecure", "--simulation", "--isolation", "subprocess"),
+        *("flower-superlink", "--insecure", "--simulation", "--isolation", "subprocess"),
         *("--host", "127.0.0.1", "--port", str(port), "--control-api-address", f"127.0.0.1:{control}"),
         *("--database", str(folder / "state.db"), "--disable-runtime-dependency-installation"),
     ]
     with open(log, "wb") as output:
-        guard = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("guard.py")), *command],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+        guard = _guarded(command, environment, output)
     assert guard.stdin is not None
     try:
         deadline = time.monotonic() + START_TIMEOUT
@@ -179,6 +179,19 @@ def private_superlink(folder: Path, environment: dict[str, str]) -> Iterator[Non
     finally:
         guard.stdin.close()
         guard.wait()
+
+
+def _guarded(
+    command: Sequence[str], environment: dict[str, str], output: IO[bytes] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start one of Flower's commands so that it ends with this process, or when its input is closed."""
+    return subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("guard.py")), tool(command[0]), *command[1:]],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=subprocess.STDOUT if output else None,
+    )
 
 
 def _healthy(port: int) -> bool:

@@ -12,7 +12,7 @@ import sys
 
 import psutil
 
-PATIENCE = 20.0
+PATIENCE = 3.0
 """Seconds that the processes have to end by themselves."""
 LOOK = 1.0
 """Seconds between two searches for processes that the command started."""
@@ -29,10 +29,13 @@ def main() -> int:
             family |= {*psutil.Process(command.pid).children(recursive=True)}
         if select.select([sys.stdin], [], [], LOOK)[0]:
             break
-    command.terminate()
-    _, left = psutil.wait_procs([process for process in family if process.is_running()], PATIENCE)
-    for process in left:
-        process.kill()
+    family |= {psutil.Process(command.pid)} if command.poll() is None else set()
+    for process in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    for process in psutil.wait_procs(list(family), PATIENCE)[1]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
     return command.wait()
 
 
