@@ -1,7 +1,5 @@
 """`vegas-fl import-config` and `import-checkpoint`: files of the replaced system become those of vegas-fl."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -108,7 +106,7 @@ def import_checkpoint(
 
 
 def _generator(
-    decoders: Sequence[Decoder], overrides: list[str], activation: str, output: Path
+    decoders: "Sequence[Decoder]", overrides: list[str], activation: str, output: Path
 ) -> tuple[Callable[[], Path], str]:
     """A function that saves the generator of a class, and its description."""
     from vegas_fl.algorithm.generators.mlp import MLPSampler
