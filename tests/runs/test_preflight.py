@@ -10,11 +10,11 @@ from PIL import Image
 
 from vegas_fl.config import compose
 from vegas_fl.core.errors import VegasError
+from vegas_fl.data.checks import check_recordings
 from vegas_fl.rendering.folder import plan
 from vegas_fl.rendering.jobs import Job, job_path, recipes
 from vegas_fl.rendering.runfile import write_runfile
 from vegas_fl.runs import preflight
-from vegas_fl.runs.recordings import check_recordings
 from vegas_fl.storage.names import adapter_path
 from vegas_fl.storage.tensorfiles import save
 

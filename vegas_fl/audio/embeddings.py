@@ -15,7 +15,8 @@ import torch
 from vegas_fl.audio import encoders
 from vegas_fl.audio.cache import Cache
 from vegas_fl.audio.clips import Clip, loudest_channel
-from vegas_fl.audio.encoders import AudioEncoder, load_encoder
+from vegas_fl.audio.encoders import load_encoder
+from vegas_fl.audio.encoders.base import AudioEncoder
 from vegas_fl.config import EncoderConfig
 from vegas_fl.core.errors import AboutRecordings, VegasError
 from vegas_fl.core.progress import Progress

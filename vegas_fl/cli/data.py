@@ -47,7 +47,7 @@ def check(overrides: Overrides = None, picture: PictureFile = None) -> None:
 def _problems(overrides: list[str] | None, picture: Path | None, *, listen: bool) -> list[str]:
     """Print the table and the notes, write the picture; return the problems."""
     from vegas_fl.data import survey
-    from vegas_fl.runs.recordings import check_recordings
+    from vegas_fl.data.checks import check_recordings
 
     config = sound(lambda: compose(overrides or ()), check_recordings)
     logs.show(sys.stderr)

@@ -1,7 +1,5 @@
 """`vegas-fl plan`, also `--dry-run`: the pictures that a run would draw, with time and disk space."""
 
-from __future__ import annotations
-
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -72,7 +70,7 @@ def plan(
     _disk(planned, missing, timed.bytes_each)
 
 
-def _disk(planned: list[PlannedFolder], missing: int, bytes_each: float) -> None:
+def _disk(planned: "list[PlannedFolder]", missing: int, bytes_each: float) -> None:
     """Print the disk space that is needed; :class:`ConfigError` if there is not enough of it."""
     from vegas_fl.rendering.render import shortage
 

@@ -49,13 +49,8 @@ def accepted(typed: Sequence[str], sweep: bool = False) -> list[str]:
 
 
 def searchpath(folders: Sequence[Path]) -> list[str]:
-    """The override for ``--config-dir``: folders with more files for the groups of ``conf/``.
-
-    Raises
-    ------
-    ConfigError
-        Lists the folders that are not there.
-    """
+    """The override for ``--config-dir``: folders with more files for the groups of ``conf/``. :class:`ConfigError`
+    lists those that are not there."""
     if absent := [folder for folder in folders if not folder.expanduser().is_dir()]:
         missing = "folder not found; expected one that holds experiment/NAME.yaml"
         raise ConfigError([f"--config-dir {folder}: {missing}" for folder in absent])

@@ -1,7 +1,5 @@
 """The exception whose text is written for users."""
 
-from __future__ import annotations
-
 import reprlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -38,7 +36,7 @@ def some(names: Sequence[str], shown: int = 5) -> str:
     return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
 
 
-def explained(error: ValidationError) -> str:
+def explained(error: "ValidationError") -> str:
     """The first mistakes of a failed validation: where, what was expected, what was seen."""
     details = []
     for one in error.errors(include_url=False):

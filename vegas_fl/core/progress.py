@@ -1,12 +1,10 @@
 """How far a stage is: one bar on a terminal, elsewhere a line every ten seconds."""
 
-from __future__ import annotations
-
 import logging
 import sys
 import threading
 import time
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -30,7 +28,7 @@ class Progress:
     those that were done before, and ``unit`` is one of what is counted.
     """
 
-    _open: ClassVar[dict[str, tuple[tqdm[Any], dict[str, tuple[int, int]]]]] = {}
+    _open: ClassVar["dict[str, tuple[tqdm[Any], dict[str, tuple[int, int]]]]"] = {}
     _last: ClassVar[float] = -EVERY
     """When the last line was logged, by any part."""
     _left: ClassVar[float] = -EVERY
@@ -42,7 +40,7 @@ class Progress:
         self._lines = show and not self._terminal
         self._stop = threading.Event()
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         if self._terminal:
             if self.stage not in self._open:
                 # miniters: or tqdm's own thread would show it again while it is hidden

@@ -5,8 +5,6 @@ Each random draw of a run has its own seed: a hash of the run's seed and the wor
 it is drawn in, or on interruptions.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 from collections.abc import Iterator
@@ -24,7 +22,7 @@ def derive_seed(*parts: object) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def generator(*parts: object) -> torch.Generator:
+def generator(*parts: object) -> "torch.Generator":
     """A CPU random generator seeded with :func:`derive_seed`."""
     import torch
 

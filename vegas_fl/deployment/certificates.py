@@ -32,13 +32,7 @@ USAGES = (
 
 
 def make_ca(folder: Path, name: str, days: int) -> Path:
-    """Make a certificate authority, ``ca.key`` and ``ca.crt``; the path of the latter.
-
-    Raises
-    ------
-    VegasError
-        It already exists.
-    """
+    """Make a certificate authority, ``ca.key`` and ``ca.crt``; the path of the latter. It must not exist yet."""
     key, file = ec.generate_private_key(ec.SECP384R1()), folder / "ca.crt"
     subject = _name(f"{name} certificate authority")
     builder = _certificate(subject, key.public_key(), subject, days, "key_cert_sign", "crl_sign")
@@ -82,13 +76,8 @@ def make_server_certificate(folder: Path, names: Sequence[str], days: int, renew
 
 
 def make_node_key(path: Path) -> Path:
-    """Make a node's private key at ``path`` and the public one at ``<path>.pub``; the path of the latter.
-
-    Raises
-    ------
-    VegasError
-        It already exists.
-    """
+    """Make a node's private key at ``path`` and the public one at ``<path>.pub``; the path of the latter. It must not
+    exist yet."""
     public, key = path.with_name(f"{path.name}.pub"), ec.generate_private_key(ec.SECP384R1())
     ssh = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     _write({path: _pem(key, serialization.PrivateFormat.OpenSSH), public: ssh + b"\n"})

@@ -26,13 +26,8 @@ def environment(settings: ServerSettings | NodeSettings) -> dict[str, str]:
 
 
 def command(settings: ServerSettings | NodeSettings) -> list[str]:
-    """The command that runs on the machine; the files that it reads are written.
-
-    Raises
-    ------
-    VegasError
-        A key or certificate is missing.
-    """
+    """The command that runs on the machine; the files that it reads are written. :class:`VegasError` if a key or
+    certificate is missing."""
     if isinstance(settings, ServerSettings):
         files = {name: settings.folder / name for name in ("ca.crt", "server.crt", "server.key")}
         _needed(files.values(), "run vegas-fl deploy ca, then vegas-fl deploy certificate")

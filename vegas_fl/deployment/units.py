@@ -46,12 +46,8 @@ def unit_name(settings: ServerSettings | NodeSettings) -> str:
 def unit(settings: ServerSettings | NodeSettings, user: str | None) -> str:
     """A systemd unit that starts a machine's process with the machine, and again after a failure.
 
-    The process can write only to the folders of its settings, which have to exist.
-
-    Raises
-    ------
-    VegasError
-        ``user`` is not a valid name.
+    The process can write only to the folders of its settings, which have to exist. :class:`VegasError` if ``user`` is
+    not a valid name.
     """
     if user is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*\$?|[0-9]+", user):
         raise VegasError(f"--user {user!r} is not a valid user name")
@@ -82,12 +78,7 @@ def compose(machines: list[ServerSettings | NodeSettings]) -> str:
     """A compose file with a service per machine, for the image of deploy/Dockerfile.
 
     Folders keep their paths, so the settings need no change. The certificate has to name the service, ``superlink``,
-    as its host.
-
-    Raises
-    ------
-    VegasError
-        Two machines would have the same name.
+    as its host. :class:`VegasError` if two machines would have the same name.
     """
     services: dict[str, dict] = {}
     for settings in machines:

@@ -13,6 +13,7 @@ from vegas_fl.core import pack
 from vegas_fl.core.devices import resolve_device
 from vegas_fl.core.errors import VegasError, some
 from vegas_fl.core.files import nearest_existing
+from vegas_fl.data.checks import check_recordings, data_sets
 from vegas_fl.data.classes import prompt
 from vegas_fl.data.datasets import missing_folder
 from vegas_fl.rendering import flux, judge, memory, runfile
@@ -20,7 +21,6 @@ from vegas_fl.rendering.folder import REMEDY
 from vegas_fl.rendering.jobs import SERVER
 from vegas_fl.rendering.plan import planned_folders
 from vegas_fl.runs.progress import differences, trained_by
-from vegas_fl.runs.recordings import check_recordings, data_sets
 from vegas_fl.storage import names
 from vegas_fl.storage.tensorfiles import load_header
 
@@ -50,15 +50,14 @@ def check(config: Config, nodes_are_here: bool, may_lack: bool = False) -> list[
         )
     if "images" in config.stages and (reference := config.evaluation.reference):
         mistakes += _problem(judge.reference_pictures, Path(reference).expanduser(), config.classes)
-    folders = {"paths.runs": config.paths.runs}
-    if "generators" in config.stages:
-        folders["generator.checkpoint_dir"] = config.generator.checkpoint_dir
-    if "adapters" in config.stages:
-        folders["adapter.checkpoint_dir"] = config.adapter.checkpoint_dir
-    if nodes_are_here and "images" in config.stages:
-        folders["images_output_dir"] = config.images_output_dir
-    for key, folder in folders.items():
-        mistakes += _unwritable(key, Path(folder))
+    for key, folder, written in (
+        ("paths.runs", config.paths.runs, True),
+        ("generator.checkpoint_dir", config.generator.checkpoint_dir, "generators" in config.stages),
+        ("adapter.checkpoint_dir", config.adapter.checkpoint_dir, "adapters" in config.stages),
+        ("images_output_dir", config.images_output_dir, nodes_are_here and "images" in config.stages),
+    ):
+        if written:
+            mistakes += _unwritable(key, Path(folder))
     return list(dict.fromkeys(mistakes))
 
 

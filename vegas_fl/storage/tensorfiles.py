@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
-from vegas_fl.core.errors import VegasError
+from vegas_fl.core.errors import VegasError, some
 from vegas_fl.core.files import write_atomically
 
 FORMAT = 1
@@ -126,7 +126,7 @@ def load_into(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], orig
 def misfit(tensors: Mapping[str, torch.Tensor], like: Mapping[str, torch.Tensor]) -> str | None:
     """Why ``tensors`` cannot replace ``like``: keys, shapes, types or values that are not finite. None if they can."""
     if missing := sorted(set(like) - set(tensors)):
-        return f"it lacks {', '.join(missing[:3])}" + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+        return f"it lacks {some(missing, 3)}"
     if unknown := sorted(set(tensors) - set(like)):
         return f"it has unexpected tensors: {', '.join(unknown[:3])}"
     for name, tensor in tensors.items():

@@ -3,8 +3,6 @@
 from vegas_fl.audio.encoders.base import AudioEncoder
 from vegas_fl.config import EncoderConfig
 
-__all__ = ["AudioEncoder", "fingerprint", "load_encoder", "shape"]
-
 
 def load_encoder(config: EncoderConfig, device: str = "cpu") -> AudioEncoder:
     """Load the encoder ``config`` names.

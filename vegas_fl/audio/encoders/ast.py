@@ -4,14 +4,13 @@ It cuts a log-mel spectrogram of 10.24 s (shorter clips are padded, longer ones 
 12 over frequency by 101 over time, and puts a CLS and a distillation token before them.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -41,7 +40,7 @@ class Grid:
     stride: int
 
     @classmethod
-    def of(cls, config: ASTConfig) -> Grid:
+    def of(cls, config: ASTConfig) -> Self:
         patch = config.patch_size
         assert isinstance(patch, int)
 

@@ -4,8 +4,6 @@ After M. Plakal and D. Ellis, YAMNet, TensorFlow Models, research/audioset/yamne
 from; the outputs agree.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -55,7 +53,7 @@ class YamNetEncoder(AudioEncoder):
 
 
 class YamNet(nn.Module):
-    """The network. Batch norms are part of its files; :meth:`fold_norms` merges them into the convolutions."""
+    """The network, with batch norms as in its files."""
 
     mel: torch.Tensor
     window: torch.Tensor
@@ -84,13 +82,6 @@ class YamNet(nn.Module):
         """``[F, 1, 96, 64]`` → ``[F, 1024]``."""
         return self.body(patches.contiguous(memory_format=torch.channels_last)).mean((2, 3))
 
-    def fold_norms(self) -> YamNet:
-        """Merge each batch norm into its convolution: the same function, faster."""
-        for layer in self.body:
-            assert isinstance(layer, ConvNormReLU)
-            layer.fold_norm()
-        return self
-
 
 class ConvNormReLU(nn.Module):
     """Convolution with TensorFlow's SAME padding, batch norm, ReLU."""
@@ -108,30 +99,20 @@ class ConvNormReLU(nn.Module):
             x = F.pad(x, self.same)
         return F.relu(self.norm(self.conv(x)), inplace=True)
 
-    def fold_norm(self) -> None:
-        """Replace convolution and norm by one convolution."""
-        assert isinstance(self.norm, nn.BatchNorm2d)
-        self.conv = nn.utils.fusion.fuse_conv_bn_eval(self.conv, self.norm)
-        self.norm = nn.Identity()
-
 
 def mel_matrix() -> torch.Tensor:
     """Spectrum bins to mel bands ``[257, 64]``: triangles of height one, equally wide on HTK's mel scale."""
+    from transformers.audio_utils import mel_filter_bank
 
-    def mel(hertz: np.ndarray) -> np.ndarray:
-        return 1127.0 * np.log1p(hertz / 700.0)
-
-    bins = mel(np.linspace(0, RATE / 2, FFT // 2 + 1))[:, None]
-    lowest, highest = mel(np.array([LOWEST, HIGHEST]))
-    edges = np.linspace(lowest, highest, BANDS + 2)
-    lower, centre, upper = edges[:-2], edges[1:-1], edges[2:]
-    matrix = np.maximum(0, np.minimum((bins - lower) / (centre - lower), (upper - bins) / (upper - centre)))
+    matrix = mel_filter_bank(
+        FFT // 2 + 1, BANDS, LOWEST, HIGHEST, RATE, mel_scale="htk", triangularize_in_mel_space=True
+    )
     matrix[0] = 0  # the constant part is in no band
     return torch.tensor(matrix, dtype=torch.float32)
 
 
 def load_network(folder: Path) -> YamNet:
-    """The network with the weights of a folder, ready for inference."""
+    """The network with the weights of a folder, its batch norms part of the convolutions, ready for inference."""
     network = YamNet().eval()
     path = weights(folder)
     try:
@@ -141,7 +122,11 @@ def load_network(folder: Path) -> YamNet:
     if problem := misfit(state, network.state_dict()):
         raise VegasError(f"{path} does not contain YAMNet's weights: {problem}; rebuild it with `make pack`")
     network.load_state_dict(state)
-    return network.requires_grad_(False).fold_norms().to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    for layer in network.modules():
+        if isinstance(layer, ConvNormReLU):  # one convolution is the same function, and faster
+            assert isinstance(layer.norm, nn.BatchNorm2d)
+            layer.conv, layer.norm = nn.utils.fusion.fuse_conv_bn_eval(layer.conv, layer.norm), nn.Identity()
+    return network.requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def locate(model: str) -> Path:

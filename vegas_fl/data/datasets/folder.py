@@ -1,6 +1,5 @@
 """A folder per class: ``<root>/<class>/<any name>.wav`` (or flac, ogg, mp3)."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from vegas_fl.audio.clips import AUDIO_FILES, FileClip, recordings
@@ -13,12 +12,15 @@ class ClassFolders(Dataset):
     """Recordings in folders named after their class."""
 
     NEEDS = "a folder that holds a folder of recordings per class"
+    PLACE, BELOW = "folder", "."
+    """Where recordings are, in words, and below the folder of a class."""
 
     def __init__(self, root: Path) -> None:
-        self._folders = class_folders(root)
-        self._clips = recordings_in(self._folders)
+        self._root, self._folders = root, class_folders(root, self.BELOW)
+        found = {label: recordings(folder, label) for label, folder in self._folders.items()}
+        self._clips: dict[str, list[FileClip]] = {label: clips for label, clips in found.items() if clips}
         if not self._clips:
-            raise OtherLayout(f"has no folder with recordings ({', '.join(AUDIO_FILES)})")
+            raise OtherLayout(f"has no {self.PLACE} with recordings ({', '.join(AUDIO_FILES)})")
 
 
 def class_folders(root: Path, below: str = ".") -> dict[str, Path]:
@@ -41,8 +43,3 @@ def class_folders(root: Path, below: str = ".") -> dict[str, Path]:
             )
         found[label] = folder / below
     return found
-
-
-def recordings_in(folders: Mapping[str, Path]) -> dict[str, list[FileClip]]:
-    """The recordings of the classes that have some."""
-    return {label: clips for label, folder in folders.items() if (clips := recordings(folder, label))}

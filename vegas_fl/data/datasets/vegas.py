@@ -7,27 +7,19 @@ each recording: row n, counted from 0 (YTID, start_second, end_second), is for `
 
 import re
 from dataclasses import replace
-from pathlib import Path
 
-from vegas_fl.audio.clips import AUDIO_FILES, Clip, FileClip
-from vegas_fl.core.errors import OtherLayout
+from vegas_fl.audio.clips import Clip, FileClip
 from vegas_fl.core.names import normal, shown
-from vegas_fl.data.datasets.base import Dataset
 from vegas_fl.data.datasets.captions import captions_of
-from vegas_fl.data.datasets.folder import class_folders, recordings_in
+from vegas_fl.data.datasets.folder import ClassFolders
 from vegas_fl.data.datasets.tables import records
 
 
-class Vegas(Dataset):
+class Vegas(ClassFolders):
     """Recordings in ``<class>/audios/``, with their captions and the videos they were cut from, if known."""
 
     NEEDS = "a folder in VEGAS's layout (<class>/audios/*.wav)"
-
-    def __init__(self, root: Path) -> None:
-        self._root, self._folders = root, class_folders(root, "audios")
-        self._clips: dict[str, list[FileClip]] = recordings_in(self._folders)
-        if not self._clips:
-            raise OtherLayout(f"has no <class>/audios/ with recordings ({', '.join(AUDIO_FILES)})")
+    PLACE, BELOW = "<class>/audios/", "audios"
 
     def clips(self, label: str) -> list[Clip]:
         if not (clips := self._clips.get(label)):

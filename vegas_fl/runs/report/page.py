@@ -20,13 +20,8 @@ NAME = "report.html"
 
 
 def write(folder: Path) -> Path:
-    """Write a run's page into its folder; returns its path.
-
-    Raises
-    ------
-    VegasError
-        It is not the folder of a run, or cannot be written to.
-    """
+    """Write a run's page into its folder; returns its path. :class:`VegasError` if it is not the folder of a run, or
+    cannot be written to."""
     path = folder / NAME
     write_atomically(path, html([read(folder)]).encode())
     return path

@@ -1,7 +1,5 @@
 """The section of a page with the pictures, as strips cut from the nodes' folders, and the judge's verdict."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -196,7 +194,7 @@ def _tiled(paths: Sequence[Path], columns: int, side: int, notes: list[str]) -> 
     return Figure("", "", data_uri(buffer.getvalue(), "image/webp"), *sheet.size), len(whole)
 
 
-def _opened(path: Path) -> Image.Image | None:
+def _opened(path: Path) -> "Image.Image | None":
     """A picture; None if it cannot be read."""
     try:
         return picture_file.read(path).convert("RGBA")
