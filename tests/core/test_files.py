@@ -1,13 +1,16 @@
-"""Files are whole or not there at all."""
+"""Files are written whole or not at all; what is no plain file or no plain YAML is refused, not waited for."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+import yaml
 
+from tests.support.command import vegas
 from vegas_fl.core.errors import VegasError
-from vegas_fl.core.files import write_atomically
+from vegas_fl.core.files import parse_yaml, read_text, write_atomically
 
 
 def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -16,3 +19,35 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(VegasError, match="cannot be written"):
         write_atomically(blocked / "x", b"data")
     assert blocked.read_text() == "a file, not a folder"
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="expected a regular file"):
+        read_text(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]",
+        "[" * 5000,
+        "when: 2024-13-45",
+        "a: !!python/object/apply:os.system [ls]",
+        "x" * (2**22 + 1),
+        "{a: [b",
+    ],
+    ids=["aliases", "deep", "date", "tag", "long", "open"],
+)
+def test_yaml_that_is_more_than_values_is_refused(text: str) -> None:
+    with pytest.raises(yaml.YAMLError):
+        parse_yaml(text)
+
+
+@pytest.mark.parametrize("line", ["import-config pipe", "doctor pipe", "gallery out", "verify out", "report out"])
+def test_commands_refuse_pipes(line: str, tmp_path: Path) -> None:
+    for name in ("pipe", "out/node_0/manifest.jsonl", "out/node_0/run.json", "out/config.yaml", "out/metrics.jsonl"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        os.mkfifo(tmp_path / name)
+    told = vegas(tmp_path, *line.split(), code=1)
+    assert "expected a regular file" in told.stdout + told.stderr or "Run out not found" in told.stderr

@@ -1,10 +1,73 @@
-"""Files and folders: atomic writes, and where a folder would be created."""
+"""Files and folders: reading what others wrote, atomic writes, and where a folder would be created."""
 
 import contextlib
+import errno
 import os
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from vegas_fl.core.errors import VegasError
+
+MOST_BYTES = 2**28
+"""Of a file of text that is read whole."""
+MOST_YAML = 2**22
+"""Characters of YAML: its parser takes a hundred times as much memory."""
+
+
+def regular(path: Path) -> Path:
+    """``path``, unless a pipe or a device is there, of which opening may take for ever.
+
+    Raises
+    ------
+    OSError
+        One is there.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(errno.EINVAL, "expected a regular file", str(path))
+    return path
+
+
+def read_text(path: Path, encoding: str = "utf8", errors: str = "strict") -> str:
+    """The text of a regular file.
+
+    Raises
+    ------
+    OSError, UnicodeDecodeError
+        It cannot be read, is not a regular file, is too large, or is not text.
+    """
+    if (size := regular(path).stat().st_size) > MOST_BYTES:
+        raise OSError(errno.EFBIG, f"expected at most {MOST_BYTES} bytes, got {size}", str(path))
+    return path.read_text(encoding, errors)
+
+
+def parse_yaml(text: str) -> Any:
+    """What YAML says. Aliases are refused: a few lines of them can stand for more than any memory holds.
+
+    Raises
+    ------
+    yaml.YAMLError
+        It is not valid YAML, too long, too deep, or has an alias.
+    """
+    if len(text) > MOST_YAML:
+        raise yaml.YAMLError(f"expected at most {MOST_YAML} characters, got {len(text)}")
+    try:
+        return yaml.load(text, _Loader)
+    except RecursionError as error:
+        raise yaml.YAMLError("it is too deep") from error
+    except ValueError as error:  # of a date or a number that cannot be
+        raise yaml.YAMLError(str(error)) from error
+
+
+class _Loader(yaml.SafeLoader):
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.MarkedYAMLError(
+                problem="aliases are not supported; write the value out", problem_mark=event.start_mark
+            )
+        return super().compose_node(parent, index)
 
 
 def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from vegas_fl.core.errors import VegasError
+from vegas_fl.core.files import regular
 
 ALWAYS = ("localhost", "127.0.0.1")
 """Names in every server certificate, by which the SuperLink's own processes reach it."""
@@ -124,14 +125,14 @@ def odd_node_key(path: Path) -> str | None:
     """
     remedy = "remove both and make them again with vegas-fl deploy key"
     try:
-        key = serialization.load_ssh_private_key(path.read_bytes(), None)
+        key = serialization.load_ssh_private_key(regular(path).read_bytes(), None)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         return f"{path} cannot be read as a private key ({_reason(error)}); {remedy}"
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP384R1):
         return f"{path} is not a P-384 key; {remedy}"
     public = path.with_name(f"{path.name}.pub")
     try:
-        other = serialization.load_ssh_public_key(public.read_bytes()) != key.public_key()
+        other = serialization.load_ssh_public_key(regular(public).read_bytes()) != key.public_key()
     except FileNotFoundError:
         return None
     except (OSError, ValueError, UnsupportedAlgorithm) as error:
@@ -148,7 +149,7 @@ def read_certificate(path: Path) -> x509.Certificate:
         The file does not exist, or is not a certificate.
     """
     try:
-        return x509.load_pem_x509_certificate(path.read_bytes())
+        return x509.load_pem_x509_certificate(regular(path).read_bytes())
     except (OSError, ValueError) as error:
         raise VegasError(f"{path} cannot be read as a certificate ({_reason(error)}){_hint(path)}") from error
 
@@ -220,7 +221,7 @@ def _pem(
 
 def _read_key(path: Path) -> ec.EllipticCurvePrivateKey:
     try:
-        key = serialization.load_pem_private_key(path.read_bytes(), None)
+        key = serialization.load_pem_private_key(regular(path).read_bytes(), None)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise VegasError(f"{path} cannot be read as a private key ({_reason(error)}){_hint(path)}") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):

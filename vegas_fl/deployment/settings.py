@@ -20,6 +20,7 @@ from pydantic import (
 
 from vegas_fl.config.sections import Name, Section
 from vegas_fl.core.errors import VegasError
+from vegas_fl.core.files import parse_yaml, read_text
 from vegas_fl.deployment.processes import Service
 
 HOST = r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
@@ -216,7 +217,7 @@ def read_settings(file: Path) -> ServerSettings | NodeSettings:
         The file cannot be read, or has mistakes: all are listed.
     """
     try:
-        values: Any = yaml.safe_load(file.read_text("utf8"))
+        values: Any = parse_yaml(read_text(file))
     except OSError as error:
         raise VegasError(
             f"{file} cannot be read ({error.strerror}); start from deploy/server.yaml or deploy/node.yaml"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vegas_fl.core.errors import VegasError
+from vegas_fl.core.files import read_text
 
 # Strings first, so that what looks like a comment inside them stays.
 _TOKENS = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|#[^\n]*|/\*.*?\*/', re.DOTALL)
@@ -21,7 +22,7 @@ def read(path: Path) -> dict[str, Any]:
         The file does not exist, is not a JSON object, or has a key twice.
     """
     try:
-        text = path.read_text("utf-8-sig")
+        text = read_text(path, "utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise VegasError(f"{path} cannot be read ({error}); give the path of a JSON configuration") from error
     # Comments become blanks of the same length, so that positions in messages stay right.
@@ -29,7 +30,7 @@ def read(path: Path) -> dict[str, Any]:
     plain = _TRAILING.sub(lambda m: m[1] or m[2], plain)
     try:
         content = json.loads(plain, object_pairs_hook=_unique)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise VegasError(f"{path} is not valid JSON: {error}; correct it") from error
     if not isinstance(content, dict):
         raise VegasError(f"{path} is not a JSON object; expected a configuration: {{ … }}")

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from vegas_fl.config import RendererConfig
 from vegas_fl.core import hub, pack
 from vegas_fl.core.errors import VegasError
+from vegas_fl.core.files import read_text
 from vegas_fl.rendering import memory
 
 TEXT_PARTS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
@@ -52,7 +53,7 @@ def text_shape(config: RendererConfig) -> tuple[int, int, int]:
             from huggingface_hub import hf_hub_download
 
             path = Path(hf_hub_download(config.model, "transformer/config.json", revision=config.revision))
-        values = json.loads(path.read_text("utf8"))
+        values = json.loads(read_text(path))
         return values["pooled_projection_dim"], config.max_sequence_length, values["joint_attention_dim"]
     except (OSError, ValueError, KeyError) as error:
         raise _unavailable(config, error) from error

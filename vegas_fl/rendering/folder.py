@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vegas_fl.core.errors import VegasError
+from vegas_fl.core.files import read_text
 from vegas_fl.core.seeds import derive_seed
 from vegas_fl.data.splits import split_evenly
 from vegas_fl.rendering import picture_file
@@ -132,7 +133,7 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     lines: Manifest = {}
     try:
-        texts = path.read_bytes().splitlines() if path.exists() else []
+        texts = read_text(path, errors="replace").splitlines() if path.exists() else []
     except OSError as error:
         raise VegasError(f"{path} cannot be read ({error.strerror}); remove it to draw the pictures again") from error
     for text in texts:
@@ -144,7 +145,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 def intact(path: Path, sha256: str) -> bool:
     """Whether a picture exists as it was written."""
-    return path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256
 
 
 class PictureFolder:

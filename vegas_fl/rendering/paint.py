@@ -17,6 +17,7 @@ from vegas_fl.audio.embeddings import embed
 from vegas_fl.config import Config
 from vegas_fl.core import devices
 from vegas_fl.core.errors import VegasError
+from vegas_fl.core.files import parse_yaml, read_text
 from vegas_fl.core.names import shown
 from vegas_fl.core.seeds import derive_seed
 from vegas_fl.data.classes import WORDS, prompt, words
@@ -171,7 +172,7 @@ def stored_sections(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        values = TypeAdapter(dict[str, Any]).validate_python(yaml.safe_load(path.read_text("utf8")))
+        values = TypeAdapter(dict[str, Any]).validate_python(parse_yaml(read_text(path)))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise VegasError(f"{path} cannot be read ({first_line(error)}); give another run, or remove it") from error
     return {key: values[key] for key in ("encoder", "renderer", "data") if key in values}

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vegas_fl.config import Config
 from vegas_fl.core.errors import VegasError, explained
-from vegas_fl.core.files import write_atomically
+from vegas_fl.core.files import read_text, write_atomically
 from vegas_fl.rendering.folder import MANIFEST
 
 if TYPE_CHECKING:
@@ -65,11 +65,13 @@ def read_runfile(folder: Path) -> RunFile:
     """
     path = folder / NAME
     try:
-        return RunFile.model_validate_json(path.read_bytes())
+        return RunFile.model_validate_json(read_text(path))
     except OSError as error:
         reason = str(error)
     except ValidationError as error:
         reason = explained(error)
+    except ValueError as error:  # not text
+        reason = str(error)
     raise VegasError(f"{path} cannot be read ({reason}); run the command that drew the pictures again to rewrite it")
 
 

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from vegas_fl.config import Config, anchored
 from vegas_fl.config.whole import flat
 from vegas_fl.core.errors import VegasError, some
-from vegas_fl.core.files import write_atomically
+from vegas_fl.core.files import read_text, write_atomically
 from vegas_fl.storage import tensorfiles
 
 log = logging.getLogger("vegas_fl.server")
@@ -149,7 +149,7 @@ class Progress:
     def _read(self) -> dict[str, Any] | None:
         """The state, or None if the file is missing or damaged."""
         try:
-            state: dict[str, Any] = json.loads(self._path.read_text("utf8"))
+            state: dict[str, Any] = json.loads(read_text(self._path))
             if state["format"] != FORMAT:
                 raise ValueError(f"expected format {FORMAT}, got {state['format']}")
             if sealed(state) != sealed(state, state["sha256"]):

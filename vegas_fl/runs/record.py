@@ -25,7 +25,7 @@ from omegaconf import OmegaConf
 
 from vegas_fl.config import Config
 from vegas_fl.core.errors import VegasError
-from vegas_fl.core.files import write_atomically
+from vegas_fl.core.files import read_text, write_atomically
 from vegas_fl.runs.progress import Progress
 from vegas_fl.runs.report import table
 from vegas_fl.runs.report.read import read
@@ -181,7 +181,7 @@ def listing(config: Config, before: Path) -> list[dict[str, Any]]:
     if "adapters" in config.stages:
         written += adapter_files(Path(config.adapter.checkpoint_dir), config.run).values()
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        known = [Path(entry["file"]) for entry in json.loads(before.read_text("utf8"))]
+        known = [Path(entry["file"]) for entry in json.loads(read_text(before))]
         written += [path for path in known if path.is_file()]
     entries = []
     for path in dict.fromkeys(written):

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
 from vegas_fl.core.errors import VegasError, some
-from vegas_fl.core.files import write_atomically
+from vegas_fl.core.files import regular, write_atomically
 
 FORMAT = 1
 """Version of the file format; a file with another version is refused."""
@@ -56,7 +56,7 @@ def load(path: Path, **expected: Any) -> TensorFile:
         If the file is not found, is damaged (:class:`Damaged`), has another format, or an entry is not as expected.
     """
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(regular(path), framework="pt") as file:
             header = _header(file.metadata())
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is not iterable)
     except FileNotFoundError as error:
@@ -87,7 +87,7 @@ def load_header(path: Path) -> dict[str, Any]:
         If the file cannot be read.
     """
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(regular(path), framework="pt") as file:
             return _header(file.metadata())
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise Damaged(f"{path} cannot be read ({error})") from error

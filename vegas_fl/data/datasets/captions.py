@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vegas_fl.core.errors import VegasError, some
+from vegas_fl.core.files import read_text
 from vegas_fl.core.names import normal, undecodable
 from vegas_fl.data.datasets.folder import class_folders
 
@@ -40,11 +41,9 @@ def captions_of(root: Path, folder: Path, label: str, names: Set[str]) -> dict[s
 
 
 def _read(path: Path) -> Any:
-    if not path.is_file():
-        raise VegasError(f"{path} is not a regular file; expected a JSON file there, or nothing")
     try:
-        return json.loads(path.read_text("utf-8-sig"))
-    except (OSError, ValueError) as error:
+        return json.loads(read_text(path, "utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
         raise VegasError(f"{path} cannot be read as JSON ({error}); repair or remove it") from error
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import errno
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,6 +10,7 @@ from typing import TextIO
 
 from vegas_fl.audio.clips import FileClip
 from vegas_fl.core.errors import VegasError
+from vegas_fl.core.files import regular
 
 
 @contextlib.contextmanager
@@ -23,9 +23,7 @@ def table(path: Path) -> Iterator[TextIO]:
         It is not a regular file, cannot be read, or is not text.
     """
     try:
-        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
-            raise OSError(errno.EINVAL, "it is not a regular file")
-        with open(path, encoding="utf-8-sig", newline="") as file:
+        with open(regular(path), encoding="utf-8-sig", newline="") as file:
             yield file
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         why = error.strerror if isinstance(error, OSError) else error

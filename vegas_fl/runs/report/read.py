@@ -12,6 +12,7 @@ import yaml
 from pydantic import TypeAdapter
 
 from vegas_fl.core.errors import VegasError
+from vegas_fl.core.files import parse_yaml, read_text
 
 T = TypeVar("T")
 Line = dict[str, Any]
@@ -185,7 +186,7 @@ def read(folder: Path) -> Run:
     settings = TypeAdapter(dict[str, Any])
     config = _parsed(
         folder / "config.yaml",
-        lambda text: settings.validate_python(yaml.safe_load(text)),
+        lambda text: settings.validate_python(parse_yaml(text)),
         notes,
         "the settings are unknown",
     )
@@ -268,7 +269,7 @@ def _valid(lines: Iterator[tuple[int, Line]]) -> list[Line]:
 def _lines(path: Path, notes: list[str]) -> Iterator[tuple[int, Line]]:
     """The valid lines, with their numbers from 1."""
     try:
-        text = path.read_text("utf8", errors="replace")
+        text = read_text(path, errors="replace")
     except OSError as error:
         notes.append(f"metrics.jsonl cannot be read ({error.strerror}): no figures are shown.")
         return
@@ -300,7 +301,7 @@ def _is(value: Any, kind: type | tuple[type, ...]) -> bool:
 def _parsed(path: Path, parse: Callable[[str], T], notes: list[str], lost: str) -> T | None:
     """The content of a file; None and a note if it cannot be parsed."""
     try:
-        return parse(path.read_text("utf8"))
+        return parse(read_text(path))
     except (OSError, ValueError, yaml.YAMLError):
         notes.append(f"{path.name} cannot be read: {lost}.")
         return None
