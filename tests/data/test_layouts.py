@@ -138,7 +138,7 @@ def test_a_pipe_beside_the_recordings_is_not_waited_for(tmp_path: Path, file: st
     path = vegas_folder(tmp_path) / "dog" / file
     path.unlink(missing_ok=True)
     os.mkfifo(path)
-    with pytest.raises(VegasError, match=f"{file} .*not a regular file"):
+    with pytest.raises(VegasError, match=f"{file} .*expected a regular file"):
         open_dataset(data(name="vegas", root=str(tmp_path))).clips("dog")
 
 
