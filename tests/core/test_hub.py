@@ -26,10 +26,10 @@ def dead_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{unused_port()}")
     hub.problem.cache_clear()
-    ast._download.cache_clear()
+    hub._snapshot.cache_clear()
     yield constants.ENDPOINT
     hub.problem.cache_clear()
-    ast._download.cache_clear()
+    hub._snapshot.cache_clear()
 
 
 def test_a_hub_that_does_not_answer_is_told_at_once(dead_hub: str) -> None:
@@ -37,8 +37,9 @@ def test_a_hub_that_does_not_answer_is_told_at_once(dead_hub: str) -> None:
     with pytest.raises(VegasError, match=f"{dead_hub} does not answer: .*; download it first"):
         ast.locate("owner/ast", COMMIT)
     renderer = compose(["renderer.model=owner/flux"]).renderer
-    told = str(flux._unavailable(renderer, OSError("outgoing traffic has been disabled")))
-    assert dead_hub in told and "outgoing traffic" not in told
+    with pytest.raises(VegasError, match=f"{dead_hub} does not answer") as told:
+        flux.text_shape(renderer)
+    assert "outgoing traffic" not in str(told.value)
     assert time.monotonic() - start < 5
 
 
