@@ -16,6 +16,8 @@ from vegas_fl.core.errors import VegasError
 from vegas_fl.rendering import components, memory
 from vegas_fl.rendering.components import PICTURE_PARTS, TEXT_PARTS, first_line
 
+LARGE = 1e9
+"""Parameters of a FLUX that is too large for a CPU."""
 REMEDY = "give a folder in diffusers' layout, a hub id that this machine can reach, or 'pack'"
 
 Pipeline = Any
@@ -108,7 +110,7 @@ def work(config: RendererConfig) -> Work:
     tokens = config.height * config.width / 256 + config.max_sequence_length
     step = (double + single) * (24 * d**2 * tokens + 4 * d * tokens**2)
     parameters = (36 * double + 15 * single) * d**2
-    return Work(parameters, config.steps * step + (1e7 * config.height * config.width if parameters > 1e9 else 0))
+    return Work(parameters, config.steps * step + (1e7 * config.height * config.width if parameters > LARGE else 0))
 
 
 def text_fingerprint(config: RendererConfig) -> str:
@@ -168,8 +170,10 @@ def load_pipeline(config: RendererConfig, device: str = "cpu") -> Pipeline:
     transformer = {"quantization_config": quantised} if quantised is not None else _on(device)
     pipeline = _load(config, (*PICTURE_PARTS, "scheduler"), {"transformer": transformer, "vae": _on(device)})
     if config.quantization == "fp8":
+        from diffusers.hooks import apply_layerwise_casting
+
         dtype = getattr(torch, config.dtype)
-        pipeline.transformer.enable_layerwise_casting(torch.float8_e4m3fn, dtype, skip_modules_pattern=("norm_out",))
+        apply_layerwise_casting(pipeline.transformer, torch.float8_e4m3fn, dtype, skip_modules_pattern=("norm_out",))
     pipeline.set_progress_bar_config(disable=True)
     pipeline.vae.to(memory_format=torch.channels_last)  # the fastest for convolutions, on CPUs and GPUs
     return pipeline

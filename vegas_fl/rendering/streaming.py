@@ -70,15 +70,15 @@ class Streaming:
 
     def _before(self, position: int) -> Any:
         @torch.compiler.disable
-        def hook(*_: Any) -> None:
+        def hook(*arguments: Any) -> None:
             self._fetch(position)
             if self._cuda:
                 current = torch.cuda.current_stream(self._device)
                 current.wait_event(self._copied.pop(position))
                 for copied in self._ready[position]:
                     copied.record_stream(current)  # its memory is not used again before the block has computed
-            for (slot, _), there in zip(self._home[position], self._ready.pop(position), strict=True):
-                _put(slot, there)
+            for (place, _), there in zip(self._home[position], self._ready.pop(position), strict=True):
+                _put(place, there)
             if len(self._chosen) > 1:
                 self._fetch((position + 1) % len(self._chosen))
 
@@ -86,7 +86,7 @@ class Streaming:
 
     def _after(self, position: int) -> Any:
         @torch.compiler.disable
-        def hook(*_: Any) -> None:
+        def hook(*arguments: Any) -> None:
             for place, kept in self._home[position]:
                 _put(place, kept)
 

@@ -34,9 +34,6 @@ from vegas_fl.storage.names import (
 )
 from vegas_fl.storage.tensorfiles import load_header
 
-LARGE = 1e9
-"""Parameters of a FLUX that is too large for a CPU."""
-
 
 def check(config: Config, nodes_are_here: bool, may_lack: bool = False) -> list[str]:
     """Problems that would stop the run, as sentences. Loads no network, writes nothing.
@@ -102,7 +99,7 @@ def _slow(config: Config) -> list[str]:
     if "images" not in config.stages or config.images.output != "pictures":
         return []
     with contextlib.suppress(VegasError):  # a check says it
-        if resolve_device(config.device) == "cpu" and (work := flux.work(config.renderer)).parameters > LARGE:
+        if resolve_device(config.device) == "cpu" and (work := flux.work(config.renderer)).parameters > flux.LARGE:
             pictures = sum(node.pictures for node in config.nodes.values()) * (config.images.where != "server")
             pictures += config.images.server_samples * (config.images.where != "nodes")
             hours = pictures * work.operations / devices.cpu_speed(config.renderer.dtype) / 3600
