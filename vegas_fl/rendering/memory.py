@@ -47,7 +47,7 @@ WIDTH = 3072
 """Width d of FLUX.1's transformer."""
 
 TOKENS_AT_ONCE = 16384
-"""Tokens in a batch that occupy a large GPU: 16 pictures of 512x512. More would only take memory."""
+"""Tokens of pictures in a batch that occupy a large GPU: 16 pictures of 512x512. More would only take memory."""
 CPU_TOKENS_AT_ONCE = 512
 MOST_AT_ONCE = 32
 
@@ -122,9 +122,8 @@ def most_at_once(config: RendererConfig, device: str) -> int:
     """Pictures at once beyond which drawing gets no faster; the configured number, if there is one."""
     if config.batch_size != "auto":
         return config.batch_size
-    tokens = config.height * config.width // 256 + config.max_sequence_length
     budget = CPU_TOKENS_AT_ONCE if device.startswith("cpu") else TOKENS_AT_ONCE
-    return max(1, min(MOST_AT_ONCE, budget // tokens))
+    return max(1, min(MOST_AT_ONCE, budget * 256 // (config.height * config.width)))
 
 
 def choose(

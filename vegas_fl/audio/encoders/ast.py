@@ -125,7 +125,9 @@ def load_network(folder: Path) -> ASTModel:
         A tensor is missing or of another shape: the library would draw it at random.
     """
     try:
-        found = ASTModel.from_pretrained(folder, local_files_only=True, output_loading_info=True)
+        found = ASTModel.from_pretrained(
+            folder, local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True
+        )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         if devices.out_of_memory(error):
             raise
@@ -133,7 +135,9 @@ def load_network(folder: Path) -> ASTModel:
     network, info = found
     # The classifier of the AudioSet model is not used.
     unexpected = [name for name in info["unexpected_keys"] if not name.startswith("classifier.")]
-    modelfiles.check_keys(str(folder), info["missing_keys"], unexpected, map(str, info["mismatched_keys"]))
+    modelfiles.check_keys(
+        str(folder), info["missing_keys"], unexpected, (str(entry[0]) for entry in info["mismatched_keys"])
+    )
     return network.eval().requires_grad_(False)
 
 
