@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -96,3 +98,13 @@ def test_weights_that_do_not_fit_step_the_mode_down(
     assert Painter(renderer(batch_size=2), "cpu").mode == "vae_offload"
     assert "out of memory with the weights" in caplog.text
     assert devices.free_bytes("cpu") is None
+
+
+def test_no_mode_mixes_devices() -> None:
+    """On a pretended GPU, where a tensor of another device is an error."""
+    choices = ["full", "vae_offload", "group_offload:0.5", "group_offload:1"]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.pretended", *choices], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert re.findall(r"main memory: (\d)", done.stdout) == ["0", "0", "2", "4"], done.stdout
