@@ -32,10 +32,10 @@ def check_files(folder: Path, parts: Sequence[str]) -> None:
         seen = f"a single-file checkpoint, {single[0]}, which is not read" if single else "no model_index.json"
         raise Incomplete(f"{folder} is not a diffusers model ({seen}); copy the whole folder in diffusers' layout")
     index = modelfiles.read_json(folder / "model_index.json")
+    if absent := [part for part in parts if not (folder / part).is_dir()]:
+        raise Incomplete(f"{folder} lacks its component {absent[0]}; {modelfiles.AGAIN}")
     for part in parts:
         place = folder / part
-        if not place.is_dir():
-            raise Incomplete(f"{folder} lacks its component {part}; {modelfiles.AGAIN}")
         if part.startswith("tokenizer"):
             modelfiles.tokenizer_files(place)
         elif part == "scheduler":
