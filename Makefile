@@ -1,8 +1,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
+FLOORS := tests/algorithm tests/rendering/test_painter.py tests/rendering/test_text_targets.py \
+	tests/rendering/test_judge.py tests/audio/test_encoders.py tests/core
 RUN := OMP_WAIT_POLICY=PASSIVE $(BIN)
 
-.PHONY: help setup demo test test-slow test-long test-deploy lint clean pack pack-report bench-quality bench-adapter bench-scale bench-render bench-kills docs
+.PHONY: help setup demo test test-slow test-floors test-long test-deploy lint clean pack pack-report bench-quality bench-adapter bench-scale bench-render bench-kills docs
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -29,6 +31,13 @@ test-long: setup  ## run the long tests, before a release: a thousand pictures a
 
 test-deploy: setup  ## run the deployment tests: SuperLink and SuperNodes on separate hosts (as root: network namespaces)
 	$(RUN)/pytest -q -m deploy
+
+test-floors:  ## run a few tests with the lowest versions that pyproject.toml allows, in .venv-floors
+	$(PYTHON) -m venv .venv-floors
+	.venv-floors/bin/pip install --quiet uv
+	.venv-floors/bin/uv pip compile --quiet --resolution lowest-direct --extra dev pyproject.toml -o .venv-floors/floors.txt
+	.venv-floors/bin/uv pip install --quiet --python .venv-floors/bin/python --requirement .venv-floors/floors.txt
+	OMP_NUM_THREADS=1 PYTHONPATH=. .venv-floors/bin/python -m pytest -q $(FLOORS)
 
 lint: setup  ## check format, style, types and layers
 	$(BIN)/ruff format --check .

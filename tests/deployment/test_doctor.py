@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
+import json
 import os
 import re
 import shutil
@@ -20,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from tests.support.command import vegas
 from tests.support.hosts import change, unused_port
-from vegas_fl.core import versions
+from vegas_fl.core import devices, versions
 from vegas_fl.deployment import certificates
 
 
@@ -176,3 +177,20 @@ def test_a_certificate_that_is_no_more_valid_is_told(machines: Path, monkeypatch
     monkeypatch.setattr(datetime, "datetime", Later)
     assert certificates.look_at(ca).days_left < -2
     assert "expired 3 days ago" in vegas(machines, "doctor", "server.yaml", code=1).stdout
+
+
+def test_a_gpu_that_cannot_be_used_and_a_model_too_large_for_a_cpu_are_told(
+    machines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "big" / "transformer").mkdir(parents=True)
+    shape = {"num_layers": 19, "num_single_layers": 38, "num_attention_heads": 24, "attention_head_dim": 128}
+    shape |= {"pooled_projection_dim": 768, "joint_attention_dim": 4096}
+    (tmp_path / "big" / "transformer" / "config.json").write_text(json.dumps(shape))
+    change(machines / "node.yaml", models={"owner/big": str(tmp_path / "big")}, device="cpu")
+    told = vegas(machines, "doctor", "node.yaml", code=1).stdout
+    assert re.search(r"warning device: owner/big has 11.8 billion parameters.* CPU: a picture .* minutes", told), told
+    change(machines / "node.yaml", device="auto")
+    monkeypatch.setattr(devices, "gpu_present", lambda: "/dev/nvidia0")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    told = vegas(machines, "doctor", "node.yaml", code=1).stdout
+    assert "PROBLEM device: device=auto: this machine has a GPU (/dev/nvidia0)" in told

@@ -100,6 +100,24 @@ def test_a_compose_file_has_a_service_a_machine(machines: Path) -> None:
     assert "supernode-0 appears twice" in told
 
 
+def test_auto_reserves_a_gpu_and_the_users_models_are_found(
+    machines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = tmp_path / "hub"
+    hub.mkdir()
+    monkeypatch.setenv("HF_HOME", str(hub))
+    change(machines / "node.yaml", device="auto", models={"owner/flux": None})
+    vegas(machines, "deploy", "units", "node.yaml", "--output", "units")
+    text = (machines / "units/vegas-supernode-0.service").read_text()
+    assert f"HF_HOME={hub}\n" in text and f"ReadWritePaths={hub}\n" in text and "nvidia-persistenced.service" in text
+    service = yaml.safe_load(vegas(machines, "deploy", "compose", "node.yaml").stdout)["services"]["supernode-0"]
+    assert "gpu" in str(service["deploy"]) and service["image"] == "vegas-fl-gpu"
+    assert service["environment"]["HF_HOME"] in [volume["target"] for volume in service["volumes"]]
+    change(machines / "node.yaml", device="cpu", models={})
+    service = yaml.safe_load(vegas(machines, "deploy", "compose", "node.yaml").stdout)["services"]["supernode-0"]
+    assert "deploy" not in service and service["image"] == "vegas-fl" and str(hub) not in str(service)
+
+
 def test_units_and_compose_are_for_folders_of_any_name(tmp_path: Path) -> None:
     """Spaces, quotes, and what systemd and compose put other things in the place of."""
     folder = tmp_path / "a 'b' \"c\" $HOME %h : 𠮷"

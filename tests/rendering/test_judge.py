@@ -13,10 +13,13 @@ from transformers import CLIPModel, CLIPProcessor, pipeline
 
 import vegas_tiny
 from vegas_fl.algorithm import metrics
+from vegas_fl.config import compose
 from vegas_fl.core.errors import VegasError
 from vegas_fl.core.seeds import generator
 from vegas_fl.data.classes import VEGAS, prompt, words
-from vegas_fl.rendering.judge import fid, judge, reference_pictures
+from vegas_fl.rendering.folder import Picture
+from vegas_fl.rendering.jobs import Job
+from vegas_fl.rendering.judge import fid, judge, judge_job, reference_pictures
 
 CLASSES = sorted(VEGAS)
 
@@ -109,3 +112,25 @@ def test_real_pictures_lie_in_a_folder_a_class_or_in_one(tmp_path: Path) -> None
 def test_a_judge_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(VegasError, match="cannot be opened .* renderer.judge=null"):
         judge([], CLASSES, str(tmp_path), "cpu")
+
+
+def test_memory_that_runs_out_halves_the_batch_and_never_undoes_pictures(
+    pictures: list[tuple[Path, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = judge(pictures, CLASSES, "pack", "cpu")
+    real, seen = CLIPModel.get_image_features, []
+
+    def scarce(self: CLIPModel, pixel_values: torch.Tensor, **options: object) -> object:
+        seen.append(len(pixel_values))
+        if len(pixel_values) > limit:
+            raise RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")
+        return real(self, pixel_values, **options)
+
+    monkeypatch.setattr(CLIPModel, "get_image_features", scarce)
+    limit = 20
+    halved = judge(pictures, CLASSES, "pack", "cpu")
+    assert torch.equal(halved.confusion, whole.confusion) and 13 in seen
+    limit = 0
+    job = Job("0", pictures[0][0].parent, [Picture(CLASSES[1], 1, 0)], lambda part: None, {}, {})  # type: ignore[arg-type, return-value]
+    found, features, notes = judge_job(job, compose(["images.judge_classes=[cat]"]), "cpu")
+    assert found is None and features is None and "the pictures were not judged: Out of memory" in notes[0]

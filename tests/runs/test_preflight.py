@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+import vegas_tiny
 from vegas_fl.config import compose
 from vegas_fl.core.errors import VegasError
 from vegas_fl.data.checks import check_recordings
@@ -119,3 +122,18 @@ def test_adapters_of_another_renderer_or_encoder_draw_nothing(tmp_path: Path, ch
         header = {"kind": f"adapter.{branch}", "run": "r", "round": 1, "node": None, "spaces": spaces}
         save(adapter_path(tmp_path / "adapters/r", "r", 1, branch), {}, header)
     assert sentence in "\n".join(preflight.check(compose([*words, change]), nodes_are_here=True))
+
+
+def test_a_large_model_on_a_cpu_is_warned_of_with_the_hours(tmp_path: Path) -> None:
+    shutil.copytree(vegas_tiny.path("flux"), tmp_path / "flux")
+    path = tmp_path / "flux" / "transformer" / "config.json"
+    large = {"num_layers": 19, "num_single_layers": 38, "num_attention_heads": 24, "attention_head_dim": 128}
+    path.write_text(json.dumps(json.loads(path.read_text()) | large))
+    (warning,) = [
+        told
+        for told in preflight.warnings(compose([f"renderer.model={tmp_path / 'flux'}", "device=cpu"]))
+        if "billion" in told
+    ]
+    assert re.search(
+        r"11.8 billion parameters, and the device is the CPU: 400 pictures would take about \d+ hours", warning
+    )

@@ -14,6 +14,7 @@ import soundfile
 import soxr
 
 from vegas_fl.core.errors import AboutRecordings, VegasError, some
+from vegas_fl.core.modelfiles import seen
 from vegas_fl.core.names import shown
 
 SILENCE = 1e-4
@@ -140,7 +141,7 @@ class FileClip(Clip):
         replace = "replace the file or take it out of the data set"
         if self.path.stat().st_size == 0:
             return _bad(self, "is empty (0 bytes)", replace)
-        reason = getattr(error, "error_string", str(error)).rstrip(".")
+        reason = seen(self.path, getattr(error, "error_string", error)).rstrip(".")
         return _bad(self, f"cannot be read as audio ({reason})", replace)
 
 

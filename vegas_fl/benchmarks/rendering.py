@@ -16,7 +16,8 @@ from vegas_fl.algorithm.adapter import Conditioning
 from vegas_fl.benchmarks.runs import apart, peak_bytes
 from vegas_fl.config import Config, RendererConfig
 from vegas_fl.core import devices, seeds
-from vegas_fl.rendering import flux
+from vegas_fl.rendering import flux, memory
+from vegas_fl.rendering.components import TEXT_PARTS
 from vegas_fl.rendering.folder import Picture, plan
 from vegas_fl.rendering.jobs import Job
 from vegas_fl.rendering.painter import rendering_threads
@@ -70,12 +71,12 @@ def speed(config: Config, count: int, repeats: int) -> Iterator[str]:
     """Pictures per second of each way, measured in turns, so that other work on the machine slows all of them. All
     write their pictures; contact sheets and the judge are left out."""
     renderer = config.renderer
-    batch = renderer.batch_size
+    batch = memory.most_at_once(renderer, devices.resolve_device(config.device))
     pipeline = FluxPipeline.from_pretrained(
         flux.location(renderer),
         revision=renderer.revision,
         dtype=getattr(torch, renderer.dtype),
-        **dict.fromkeys(flux.TEXT_PARTS),
+        **dict.fromkeys(TEXT_PARTS),
     ).to(devices.resolve_device(config.device))
     pipeline.set_progress_bar_config(disable=True)
     ways: dict[str, Callable[[Path], None]] = {

@@ -23,6 +23,9 @@ from vegas_fl.config.unused import unused
 from vegas_fl.config.whole import Config, flat
 from vegas_fl.core.names import shown, undecodable
 
+T5_TOKENS = {"class": 17, "attributes": 32, "caption": 64}
+"""``renderer.max_sequence_length=auto``: tokens that hold the texts of each kind of ``targets``."""
+
 _compose_lock = threading.Lock()
 
 
@@ -111,6 +114,9 @@ def parse(values: dict[str, Any], overrides: Sequence[str] = ()) -> Config:
         values = values | {
             "nodes": {n: common | entry if isinstance(entry, dict) else entry for n, entry in nodes.items()}
         }
+    renderer, targets = values.get("renderer"), values.get("targets")
+    if isinstance(renderer, dict) and renderer.get("max_sequence_length") == "auto" and targets in T5_TOKENS:
+        values = values | {"renderer": renderer | {"max_sequence_length": T5_TOKENS[targets]}}
     try:
         config = _read(values)
     except ValidationError as error:

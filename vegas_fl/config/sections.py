@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     NonNegativeFloat,
@@ -169,6 +170,11 @@ class StandaloneConfig(Section):
     name: Literal["standalone"]
 
 
+def _renamed_mode(value: Any) -> Any:
+    """``model_offload``, as stored by runs before it was replaced."""
+    return "vae_offload" if value == "model_offload" else value
+
+
 class RendererConfig(Section):
     model: str
     revision: str | None
@@ -177,9 +183,11 @@ class RendererConfig(Section):
     height: PositiveInt
     width: PositiveInt
     max_sequence_length: PositiveInt
-    batch_size: PositiveInt
+    batch_size: PositiveInt | Literal["auto"]
     dtype: Literal["float32", "bfloat16", "float16"]
-    memory: Literal["auto", "full", "model_offload", "group_offload", "sequential"]
+    memory: Annotated[
+        Literal["auto", "full", "vae_offload", "group_offload", "sequential"], BeforeValidator(_renamed_mode)
+    ]
     low_memory: bool
     quantization: Literal["none", "nf4", "int8", "fp8"]
     compile: bool

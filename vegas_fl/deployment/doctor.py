@@ -73,6 +73,7 @@ def _node(settings: NodeSettings) -> Iterator[Finding]:
     for name, place in settings.models.items():
         yield _attempt("models", partial(_model, name, place))
     yield _attempt("device", lambda: _device(settings.device))
+    yield from _slow(settings)
     for key in ("output_dir", "generators_dir", "cache_dir", "folder"):
         if folder := getattr(settings, key):
             yield _folder(key, folder)
@@ -259,6 +260,28 @@ def _device(name: str) -> str:
         free, total = torch.cuda.mem_get_info(device)
         return f"{device}: {torch.cuda.get_device_name(device)}, {free / 1e9:.1f} of {total / 1e9:.1f} GB free"
     return f"{device}, {cores()} CPU cores"
+
+
+def _slow(settings: NodeSettings) -> Iterator[Finding]:
+    """Models too large for a CPU, where the device is one."""
+    from vegas_fl.config import compose
+    from vegas_fl.core.devices import cpu_speed, resolve_device
+    from vegas_fl.rendering import flux
+
+    with contextlib.suppress(VegasError):  # the check of the device says it
+        if resolve_device(settings.device) != "cpu":
+            return
+    for name, place in settings.models.items():
+        folder = Path(place or name).expanduser()
+        if (folder / "transformer" / "config.json").is_file():
+            with contextlib.suppress(VegasError):  # a run says it
+                renderer = compose(["renderer=flux_schnell"]).renderer.model_copy(update={"model": str(folder)})
+                work = flux.work(renderer)
+                if work.parameters > flux.LARGE:
+                    minutes = work.operations / cpu_speed(renderer.dtype) / 60
+                    seen = f"{name} has {work.parameters / 1e9:.1f} billion parameters, and the device is the CPU"
+                    size = f"{renderer.height}x{renderer.width} in {renderer.steps} steps"
+                    yield Finding("device", "warning", f"{seen}: a picture of {size} takes about {minutes:.1f} minutes")
 
 
 def _folder(key: str, folder: Path) -> Finding:

@@ -1,5 +1,6 @@
 """systemd units and a compose file, from the same settings as the commands."""
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -14,8 +15,8 @@ UNIT = """\
 # Made by `vegas-fl deploy units {file}`.
 [Unit]
 Description=vegas-fl: {title}
-Wants=network-online.target
-After=network-online.target time-sync.target
+Wants=network-online.target{driver}
+After=network-online.target time-sync.target{driver}
 
 [Service]
 ExecStart={command}
@@ -35,6 +36,8 @@ WantedBy=multi-user.target
 
 IMAGE = "vegas-fl"
 """Name of the image that deploy/Dockerfile builds."""
+GPU_IMAGE = "vegas-fl-gpu"
+"""Name of the one that deploy/Dockerfile.gpu builds, for nodes whose device is auto or cuda."""
 
 
 def unit_name(settings: ServerSettings | NodeSettings) -> str:
@@ -58,9 +61,32 @@ def unit(settings: ServerSettings | NodeSettings, user: str | None) -> str:
         title=settings.title,
         command=command,
         user=f"User={user}\n" if user else "",
-        hub=_word(f"HF_HOME={settings.folder / 'huggingface'}"),
-        paths="".join(f"ReadWritePaths={_word(folder)}\n" for folder in settings.written),
+        # A process that starts before the driver would find no GPU.
+        driver=" nvidia-persistenced.service" if _wants_gpu(settings) else "",
+        hub=_word(f"HF_HOME={hub_folder(settings)}"),
+        paths="".join(f"ReadWritePaths={_word(folder)}\n" for folder in _written(settings)),
     )
+
+
+def _wants_gpu(settings: ServerSettings | NodeSettings) -> bool:
+    """Whether a machine's process may compute on a GPU."""
+    return isinstance(settings, NodeSettings) and (settings.device == "auto" or settings.device.startswith("cuda"))
+
+
+def hub_folder(settings: ServerSettings | NodeSettings) -> Path:
+    """Where a machine's process finds and keeps models of the hub: for a node that uses some, the user's HF_HOME, where
+    they may be already, with the token for gated ones; else, or if the user has none, a folder of its own."""
+    if isinstance(settings, NodeSettings) and None in settings.models.values():
+        own = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser().absolute()
+        if own.is_dir():
+            return own
+    return settings.folder / "huggingface"
+
+
+def _written(settings: ServerSettings | NodeSettings) -> list[Path]:
+    """The folders that a machine's process writes to; the one for models of the hub is among them, or within one."""
+    hub = hub_folder(settings)
+    return [*settings.written, *([] if hub.is_relative_to(settings.folder) else [hub])]
 
 
 def _word(value: Path | str, command: bool = False) -> str:
@@ -95,7 +121,7 @@ def compose(machines: list[ServerSettings | NodeSettings]) -> str:
 
 def _service(settings: ServerSettings | NodeSettings) -> dict[str, Any]:
     """A machine's service in the compose file."""
-    volumes = [*(_mount(folder) for folder in settings.written), _mount(settings.file, read_only=True)]
+    volumes = [*(_mount(folder) for folder in _written(settings)), _mount(settings.file, read_only=True)]
     service: dict[str, Any] = {
         "image": IMAGE,
         "command": ["deploy", settings.verb, _plain(settings.file), "--foreground"],
@@ -108,7 +134,9 @@ def _service(settings: ServerSettings | NodeSettings) -> dict[str, Any]:
         return service | {"ports": [f"{settings.port}:{settings.port}"]}
     read = [settings.ca, settings.data_root, *(Path(place) for place in settings.models.values() if place)]
     volumes += [_mount(path, read_only=True) for path in read if path]
-    if settings.device.startswith("cuda"):
+    service["environment"] = {"HF_HOME": _plain(hub_folder(settings))}
+    if _wants_gpu(settings):
+        service["image"] = GPU_IMAGE
         devices = [{"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}]
         service["deploy"] = {"resources": {"reservations": {"devices": devices}}}
     return service

@@ -58,6 +58,8 @@ def translate(
         An entry of ``nodes`` is not an object.
     """
     new = Import(groups=dict(SIZES[size]), values={"run": run})
+    if size == "flux":
+        new.values["renderer"] = {"steps": 1}  # as the replaced system drew
     flat, nodes = _flattened(old)
     _sort(flat, KEYS, "", new)
     flat = read(flat, KEYS, "", new)

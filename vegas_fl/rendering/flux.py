@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
 
 from vegas_fl.config import RendererConfig
-from vegas_fl.core import hub, pack
+from vegas_fl.core import devices, hub, modelfiles, pack
 from vegas_fl.core.errors import VegasError
-from vegas_fl.core.files import read_text
-from vegas_fl.rendering import memory
+from vegas_fl.rendering import components, memory
+from vegas_fl.rendering.components import PICTURE_PARTS, TEXT_PARTS, first_line
 
-TEXT_PARTS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
-PICTURE_PARTS = ("transformer", "vae")
+LARGE = 1e9
+"""Parameters of a FLUX that is too large for a CPU."""
+REMEDY = "give a folder in diffusers' layout, a hub id that this machine can reach, or 'pack'"
 
 Pipeline = Any
 """A diffusers.FluxPipeline, which has no type hints."""
@@ -37,6 +37,8 @@ def location(config: RendererConfig) -> str:
     folder = Path(config.model).expanduser()
     if folder.is_dir():
         return str(folder)
+    if folder.is_file():
+        raise VegasError(f"renderer.model={config.model} is a file; single-file checkpoints are not read: {REMEDY}")
     if config.model.startswith((".", "/", "~")) or config.model.count("/") != 1:
         raise VegasError(
             f"renderer.model={config.model}: folder not found; give a folder in diffusers' layout, a hub id "
@@ -45,18 +47,70 @@ def location(config: RendererConfig) -> str:
     return config.model
 
 
+def fetched(config: RendererConfig, parts: Sequence[str]) -> Path:
+    """The folder that holds the components ``parts`` on this machine: a hub's model is downloaded at first use.
+
+    Raises
+    ------
+    VegasError
+        Files are missing, or the hub refuses them.
+    """
+    folder = Path(location(config))
+    try:
+        if not folder.is_dir():
+            files = ["model_index.json"] + [f"{part}/*{end}" for part in parts for end in (".json", ".txt", ".model")]
+            files += [f"{part}/*.safetensors" for part in parts if part in components.CLASSES]
+            whole = functools.partial(components.check_files, parts=parts)
+            folder = hub.snapshot("renderer.model", config.model, config.revision, files, whole, REMEDY)
+        components.check_files(folder, parts)
+    except modelfiles.Incomplete as error:
+        raise VegasError(f"renderer.model={config.model} cannot be opened: {error}, or {REMEDY}") from error
+    return folder
+
+
 def text_shape(config: RendererConfig) -> tuple[int, int, int]:
     """The shapes (P, T, C) of FLUX's text inputs, from the transformer's config: pooled width, T5 tokens, T5 width."""
-    path = Path(location(config)) / "transformer" / "config.json"
+    values = transformer_config(config)
     try:
-        if not path.parent.parent.is_dir():
-            from huggingface_hub import hf_hub_download
-
-            path = Path(hf_hub_download(config.model, "transformer/config.json", revision=config.revision))
-        values = json.loads(read_text(path))
         return values["pooled_projection_dim"], config.max_sequence_length, values["joint_attention_dim"]
-    except (OSError, ValueError, KeyError) as error:
-        raise _unavailable(config, error) from error
+    except KeyError as error:
+        raise VegasError(
+            f"renderer.model={config.model} cannot be opened (its transformer/config.json has no {error}); {REMEDY}"
+        ) from error
+
+
+def transformer_config(config: RendererConfig) -> dict[str, Any]:
+    """What ``transformer/config.json`` says; of a hub's model, only this file is downloaded."""
+    folder, name = Path(location(config)), "transformer/config.json"
+    try:
+        if not folder.is_dir():
+            folder = hub.snapshot("renderer.model", config.model, config.revision, [name], _has_config, REMEDY)
+        return modelfiles.read_json(folder / name)
+    except modelfiles.Incomplete as error:
+        raise VegasError(f"renderer.model={config.model} cannot be opened ({error}), or {REMEDY}") from error
+
+
+def _has_config(folder: Path) -> None:
+    modelfiles.real(folder / "transformer" / "config.json")
+
+
+class Work(NamedTuple):
+    """The parameters of a FLUX's transformer, and the floating-point operations of a picture."""
+
+    parameters: float
+    operations: float
+
+
+def work(config: RendererConfig) -> Work:
+    """Counted from ``transformer/config.json``: a double block has 36 d² parameters, of which each token passes 12 d²,
+    a single block 15 d² and 12 d². Decoding takes 10 MFLOP a pixel in FLUX.1's VAE."""
+    values = transformer_config(config)
+    d = values.get("num_attention_heads", 24) * values.get("attention_head_dim", 128)
+    double, single = values.get("num_layers", 19), values.get("num_single_layers", 38)
+    tokens = config.height * config.width / 256 + config.max_sequence_length
+    step = (double + single) * (24 * d**2 * tokens + 4 * d * tokens**2)
+    parameters = (36 * double + 15 * single) * d**2
+    return Work(parameters, config.steps * step + (1e7 * config.height * config.width if parameters > LARGE else 0))
 
 
 def text_fingerprint(config: RendererConfig) -> str:
@@ -81,7 +135,7 @@ def _fingerprint(config: RendererConfig, parts: Sequence[str], how: str) -> str:
         total.update(f"{config.model}@{config.revision}".encode())
         return total.hexdigest()[:16]
     for part in parts:
-        for path in sorted(p for p in (folder / part).rglob("*") if p.is_file()):
+        for path in modelfiles.read_files(folder / part):
             with open(path, "rb") as file:
                 size = path.stat().st_size
                 total.update(f"{part}/{path.name}:{size}".encode())
@@ -93,59 +147,73 @@ def _fingerprint(config: RendererConfig, parts: Sequence[str], how: str) -> str:
 
 def load_text_encoders(config: RendererConfig, device: str) -> Pipeline:
     """The pipeline with only its text encoders, for text targets."""
-    return _load(config, without=PICTURE_PARTS).to(device)
+    return _load(config, TEXT_PARTS, {part: _on(device) for part in TEXT_PARTS[:2]})
 
 
-def load_pipeline(config: RendererConfig) -> Pipeline:
-    """The pipeline without its text encoders; its weights are in main memory, unless quantised."""
-    pipeline = _load(config, without=TEXT_PARTS, quantization_config=memory.quantization(config))
+def _on(device: str) -> dict[str, Any]:
+    """Options that load weights to a device, without a copy in main memory."""
+    return {} if device == "cpu" else {"device_map": {"": device}}
+
+
+def sizes(config: RendererConfig, parts: Sequence[str]) -> dict[str, int]:
+    """Bytes that each of ``parts`` will take in memory, from the headers of their files."""
+    try:
+        return memory.stored_bytes(fetched(config, parts), parts, config.dtype, config.quantization)
+    except modelfiles.Incomplete as error:
+        raise VegasError(f"renderer.model={config.model} cannot be opened: {error}") from error
+
+
+def load_pipeline(config: RendererConfig, device: str = "cpu") -> Pipeline:
+    """The pipeline without its text encoders, its weights on ``device``; a quantised transformer may be put on the GPU
+    by the library that quantises it."""
+    quantised = memory.quantization(config)
+    transformer = {"quantization_config": quantised} if quantised is not None else _on(device)
+    pipeline = _load(config, (*PICTURE_PARTS, "scheduler"), {"transformer": transformer, "vae": _on(device)})
+    if config.quantization == "fp8":
+        from diffusers.hooks import apply_layerwise_casting
+
+        dtype = getattr(torch, config.dtype)
+        apply_layerwise_casting(pipeline.transformer, torch.float8_e4m3fn, dtype, skip_modules_pattern=("norm_out",))
     pipeline.set_progress_bar_config(disable=True)
     pipeline.vae.to(memory_format=torch.channels_last)  # the fastest for convolutions, on CPUs and GPUs
     return pipeline
 
 
-def incomplete(config: RendererConfig, parts: Sequence[str] = (*PICTURE_PARTS, "scheduler")) -> str | None:
-    """Which of ``parts`` a local model folder lacks, as a sentence; None if none, or if the model is on the hub."""
-    folder = Path(location(config))
-    if not folder.is_dir():
+def incomplete(
+    config: RendererConfig, parts: Sequence[str] = (*PICTURE_PARTS, "scheduler"), strict: bool = False
+) -> str | None:
+    """What is wrong with ``parts`` of a local model folder, as a sentence; None if nothing is, or if the model is on
+    the hub. With ``strict``, also whether the weights are those that the configurations describe."""
+    if not Path(location(config)).is_dir():
         return None
-    remedy = "copy the model again, or give another folder, a hub id or 'pack'"
-    if not (folder / "model_index.json").is_file():
-        return f"renderer.model={config.model}: {folder} is not a diffusers model (no model_index.json); {remedy}"
-    for part in parts:
-        if not (folder / part).is_dir():
-            return f"renderer.model={config.model}: {folder} lacks its component {part}; {remedy}"
-        weights = part in (*PICTURE_PARTS, "text_encoder", "text_encoder_2")
-        if weights and not any((folder / part).glob("*.safetensors")):
-            return f"renderer.model={config.model}: {folder / part} holds no weights (.safetensors); {remedy}"
+    try:
+        folder = fetched(config, parts)
+        if strict:
+            components.check_weights(folder, parts)
+    except modelfiles.Incomplete as error:
+        return f"renderer.model={config.model} cannot be opened: {error}"
+    except VegasError as error:
+        return str(error)
     return None
 
 
-def _load(config: RendererConfig, without: Sequence[str], **options: Any) -> Pipeline:
-    if problem := incomplete(config, [p for p in (*TEXT_PARTS, *PICTURE_PARTS, "scheduler") if p not in without]):
-        raise VegasError(problem)
+def _load(config: RendererConfig, parts: Sequence[str], options: dict[str, Any]) -> Pipeline:
+    """A pipeline of some components."""
+    folder, dtype = fetched(config, parts), getattr(torch, config.dtype)
+    found: dict[str, Any] = dict.fromkeys((*TEXT_PARTS, *PICTURE_PARTS, "scheduler"))
+    for part in parts:
+        try:
+            found[part] = components.load(folder, part, dtype, **options.get(part, {}))
+        except modelfiles.Incomplete as error:
+            raise VegasError(f"renderer.model={config.model} cannot be opened: {error}") from error
+        except VegasError:
+            raise
+        except Exception as error:  # of a damaged file, tokenizers raises anything
+            if devices.out_of_memory(error):
+                raise
+            raise VegasError(
+                f"renderer.model={config.model}: its {part} cannot be opened ({first_line(error)}); {REMEDY}"
+            ) from error
     import diffusers
-    import transformers
 
-    for library in (diffusers, transformers):  # their progress bars would hide ours
-        library.utils.logging.disable_progress_bar()
-        library.utils.logging.set_verbosity_error()
-    try:
-        return diffusers.FluxPipeline.from_pretrained(
-            location(config),
-            revision=config.revision,
-            dtype=getattr(torch, config.dtype),
-            **{part: None for part in without},
-            **options,
-        )
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise _unavailable(config, error) from error
-
-
-def _unavailable(config: RendererConfig, error: Exception) -> VegasError:
-    away = None if Path(location(config)).is_dir() else hub.problem()
-    reason = away or memory.first_line(error)
-    return VegasError(
-        f"renderer.model={config.model} cannot be opened ({reason}); give a folder in diffusers' "
-        "layout, a hub id this machine can reach, or 'pack'"
-    )
+    return diffusers.FluxPipeline(**found)

@@ -214,9 +214,13 @@ class PictureFolder:
             )
         return None
 
-    def save(self, picture: Picture, image: Image, **drawn: Any) -> int:
-        """Write a picture, with its recipe as a PNG text chunk, and its manifest line, which also says how it was
-        ``drawn`` (batch size, memory mode). Returns the size of its file in bytes.
+    def encoded(self, picture: Picture, image: Image) -> bytes:
+        """A picture as a PNG, with its recipe as a text chunk."""
+        return picture_file.encoded(image, _chunk(picture, self.recipes[picture.label]))
+
+    def save(self, picture: Picture, image: Image | bytes, **drawn: Any) -> int:
+        """Write a picture, :meth:`encoded` already or not, and its manifest line, which also says how it was ``drawn``
+        (batch size, memory mode). Returns the size of its file in bytes.
 
         Raises
         ------
@@ -224,11 +228,9 @@ class PictureFolder:
             The disk is full, or the folder cannot be written to.
         """
         recipe = self.recipes[picture.label]
-        what: dict[str, Any] = {"class": picture.label, "index": picture.index, "seed": picture.seed}
-        if picture.clip:
-            what["clip"] = picture.clip
-        data = picture_file.write(self.path / picture.name, image, {**what, **recipe})
-        line = {"file": picture.name, **what, "sha256": hashlib.sha256(data).hexdigest(), "recipe": recipe}
+        data = picture_file.write(self.path / picture.name, image, _chunk(picture, recipe))
+        hashed = {"sha256": hashlib.sha256(data).hexdigest(), "recipe": recipe}
+        line = {"file": picture.name, **_chunk(picture, {}), **hashed}
         self._append(json.dumps(line | {"versions": picture_file.versions(), "drawn": drawn}))
         return len(data)
 
@@ -244,3 +246,9 @@ class PictureFolder:
                 f"{self.manifest} cannot be written ({error.strerror}); free the disk or choose another "
                 "images_output_dir; the pictures drawn so far are kept"
             ) from error
+
+
+def _chunk(picture: Picture, recipe: Recipe) -> dict[str, Any]:
+    """What a picture's text chunk says: which picture it is, and its recipe."""
+    what = {"class": picture.label, "index": picture.index, "seed": picture.seed}
+    return what | ({"clip": picture.clip} if picture.clip else {}) | recipe

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -140,20 +140,22 @@ class AdapterFeed:
     targets : mapping
         Class → text target (clip ``[P]``, t5 ``[T, C]``), if a branch is conditioned on text.
     sources : ConditioningConfig
-    batch : int
-        Embeddings per pass, the last batch padded, so that the values do not depend on their number.
+    batch : int or "auto"
+        Embeddings per pass, the last batch padded, so that the values do not depend on their number; "auto": 16,
+        whatever the number of pictures drawn at once.
     """
 
     audio: Audio
     adapter: Adapter
     targets: Mapping[str, Conditioning]
     sources: ConditioningConfig
-    batch: int
+    batch: int | Literal["auto"]
 
     @torch.no_grad()
     def __call__(self, pictures: Sequence[Picture]) -> Conditioning:
+        size = 16 if self.batch == "auto" else self.batch
         audio = torch.cat([self.audio(picture) for picture in pictures])
-        parts = [self.adapter(_padded(part, self.batch)) for part in audio.split(self.batch)]
+        parts = [self.adapter(_padded(part, size)) for part in audio.split(size)]
         drawn = Conditioning(*(torch.cat(branch)[: len(pictures)] for branch in zip(*parts, strict=True)))
 
         def branch(source: Source, name: str) -> torch.Tensor:

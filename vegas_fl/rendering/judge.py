@@ -10,26 +10,31 @@ Letters: N pictures, K classes, F width of CLIP's joint space.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from vegas_fl.algorithm import metrics
 from vegas_fl.algorithm.fidelity import frechet
 from vegas_fl.config import Config
-from vegas_fl.core import pack
+from vegas_fl.core import devices, hub, modelfiles, pack
 from vegas_fl.core.devices import resolve_device
 from vegas_fl.core.errors import VegasError
 from vegas_fl.core.names import normal, shown
 from vegas_fl.data.classes import prompt, words
 from vegas_fl.rendering import picture_file
+from vegas_fl.rendering.components import first_line, load_strictly
 from vegas_fl.rendering.jobs import Job
-from vegas_fl.rendering.memory import first_line
 
 BATCH = 50
+
+FILES = ("*.json", "*.txt", "model*.safetensors", "pytorch_model.bin")
+"""Files of a judge on the hub."""
 
 QUESTION = "This is a photo of {}."
 """Prompt template of the classification, as in transformers' zero-shot pipeline."""
@@ -77,11 +82,11 @@ def judge(
     VegasError
         The model cannot be opened.
     """
-    clip = _CLIP(model, device, revision)
-    features = clip.pictures([path for path, _ in pictures])
+    texts = [*(QUESTION.format(words(c)) for c in classes), *map(prompt, classes)]
+    features, directed = _features(model, revision, device, [path for path, _ in pictures], texts)
     directions = nn.functional.normalize(features, dim=1)
     made = torch.tensor([classes.index(label) for _, label in pictures], dtype=torch.long)
-    questions, prompts = clip.texts([QUESTION.format(words(c)) for c in classes]), clip.texts([*map(prompt, classes)])
+    questions, prompts = directed.split(len(classes))
     taken = (directions @ questions.T).argmax(1)
     scores = 100 * (directions * prompts[made]).sum(1).clamp(min=0)
     return Judgement(metrics.confusion(made, taken, len(classes)), scores, features)
@@ -120,7 +125,7 @@ def reference_features(config: Config) -> Tensor:
     settings = config.renderer
     assert config.evaluation.reference and settings.judge
     paths = reference_pictures(Path(config.evaluation.reference).expanduser(), config.classes)
-    return _CLIP(settings.judge, resolve_device(config.device), settings.judge_revision).pictures(paths)
+    return _features(settings.judge, settings.judge_revision, resolve_device(config.device), paths)[0]
 
 
 def fid(made: Iterable[Tensor], real: Tensor) -> float:
@@ -162,35 +167,82 @@ def judge_job(job: Job, config: Config, device: str) -> tuple[dict[str, Any] | N
     made = [(job.path / picture.name, picture.label) for picture in job.pictures]
     try:
         found = judge(made, config.judge_classes, config.renderer.judge, device, config.renderer.judge_revision)
-    except VegasError as error:
-        return None, None, [f"{job.name}: the pictures were not judged: {error}"]
+    except (VegasError, RuntimeError, OSError, MemoryError) as error:  # a figure is missing, the pictures are there
+        return None, None, [f"{job.name}: the pictures were not judged: {first_line(error)}"]
     judged = {"confusion": found.confusion.tolist(), "clip_score": found.clip_scores.double().sum().item()}
     return judged, found.features if config.evaluation.reference else None, []
+
+
+def judge_problem(model: str) -> str | None:
+    """What is wrong with a judge in a local folder, as a sentence; None if nothing is, or if it is on the hub. Reads
+    no weights."""
+    folder = Path(model).expanduser()
+    if model == "pack" or not (folder.is_dir() or model.startswith((".", "/", "~"))):
+        return None
+    try:
+        _check_files(folder)
+        _open(folder, "meta")
+    except VegasError as error:
+        return f"renderer.judge={model} cannot be opened: {error}; or set renderer.judge=null"
+    return None
+
+
+def _features(
+    model: str, revision: str | None, device: str, paths: Sequence[Path], texts: Sequence[str] = ()
+) -> tuple[Tensor, Tensor]:
+    """Features ``[N, F]`` of pictures, and directions ``[M, F]`` of texts."""
+
+    def run(batch: int, place: str) -> tuple[Tensor, Tensor]:
+        clip = _CLIP(model, place, revision)
+        return clip.pictures(paths, batch), torch.cat(
+            [clip.texts([*texts[i : i + BATCH]]) for i in range(0, len(texts), BATCH)]
+        ) if texts else torch.zeros(0)
+
+    return devices.sparing(run, BATCH, device, f"renderer.judge={model}")
+
+
+def _check_files(folder: Path) -> None:
+    """Raise :class:`VegasError` if a file of the judge is missing."""
+    modelfiles.read_json(folder / "config.json")
+    modelfiles.weight_files(folder, pickled=True)
+    modelfiles.tokenizer_files(folder)
+
+
+def _open(folder: Path, device: str) -> Any:
+    from transformers import CLIPModel
+
+    try:
+        return load_strictly(CLIPModel, folder, device_map={"": device})
+    except (OSError, ValueError, KeyError, SafetensorError, pickle.UnpicklingError) as error:
+        raise VegasError(f"{folder} cannot be opened ({first_line(error)}); {modelfiles.AGAIN}") from error
 
 
 class _CLIP:
     """A CLIPModel and its processor."""
 
     def __init__(self, model: str, device: str, revision: str | None) -> None:
-        from transformers import CLIPModel, CLIPProcessor, logging
+        from transformers import CLIPProcessor
 
-        logging.disable_progress_bar()
         self._name, self._device = model, device
+        folder = pack.model_folder("clip") if model == "pack" else Path(model).expanduser()
         try:
-            place = str(pack.model_folder("clip")) if model == "pack" else model
-            self._model = CLIPModel.from_pretrained(place, revision=revision).to(device).eval()
-            self._processor = CLIPProcessor.from_pretrained(place, revision=revision)
-        except (OSError, ValueError) as error:
+            if not folder.is_dir():
+                remedy = "download it first and name its folder, or set renderer.judge=null"
+                folder = hub.snapshot("renderer.judge", model, revision, FILES, _check_files, remedy)
+            _check_files(folder)
+            self._model = _open(folder, device)
+            self._processor = CLIPProcessor.from_pretrained(folder, local_files_only=True)
+        except (modelfiles.Incomplete, OSError, ValueError) as error:
             raise VegasError(
                 f"renderer.judge={model} cannot be opened ({first_line(error)}); set renderer.judge=null"
             ) from error
 
     @torch.no_grad()
-    def pictures(self, paths: Sequence[Path]) -> Tensor:
+    def pictures(self, paths: Sequence[Path], batch: int = BATCH) -> Tensor:
         """Features ``[N, F]`` of pictures."""
         parts = [torch.zeros(0, self._model.config.projection_dim)]
-        for start in range(0, len(paths), BATCH):
-            images = [picture_file.read(path).convert("RGB") for path in paths[start : start + BATCH]]
+        for start in range(0, len(paths), batch):
+            images = [picture_file.read(path).convert("RGB") for path in paths[start : start + batch]]
             inputs = self._processor(images=images, return_tensors="pt").to(self._device)
             features = self._model.get_image_features(**inputs).pooler_output.float().cpu()
             if not features.isfinite().all():

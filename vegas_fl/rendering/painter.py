@@ -43,15 +43,14 @@ class Painter:
 
     def __init__(self, config: RendererConfig, device: str) -> None:
         self.config, self.device = config, device
-        self.batch = config.batch_size
-        self.pipeline: Any = flux.load_pipeline(config)
+        self.pipeline: Any = None
         devices.release(device)  # frees the memory of other networks
-        choice = memory.choose(
-            config, device, memory.weights(self.pipeline, flux.PICTURE_PARTS), memory.free_bytes(device)
-        )
-        self.mode = choice.mode
+        heads, sizes = flux.transformer_config(config), flux.sizes(config, flux.PICTURE_PARTS)
+        width = heads.get("num_attention_heads", 24) * heads.get("attention_head_dim", 128)
+        choice = memory.choose(config, device, sizes, devices.free_bytes(device), width)
+        self.mode, self.batch, self._streamed = choice.mode, choice.batch, choice.streamed
         log.info("renderer.memory=%s: %s", choice.mode, choice.reason)
-        self._place()
+        self._load()
 
     def paint(self, conditioning: Conditioning, seeds: Sequence[int], names: Sequence[str] = ()) -> list[Image]:
         """Draw N pictures.
@@ -103,8 +102,8 @@ class Painter:
                 generator=[torch.Generator().manual_seed(seed) for seed in seeds],
                 output_type="np",
             ).images
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
+        except Exception as error:
+            if not devices.out_of_memory(error):
                 raise
             return None
         return images
@@ -122,6 +121,8 @@ class Painter:
         """Take the next memory mode."""
         rungs = memory.rungs(self.config, self.device)
         below = rungs[rungs.index(self.mode) + 1 :]
+        if self.mode == "group_offload" and self._streamed < 1:
+            below = (self.mode, *below)  # all of it
         if not below:
             less = "" if self.config.quantization != "none" else ", renderer.quantization=nf4 (or int8)"
             raise VegasError(
@@ -130,23 +131,27 @@ class Painter:
                 "or free memory used by other programs"
             )
         log.warning("out of memory with %s and renderer.memory=%s: continuing with %s", what, self.mode, below[0])
-        self.mode = below[0]
+        self.mode, self._streamed = below[0], 1.0
         # Loaded again, because not every kind of offloading can be undone.
+        self._load()
+
+    def _load(self) -> None:
+        """Load the models for the memory mode, or for the next one if memory runs out."""
         self.pipeline = None
         devices.release(self.device)
-        self.pipeline = flux.load_pipeline(self.config)
-        self._place()
-
-    def _place(self) -> None:
         try:
-            memory.place(self.pipeline, self.mode, self.device)
+            self.pipeline = flux.load_pipeline(self.config, self.device if self.mode == "full" else "cpu")
+            memory.place(self.pipeline, self.mode, self.device, self._streamed)
             fits = True
-        except torch.OutOfMemoryError:
+        except Exception as error:
+            if not devices.out_of_memory(error):
+                raise
             fits = False
         if not fits:  # outside the handler, whose traceback would keep the memory from being freed
             self._step_down("the weights for pictures")
         elif self.config.compile:
-            self.pipeline.transformer.compile_repeated_blocks()
+            # Whole blocks without interruption, unless something is copied between their parts.
+            self.pipeline.transformer.compile_repeated_blocks(fullgraph=self.mode in ("full", "vae_offload"))
 
     def _check(self, conditioning: Conditioning, seeds: Sequence[int]) -> None:
         shape = self.pipeline.transformer.config
@@ -191,8 +196,3 @@ def rendering_threads(config: RendererConfig) -> AbstractContextManager[None]:
 def painter(config: RendererConfig, device: str) -> Painter:
     """The painter of this process, loaded once for all nodes and requests."""
     return Painter(config, device)
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out, on the GPU or the machine."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

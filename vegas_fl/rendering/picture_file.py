@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vegas_fl.core.errors import VegasError
 from vegas_fl.core.files import write_atomically
+from vegas_fl.core.modelfiles import seen
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -33,14 +34,9 @@ def versions() -> dict[str, str]:
     return found
 
 
-def write(path: Path, image: Image, recipe: dict[str, Any]) -> bytes:
-    """Write a PNG whose text chunk holds ``recipe`` and versions; returns its bytes.
-
-    Raises
-    ------
-    VegasError
-        The disk is full, or the folder cannot be written to.
-    """
+def encoded(image: Image, recipe: dict[str, Any]) -> bytes:
+    """A PNG whose text chunk holds ``recipe`` and versions. Compressing takes most of the time; other threads run
+    meanwhile."""
     from PIL.PngImagePlugin import PngInfo
 
     info = PngInfo()
@@ -48,7 +44,18 @@ def write(path: Path, image: Image, recipe: dict[str, Any]) -> bytes:
     info.add_text(CHUNK, json.dumps({**recipe, "versions": versions()}, sort_keys=True))
     buffer = io.BytesIO()
     image.save(buffer, "PNG", pnginfo=info)
-    data = buffer.getvalue()
+    return buffer.getvalue()
+
+
+def write(path: Path, image: Image | bytes, recipe: dict[str, Any]) -> bytes:
+    """Write a picture, encoded already or not, with a text chunk that holds ``recipe``; returns the file's bytes.
+
+    Raises
+    ------
+    VegasError
+        The disk is full, or the folder cannot be written to.
+    """
+    data = image if isinstance(image, bytes) else encoded(image, recipe)
     # Not forced to disk, which takes longer than drawing: damage by a power cut is found by the hash.
     write_atomically(path, data, durable=False)
     return data
@@ -75,7 +82,7 @@ def read(path: Path) -> Image:
             f"{path} cannot be read as a picture: it has more than {Image.MAX_IMAGE_PIXELS} pixels; remove it"
         ) from error
     except Exception as error:  # of a damaged file, Pillow's decoders raise anything
-        raise VegasError(f"{path} cannot be read as a picture ({error}); remove it") from error
+        raise VegasError(f"{path} cannot be read as a picture ({seen(path, error)}); remove it") from error
 
 
 def recipe(image: Image) -> dict[str, Any]:

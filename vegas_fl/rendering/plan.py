@@ -173,12 +173,11 @@ def timing(config: RendererConfig, device: str) -> Timing:
     brush = painter(config, device)
     load = time.monotonic() - begin
     clip, tokens, t5 = flux.text_shape(config)
-    generator = seeds.generator("plan")
+    generator, count = seeds.generator("plan"), brush.batch
     noise = Conditioning(
-        torch.randn(config.batch_size, clip, generator=generator),
-        torch.randn(config.batch_size, tokens, t5, generator=generator),
+        torch.randn(count, clip, generator=generator), torch.randn(count, tokens, t5, generator=generator)
     )
-    numbers = list(range(config.batch_size))
+    numbers = list(range(count))
     with rendering_threads(config):
         images = brush.paint(noise, numbers)
         size = brush.batch

@@ -1,4 +1,4 @@
-"""The loop that draws a folder: batches of mixed classes, written while the next one is drawn."""
+"""The loop that draws a folder: batches of mixed classes, encoded and written while the next ones are drawn."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from vegas_fl.config import Config
+from vegas_fl.core import devices
 from vegas_fl.core.errors import VegasError
 from vegas_fl.core.files import nearest_existing
 from vegas_fl.core.progress import Progress
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 AHEAD = 2
 """Most batches that wait to be written: bounds the memory when the disk is slower than FLUX."""
+ENCODERS = 16
+"""Most threads that compress pictures: one manages about 20 a second of 512x512."""
 PATIENCE = 3
 """A node that loads the models for each request draws for at least this many times the loading time."""
 
@@ -101,10 +104,11 @@ def render(
             if seconds is not None and patient:
                 seconds = max(seconds, PATIENCE * (loaded - begin))
             with rendering_threads(renderer), Writer(folder, brush, job.adapter, len(pending), progress.add) as writer:
-                for start in range(0, len(pending), renderer.batch_size):
+                size = brush.batch if renderer.batch_size == "auto" else renderer.batch_size
+                for start in range(0, len(pending), size):
                     if start and seconds is not None and time.monotonic() - begin > seconds:
                         break
-                    batch = pending[start : start + renderer.batch_size]
+                    batch = pending[start : start + size]
                     names = [f"{job.name}, class {picture.label}, {picture.name}" for picture in batch]
                     images = brush.paint(job.feed(batch), [picture.seed for picture in batch], names)
                     writer.add(batch, images)
@@ -117,7 +121,7 @@ def render(
 
 
 class Writer:
-    """Encodes and writes batches in a thread of its own, in order; leaving the block waits for them.
+    """Encodes pictures in several threads, and writes them in one, in order; leaving the block waits for them.
 
     Parameters
     ----------
@@ -142,6 +146,7 @@ class Writer:
     ) -> None:
         self._adapter, self._folder, self._brush, self._total, self._progress = adapter, folder, brush, total, progress
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pictures")
+        self._encoders = ThreadPoolExecutor(min(ENCODERS, devices.cores()), thread_name_prefix="encoder")
         self._waiting: deque[Future[None]] = deque()
         self._bytes = self._written = 0
 
@@ -158,7 +163,11 @@ class Writer:
             drawn["threads"] = torch.get_num_threads()
         if self._adapter:
             drawn["adapter"] = self._adapter
-        self._waiting.append(self._thread.submit(self._write, list(pictures), list(images), drawn))
+        encoded = [
+            self._encoders.submit(self._folder.encoded, picture, image)
+            for picture, image in zip(pictures, images, strict=True)
+        ]
+        self._waiting.append(self._thread.submit(self._write, list(pictures), encoded, drawn))
         while len(self._waiting) > AHEAD or (self._waiting and self._waiting[0].done()):
             self._waiting.popleft().result()
 
@@ -171,11 +180,12 @@ class Writer:
                 raise
         finally:
             self._thread.shutdown(wait=True, cancel_futures=True)
+            self._encoders.shutdown(wait=True, cancel_futures=True)
 
-    def _write(self, pictures: list[Picture], images: list[Image], drawn: dict[str, object]) -> None:
+    def _write(self, pictures: list[Picture], encoded: list[Future[bytes]], drawn: dict[str, object]) -> None:
         first = not self._written
-        for picture, image in zip(pictures, images, strict=True):
-            self._bytes += self._folder.save(picture, image, **drawn)
+        for picture, data in zip(pictures, encoded, strict=True):
+            self._bytes += self._folder.save(picture, data.result(), **drawn)
             self._written += 1
             self._progress(1)
         if first:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,10 @@ from vegas_fl.storage.adapters import adapter_from, load_adapter
 from vegas_fl.storage.generators import load_class_generator
 
 TOLERANCE = 2
-"""Largest difference of a pixel, of 255, that another batch size, device or version may cause."""
+"""Largest difference of a pixel, of 255, that another batch size, device or version causes in float32."""
+CLOSE = {"float32": 42.0, "bfloat16": 35.0, "float16": 42.0}
+"""Smallest peak signal-to-noise ratio (dB), by ``renderer.dtype``, to a picture drawn with another batch size, memory
+mode, device or version. With all of them the same, pictures are byte-identical."""
 
 
 @dataclass
@@ -39,7 +43,7 @@ class Report:
         Pictures the folder should hold.
     problems : list of str
     identical, close : int
-        Pictures that were drawn again and are identical, or within :data:`TOLERANCE`.
+        Pictures that were drawn again and are identical, or as close as :data:`TOLERANCE` or :data:`CLOSE` say.
     note : str
         Why none could be drawn again; else empty.
     """
@@ -187,6 +191,9 @@ def _moved(path: str, folder: str) -> Path:
 
 def _reproduce(report: Report, config: Config, feed: Feed, pictures: Sequence[Picture], manifest: Manifest) -> None:
     brush = painter(config.renderer, devices.resolve_device(config.device))
+    sizes = {manifest[p.name].get("drawn", {}).get("batch") for p in pictures}
+    if len(sizes) == 1 and isinstance(size := sizes.pop(), int) and 0 < size <= brush.batch:
+        brush.batch = size  # other sizes round differently
     with rendering_threads(config.renderer):
         images = brush.paint(
             feed(pictures), [p.seed for p in pictures], [str(report.folder / p.name) for p in pictures]
@@ -198,13 +205,25 @@ def _reproduce(report: Report, config: Config, feed: Feed, pictures: Sequence[Pi
         difference = int(np.abs(before - after).max()) if before.shape == after.shape else 255
         if difference == 0:
             report.identical += 1
-        elif difference <= TOLERANCE:
+        elif difference <= TOLERANCE or psnr(before, after) >= CLOSE[config.renderer.dtype]:
             report.close += 1
         else:
             report.problems.append(
-                f"{path}: drawn again, it differs (by up to {difference} of 255); "
+                f"{path}: drawn again, it differs (by up to {difference} of 255{_decibels(before, after)}); "
                 f"recipe: {json.dumps(manifest[picture.name]['recipe'])}"
             )
+
+
+def psnr(one: np.ndarray, other: np.ndarray) -> float:
+    """Peak signal-to-noise ratio in dB of two pictures, values from 0 to 255; 0 if their sizes differ."""
+    if one.shape != other.shape:
+        return 0.0
+    error = float(np.square(one.astype(np.float64) - other).mean())
+    return 10 * math.log10(255**2 / error) if error else math.inf
+
+
+def _decibels(one: np.ndarray, other: np.ndarray) -> str:
+    return f", {psnr(one, other):.1f} dB" if one.shape == other.shape else ""
 
 
 def evenly_spaced(total: int, count: int) -> list[int]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vegas_fl.audio import encoders
 from vegas_fl.config import Config, StudentConfig
-from vegas_fl.core import pack
+from vegas_fl.core import devices, pack
 from vegas_fl.core.devices import resolve_device
 from vegas_fl.core.errors import VegasError, some
 from vegas_fl.core.files import nearest_existing
@@ -66,14 +66,33 @@ def warnings(config: Config) -> list[str]:
     known = pack.trained_classes(Path(flux.location(config.renderer)))
     prompts = {prompt(label) for label in known}
     unknown = [label for label in config.classes if prompt(label) not in prompts]
+    slow = _slow(config)
     if not (known and unknown):
-        return []
+        return slow
     return [
+        *slow,
         f"renderer.model={config.renderer.model} was trained for {len(known)} classes only: {', '.join(known)}. "
         f"For {', '.join(unknown)} its pictures show one of these instead, and the judge's verdict on them says "
         "nothing; choose classes among them, or a renderer for any class (renderer=flux_schnell adapter=attention, on "
-        "a GPU)"
+        "a GPU)",
     ]
+
+
+def _slow(config: Config) -> list[str]:
+    """That pictures would take hours, where a large FLUX has only a CPU."""
+    if "images" not in config.stages or config.images.output != "pictures":
+        return []
+    with contextlib.suppress(VegasError):  # a check says it
+        if resolve_device(config.device) == "cpu" and (work := flux.work(config.renderer)).parameters > flux.LARGE:
+            pictures = sum(node.pictures for node in config.nodes.values()) * (config.images.where != "server")
+            pictures += config.images.server_samples * (config.images.where != "nodes")
+            hours = pictures * work.operations / devices.cpu_speed(config.renderer.dtype) / 3600
+            return [
+                f"renderer.model={config.renderer.model} has {work.parameters / 1e9:.1f} billion parameters, and the "
+                f"device is the CPU: {pictures} pictures would take about {hours:.0f} hours; use a GPU, draw fewer "
+                "(samples_per_node), or write the embeddings (images.output=embeddings) and draw them elsewhere"
+            ]
+    return []
 
 
 def lacking(config: Config, nodes_are_here: bool) -> list[str]:
@@ -169,10 +188,16 @@ def _renderer(config: Config, nodes_are_here: bool) -> Iterator[str]:
     if problems := _problem(flux.location, config.renderer):
         yield from problems
         return
+    needs_texts = "adapters" in config.stages or "text" in config.conditioning.model_dump().values()
+    if needs_texts and config.renderer.model != "pack":
+        yield from filter(None, [flux.incomplete(config.renderer, flux.TEXT_PARTS, strict=True)])
     if not ("images" in config.stages and config.images.output == "pictures"):
         return
     if nodes_are_here or config.images.where != "nodes":
-        yield from filter(None, [flux.incomplete(config.renderer), memory.quantization_problem(config.renderer)])
+        strict = config.renderer.model != "pack"  # which is tested
+        problem = flux.incomplete(config.renderer, strict=strict) or memory.quantization_problem(config.renderer)
+        yield from filter(None, [problem, config.renderer.judge and judge.judge_problem(config.renderer.judge)])
+        yield from _problem(flux.transformer_config, config.renderer)  # of a hub: whether it gives the model
         if problems := _problem(resolve_device, config.device):
             yield from problems
         elif config.renderer.quantization == "none":  # with one, the check of the configuration says so

@@ -14,6 +14,7 @@ from safetensors.torch import save as to_bytes
 
 from vegas_fl.core.errors import VegasError, some
 from vegas_fl.core.files import regular, write_atomically
+from vegas_fl.core.modelfiles import seen
 
 FORMAT = 1
 """Version of the file format; a file with another version is refused."""
@@ -62,7 +63,7 @@ def load(path: Path, **expected: Any) -> TensorFile:
     except FileNotFoundError as error:
         raise VegasError(f"Checkpoint not found: {path}; run the step that trains it first") from error
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        raise Damaged(f"{path} cannot be read ({error}): it is damaged; train it again") from error
+        raise Damaged(f"{path} cannot be read ({seen(path, error)}): it is damaged; train it again") from error
     if header.get("format") != FORMAT:
         raise VegasError(
             f"{path} has checkpoint format {header.get('format')}, expected {FORMAT}; train it again with this version"
@@ -90,7 +91,7 @@ def load_header(path: Path) -> dict[str, Any]:
         with safe_open(regular(path), framework="pt") as file:
             return _header(file.metadata())
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        raise Damaged(f"{path} cannot be read ({error})") from error
+        raise Damaged(f"{path} cannot be read ({seen(path, error)})") from error
 
 
 def _header(metadata: Mapping[str, str] | None) -> dict[str, Any]:

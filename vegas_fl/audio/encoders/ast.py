@@ -4,9 +4,6 @@ It cuts a log-mel spectrogram of 10.24 s (shorter clips are padded, longer ones 
 12 over frequency by 101 over time, and puts a CLS and a distillation token before them.
 """
 
-import contextlib
-import functools
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +11,12 @@ from typing import Self
 
 import numpy as np
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
 from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
 
 from vegas_fl.audio.encoders.base import AudioEncoder, hash_files, in_equal_batches, pool_time
-from vegas_fl.core import hub
-from vegas_fl.core.errors import VegasError
+from vegas_fl.core import devices, hub, modelfiles
+from vegas_fl.core.errors import VegasError, some
 
 FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
 
@@ -73,11 +69,11 @@ class AstEncoder(AudioEncoder):
 
     def __init__(self, folder: Path, tokens: int, device: str = "cpu", batch_size: int = 1) -> None:
         self._batch_size = batch_size
-        self._network = ASTModel.from_pretrained(folder, local_files_only=True).eval().to(device)  # type: ignore[arg-type]
-        self._network.requires_grad_(False)
+        self._network = load_network(folder)
         self._extractor = ASTFeatureExtractor.from_pretrained(folder, local_files_only=True)
         self._grid = Grid.of(self._network.config)
         self._grid.check(tokens)
+        self._place = ""
         self._device = device
         self.rate, self.tokens, self.width = (self._extractor.sampling_rate, tokens, self._network.config.hidden_size)
         self.fingerprint = fingerprint(folder, tokens)
@@ -85,10 +81,9 @@ class AstEncoder(AudioEncoder):
     @torch.inference_mode()
     def encode(self, waveforms: Sequence[np.ndarray]) -> torch.Tensor:
         features = self._extractor(list(waveforms), sampling_rate=self.rate, return_tensors="pt").input_values
-        hidden = in_equal_batches(
-            lambda part: self._network(part).last_hidden_state, features.to(self._device), self._batch_size
+        hidden = devices.sparing(
+            lambda batch, device: self._hidden(features, batch, device), self._batch_size, self._device, "the AST"
         )
-        hidden = hidden.float().cpu()
         if self.tokens == 1:
             return hidden[:, :1].clone()
         if self.tokens == self._grid.all:
@@ -101,10 +96,44 @@ class AstEncoder(AudioEncoder):
             ]
         )
 
+    def _hidden(self, features: torch.Tensor, batch: int, device: str) -> torch.Tensor:
+        """Last hidden states ``[B, tokens, D]``; a batch size or device that memory allowed is kept."""
+        if self._place != device:
+            self._network.to(device)  # type: ignore[arg-type]
+            self._place = device
+        hidden = in_equal_batches(lambda part: self._network(part).last_hidden_state, features.to(device), batch)
+        self._batch_size, self._device = batch, device
+        return hidden.float().cpu()
+
     def _reached(self, size: int) -> int:
         """Number of patches over time that begin within a clip of ``size`` samples."""
         frames = size / self.rate / FRAME_SHIFT
         return min(self._grid.times, max(1, -(-int(frames) // self._grid.stride)))
+
+
+def load_network(folder: Path) -> ASTModel:
+    """The network with the weights of a folder, frozen.
+
+    Raises
+    ------
+    VegasError
+        A tensor is missing or of another shape: the library would draw it at random.
+    """
+    try:
+        found = ASTModel.from_pretrained(
+            folder, local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        if devices.out_of_memory(error):
+            raise
+        raise modelfiles.Incomplete(f"{folder} cannot be opened ({str(error).splitlines()[0]})") from error
+    network, info = found
+    # The classifier of the AudioSet model is not used.
+    unexpected = [name for name in info["unexpected_keys"] if not name.startswith("classifier.")]
+    modelfiles.check_keys(
+        str(folder), info["missing_keys"], unexpected, (str(entry[0]) for entry in info["mismatched_keys"])
+    )
+    return network.eval().requires_grad_(False)
 
 
 def locate(model: str, revision: str | None) -> Path:
@@ -116,32 +145,27 @@ def locate(model: str, revision: str | None) -> Path:
         It is neither a folder with the files nor on the hub, or the hub is not reachable.
     """
     folder = Path(model).expanduser()
-    if not folder.is_dir():
-        try:
-            folder = _download(model, revision)
-        except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
-            raise VegasError(
-                f"encoder.model={model} is not a folder and cannot be downloaded from the hub "
-                f"({str(error).splitlines()[0]}); download it first and name its folder, or use encoder=yamnet"
-            ) from error
-    if missing := [name for name in FILES if not (folder / name).is_file()]:
-        raise VegasError(f"encoder.model={model} lacks {', '.join(missing)}; expected {', '.join(FILES)}")
+    try:
+        if not folder.is_dir():
+            remedy = "download it first and name its folder, or use encoder=yamnet"
+            folder = hub.snapshot("encoder.model", model, revision, FILES, _check_files, remedy)
+        _check_files(folder)
+    except modelfiles.Incomplete as error:
+        raise VegasError(f"encoder.model={model}: {error}, or use encoder=yamnet") from error
     return folder
 
 
-@functools.lru_cache
-def _download(model: str, revision: str | None) -> Path:
-    """The hub's copy on this machine. The hub is contacted once in a process, and not for a commit that is already
-    here."""
-    get = functools.partial(snapshot_download, model, revision=revision, allow_patterns=list(FILES))
-    with contextlib.suppress(LocalEntryNotFoundError):
-        here = Path(get(local_files_only=True))
-        fixed = re.fullmatch("[0-9a-f]{40}", revision or "")
-        if all((here / name).is_file() for name in FILES) and (fixed or hub.problem()):
-            return here
-    if problem := hub.problem():
-        raise OSError(problem)
-    return Path(get())
+def _check_files(folder: Path) -> None:
+    """Raise :class:`Incomplete` if a file is missing, or is no such file."""
+    if missing := [name for name in FILES if not (folder / name).is_file()]:
+        found = sorted(path.name for path in folder.glob("*") if path.is_file())
+        raise modelfiles.Incomplete(
+            f"{folder} lacks {', '.join(missing)}; expected {', '.join(FILES)}, found {some(found) or 'nothing'}; "
+            f"{modelfiles.AGAIN}"
+        )
+    for name in FILES[:2]:
+        modelfiles.read_json(folder / name)
+    modelfiles.weight_files(folder)
 
 
 def fingerprint(folder: Path, tokens: int) -> str:

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from vegas_fl.audio.encoders.base import AudioEncoder, hash_files, in_equal_batches, pool_time
-from vegas_fl.core import pack
+from vegas_fl.core import modelfiles, pack
 from vegas_fl.core.errors import VegasError
 from vegas_fl.storage.tensorfiles import misfit
 
@@ -145,6 +145,8 @@ def locate(model: str) -> Path:
 def weights(folder: Path) -> Path:
     """The file of weights in a folder; VegasError if it does not exist."""
     path = folder / "yamnet.safetensors"
+    if modelfiles.lfs_pointer(path):
+        modelfiles.real(path)
     if not path.is_file():
         raise VegasError(f"YAMNet's weights not found at {path}; set encoder.model=pack")
     return path
