@@ -6,6 +6,7 @@ from; the outputs agree.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -142,6 +143,12 @@ def load_network(folder: Path) -> YamNet:
         raise VegasError(f"{path} does not contain YAMNet's weights: {problem}; rebuild it with `make pack`")
     network.load_state_dict(state)
     return network.requires_grad_(False).fold_norms().to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def label_head(folder: Path) -> tuple[list[str], nn.Linear]:
+    """The names of AudioSet's classes, and the layer that maps features ``[*, 1024]`` to a logit for each."""
+    names: list[str] = json.loads((folder / "classes.json").read_text("utf8"))
+    return names, load_network(folder).classifier
 
 
 def locate(model: str) -> Path:
