@@ -32,9 +32,9 @@ WORSE = 1.5
 """How many times the larger error of start and mean target an adapter's error on its own classes may be. Honest ones
 reach 0.45 after one round on a single clip."""
 FARTHER = 2.0
-"""How many times the median of a round an adapter may have moved. Honest ones reach 1.5 with Dirichlet(0.1) shares."""
+"""How many times the median of a round an adapter may have moved, for the same number of steps."""
 WIDER = 6.0
-"""How many times the median a generator's samples may be spread."""
+"""How many times the third quartile of the round a generator's samples may be spread."""
 NEAR = 1.25
 """Up to how many times the radius of a class a sample counts as one of it."""
 CLAIMED = 0.15
@@ -172,11 +172,12 @@ def _cloud(owners: Iterable[Tensor]) -> Cloud:
 def _degenerate(points: Mapping[Owned, Tensor]) -> dict[Owned, str]:
     """Generators, of three or more, whose samples are spread out of all proportion, or are all the same."""
     spreads = {owned: x.var(0, correction=0).sum().sqrt().item() for owned, x in points.items()}
-    usual = median_low(spreads.values()) if spreads else 0.0
+    # Generators of one or two clips hardly vary, and may be the most: of four, three are narrower than what is usual.
+    usual = sorted(spreads.values())[3 * (len(spreads) - 1) // 4] if spreads else 0.0
     found = {}
     for owned, spread in spreads.items():
         if len(points) >= 3 and spread > WIDER * usual:
-            found[owned] = f"its samples are spread by {spread:.3g}, more than {WIDER:g} times the median {usual:.3g}"
+            found[owned] = f"its samples are spread by {spread:.3g}, more than {WIDER:g} times the usual {usual:.3g}"
         elif spread <= 1e-6 * torch.linalg.vector_norm(points[owned], dim=1).mean().item():
             found[owned] = "all its samples are the same"
     return found
