@@ -16,6 +16,7 @@ from flwr.app import Message, RecordDict
 
 from strategies.evaluation import evaluate
 from strategies.local_adapters import LocalAdapter, LocalWriter, find_local
+from strategies.trust import Screen
 from vegas_fl.algorithm.adapter import Adapter, Conditioning
 from vegas_fl.algorithm.distillation import average
 from vegas_fl.config import Config
@@ -67,7 +68,7 @@ class AdapterStrategy(ABC):
             self.federation.muster()
             files: dict[Path, str] = {}
             if trained_before := self.config.adapter.local_checkpoint_dir:
-                local = list(find_local(Path(trained_before), self.config).values())
+                local = self.believed(round_, state, list(find_local(Path(trained_before), self.config).values()))
             else:
                 replies = self.send(round_, self.configure(round_, state))
                 local, files = self.validate(round_, state, replies)
@@ -123,11 +124,15 @@ class AdapterStrategy(ABC):
         """The nodes' adapters, trained from ``state``, that can be used; each is saved as it comes. And the files
         written, with their hashes."""
 
+        screen = self.screen(round_, state)
+
         def check(node: str, reply: Reply[TrainedAdapter]) -> str | None:
-            adapter = reply.states.get("adapter", {})
+            adapter, clips = reply.states.get("adapter", {}), reply.values.samples
             if problem := check_samples(reply.values, self.federation.described.get(node), self.config.nodes[node]):
                 return problem
             if problem := misfit(adapter, state) or check_norm(adapter, state, self.config.federation.max_norm):
+                return f"returned an unusable adapter: {problem}"
+            if screen and (problem := screen.problem(clips, adapter) or screen.too_far(node, clips, adapter)):
                 return f"returned an unusable adapter: {problem}"
             return None
 
@@ -137,6 +142,11 @@ class AdapterStrategy(ABC):
                 return writer.keep(node, reply.values.samples, reply.states["adapter"]), reply.values
 
             saved = self.federation.accept(TrainAdapter, replies, f"adapters, round {round_}", check, keep)
+        if screen and (odd := screen.odd()):
+            for path in [path for node in odd for path in saved.pop(node)[0].paths.values()]:
+                del writer.files[path]
+                path.unlink()
+            self.federation.drop(odd, f"adapters, round {round_}", len(saved))
         about = {"stage": "adapters", "round": round_}
         self.record.add_all(
             [
@@ -151,6 +161,25 @@ class AdapterStrategy(ABC):
             ]
         )
         return [local for local, _ in saved.values()], writer.files
+
+    def screen(self, round_: int, start: State) -> Screen | None:
+        """What judges the adapters of a round; None where nothing is merged."""
+        return Screen(self.config, self.spaces, self.targets, start, round_)
+
+    def believed(self, round_: int, start: State, local: list[LocalAdapter]) -> list[LocalAdapter]:
+        """The adapters of an earlier run that can be used."""
+        kept = []
+        for adapter in local:
+            screen = self.screen(round_, start)
+            problem = screen and screen.problem(adapter.samples, adapter.state(self.spaces))
+            if problem:
+                log.warning("the adapter of node %s is not used: %s", adapter.node, problem)
+                self.record.add(
+                    stage="dropped", message=TrainAdapter.kind, round=round_, node=adapter.node, reason=problem
+                )
+            else:
+                kept.append(adapter)
+        return kept
 
     @abstractmethod
     def aggregate(self, round_: int, previous: State, local: list[LocalAdapter]) -> State | None:

@@ -101,7 +101,7 @@ def _record(federation: Federation, record: Record, round_: int, replies: Sequen
         shares: dict[str, Tensor] = {}
         for name in sorted(totals, key=lambda name: name != "local"):
             sums: Sums = getattr(totals[name], branch)
-            figures = _figures(sums, federation.config.classes)
+            figures = _figures(sums, federation.config.classes) | _without_largest(replies, name, branch)
             if clips[name] and len(clips[name]) == len(sums.resampled) == len(sums.resampled_margin):
                 weights, right, margin = map(_doubles, (clips[name], sums.resampled, sums.resampled_margin))
                 shares[name] = right / weights
@@ -116,6 +116,12 @@ def _record(federation: Federation, record: Record, round_: int, replies: Sequen
                     figures[f"{key}_interval"] = metrics.interval(*around, *LIMITS[key])
             record.add(stage="evaluation", round=round_, adapter=name, branch=branch, **figures)
             accuracies.setdefault(name, []).append(figures["accuracy"])
+            if abs(figures["accuracy"] - figures.get("accuracy_without_largest", figures["accuracy"])) > 0.25:
+                log.warning(
+                    "round %d: the accuracy of %s (%s) is %.3f, and %.3f without node %s, which claims the most clips",
+                    *(round_, name, branch, figures["accuracy"]),
+                    *(figures["accuracy_without_largest"], figures["largest"]),
+                )
     _record_by_node(federation.config, record, round_, replies, totals)
     shown = ", ".join(f"{name} {'/'.join(f'{value:.3f}' for value in row)}" for name, row in accuracies.items())
     if len(federation.config.classes) > 1:  # of one class, every answer is right
@@ -138,6 +144,20 @@ def _figures(sums: Sums, classes: Sequence[str]) -> dict[str, Any]:
         "classes": classes,
         "confusion": sums.confusion,
     }
+
+
+def _without_largest(replies: Sequence[Evaluation], name: str, branch: str) -> dict[str, Any]:
+    """The node that claims the most clips, which nobody can check, and the accuracy on the clips of all others."""
+    counts = {
+        reply.node: torch.tensor(getattr(reply.figures[name], branch).confusion, dtype=torch.float64)
+        for reply in replies
+        if name in reply.figures
+    }
+    if len(counts) < 2 or name == "local":
+        return {}
+    largest = max(counts, key=lambda node: counts[node].sum().item())
+    others = torch.stack([matrix for node, matrix in counts.items() if node != largest]).sum(0)
+    return {"largest": largest, "accuracy_without_largest": (others.trace() / others.sum()).item()}
 
 
 def _record_by_node(

@@ -48,7 +48,7 @@ class KD(AdapterStrategy):
             student = self.build(self.average(local) if settings.warm_start else previous)
             device = resolve_device(self.config.device)
             targets = Conditioning(*(branch.to(device) for branch in targets))
-            figures = distil(student.to(device), x.to(device), targets, settings)
+            figures = distil(student.to(device), x.to(device), targets, settings, self.targets)
             progress.add(1)
         self.record.add(stage=self.name, round=round_, seconds=round(time.monotonic() - start, 3), **figures)
         return student.cpu().state_dict()

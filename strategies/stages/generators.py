@@ -8,6 +8,9 @@ from pathlib import Path
 import torch
 
 from vegas_fl.algorithm.generators import build_sampler
+from vegas_fl.algorithm.trust import Owned, judge_generators
+from vegas_fl.audio.encoders.labels import preference
+from vegas_fl.data.classes import words
 from vegas_fl.federation.checks import check_norm, check_samples
 from vegas_fl.federation.messages import TrainedGenerators, TrainGenerators
 from vegas_fl.federation.nodes import Federation
@@ -21,25 +24,27 @@ from vegas_fl.storage.tensorfiles import State, misfit
 
 log = logging.getLogger("vegas_fl.server")
 
-TRIED = 8
-"""Samples that a generator has to give before it is kept."""
+TRIED = 24
+"""Samples that a generator has to give before it is kept, and by which it is judged."""
 
 
 def train_generators(federation: Federation, record: Record, spaces: Spaces) -> None:
     """Each node trains a generator per class; what the owners of a class share is saved as one checkpoint."""
-    replies = _ask(federation, record.progress.id, spaces)
+    replies = _ask(federation, record, spaces)
     trained = {label for reply in replies.values() for label in reply.values.samples}
     kept = _make_room(federation, record, trained)
     files = [*kept, *_save(federation, record, spaces, replies)]
     record.done("generators", {path: tensorfiles.load_header(path)["sha256"] for path in files})
 
 
-def _ask(federation: Federation, training: str, spaces: Spaces) -> dict[str, Reply[TrainedGenerators]]:
+def _ask(federation: Federation, record: Record, spaces: Spaces) -> dict[str, Reply[TrainedGenerators]]:
     """The nodes' generators that can be used."""
     config = federation.config
     like = build_sampler(spaces.audio_tokens, spaces.audio_width, config.generator).state_dict()
 
-    def unusable(state: State) -> str | None:
+    points: dict[Owned, torch.Tensor] = {}
+
+    def unusable(owned: Owned, state: State) -> str | None:
         """Why nothing can be sampled: weights and variances of its prior may be no density's."""
         sampler = build_sampler(spaces.audio_tokens, spaces.audio_width, config.generator)
         sampler.load_state_dict(state)
@@ -47,6 +52,7 @@ def _ask(federation: Federation, training: str, spaces: Spaces) -> dict[str, Rep
             samples = sampler.eval().sample(TRIED, generator=torch.Generator().manual_seed(0))
         except RuntimeError as error:
             return f"it cannot be sampled ({error})"
+        points[owned] = samples.mean(1)
         return None if bool(torch.isfinite(samples).all()) else "its samples are not finite"
 
     def check(node: str, reply: Reply[TrainedGenerators]) -> str | None:
@@ -58,13 +64,24 @@ def _ask(federation: Federation, training: str, spaces: Spaces) -> dict[str, Rep
         if missing := sorted(set(values.samples) - set(values.metrics)):
             return f"returned no training metrics for {', '.join(missing)}"
         for name, state in reply.states.items():
-            if reason := misfit(state, like) or check_norm(state, like, config.federation.max_norm) or unusable(state):
+            owned = node, name.removeprefix("generator.")
+            reason = misfit(state, like) or check_norm(state, like, config.federation.max_norm)
+            if reason := reason or unusable(owned, state):
                 return f"returned an unusable {name}: {reason}"
         return None
 
     federation.muster()
-    content = TrainGenerators(spaces=spaces, training=training).content(config)
-    return federation.ask(TrainGenerators, dict.fromkeys(federation.nodes.values(), content), "generators", check)
+    content = TrainGenerators(spaces=spaces, training=record.progress.id).content(config)
+    replies = federation.ask(TrainGenerators, dict.fromkeys(federation.nodes.values(), content), "generators", check)
+    prefer = preference(config.encoder, spaces.audio, {label: words(label) for label in config.classes})
+    rejected, undecided = judge_generators({owned: x for owned, x in points.items() if owned[0] in replies}, prefer)
+    reasons = {node: f"returned an unusable generator.{label}: {why}" for (node, label), why in rejected.items()}
+    kept = {node: reply for node, reply in replies.items() if node not in reasons}
+    federation.drop(reasons, "generators", len(kept))
+    for text in undecided:
+        log.warning("%s", text)
+        record.add(stage="warning", text=text)
+    return kept
 
 
 def _make_room(federation: Federation, record: Record, trained: set[str]) -> list[Path]:

@@ -70,7 +70,7 @@ def student() -> Adapter:
 def learn(x: torch.Tensor, targets: Conditioning, seed: int = 0) -> Adapter:
     adapter = student()
     with reproducible(seed, threads=1):
-        distil(adapter, x, targets, KD)
+        distil(adapter, x, targets, KD, targets)
     return adapter
 
 
@@ -171,7 +171,7 @@ def test_both_branches_learn_although_their_units_differ():
     targets = Conditioning(TARGETS.clip * 1000, TARGETS.t5 / 1000)
     with reproducible(0, threads=1):
         adapter = Adapter(SHAPE, config(), targets)
-        figures = distil(adapter, x, Conditioning(*(target[labels] for target in targets)), KD)
+        figures = distil(adapter, x, Conditioning(*(target[labels] for target in targets)), KD, targets)
     assert figures["clip_loss"] < 0.5
     assert figures["t5_loss"] < 0.5
 

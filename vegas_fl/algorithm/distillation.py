@@ -129,10 +129,13 @@ def text_replay(
     return torch.cat(list(samples.values())), Conditioning(*(branch[labels] for branch in targets))
 
 
-def distil(student: Adapter, x: Tensor, targets: Conditioning, config: StudentConfig) -> dict[str, float]:
+def distil(
+    student: Adapter, x: Tensor, targets: Conditioning, config: StudentConfig, text: Conditioning
+) -> dict[str, float]:
     """Train ``student`` in place to output ``targets`` for ``x``, all classes shuffled together.
 
-    The loss of a branch is its mean squared error in units of the variance of its targets. AdamW, with a
+    The loss of a branch is its mean squared error in units of the variance of the text targets, on which no teacher has
+    an influence. AdamW, with a
     learning rate that falls to zero along a cosine. Draws come from torch's global generator: call inside
     :func:`vegas_fl.core.seeds.reproducible`.
 
@@ -147,6 +150,8 @@ def distil(student: Adapter, x: Tensor, targets: Conditioning, config: StudentCo
         The targets of the samples (:func:`distillation_targets`): clip [M, P], t5 [M, T, C].
     config : StudentConfig
         Epochs, learning rate, batch size, mixup.
+    text : Conditioning
+        Text targets of all K classes: clip [K, P], t5 [K, T, C].
 
     Returns
     -------
@@ -154,7 +159,7 @@ def distil(student: Adapter, x: Tensor, targets: Conditioning, config: StudentCo
         ``clip_loss`` and ``t5_loss`` (mean over the last epoch; 1 is what the mean of all targets scores),
         ``epochs`` and ``samples``.
     """
-    scales = Conditioning(*(standardisation(target)[1] for target in targets))
+    scales = Conditioning(*(standardisation(target)[1].to(x.device) for target in text))
     optimizer = torch.optim.AdamW(student.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     steps = config.epochs * -(-len(x) // config.batch_size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)

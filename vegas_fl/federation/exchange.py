@@ -198,11 +198,13 @@ class Exchange:
         asked = [self.nodes[id_] for id_ in self._traffic.down]
         for node in set(asked) - set(accepted) - set(dropped):
             dropped[node] = self._silent()
-        self._drop(dropped, what, len(accepted), len(asked))
+        self.drop(dropped, what, len(accepted))
         return {node: accepted[node] for node in sorted(accepted, key=int)}
 
-    def _drop(self, dropped: Mapping[str, str], what: str, accepted: int, asked: int) -> None:
-        """Record which replies cannot be used; raise below the quorum."""
+    def drop(self, dropped: Mapping[str, str], what: str, accepted: int) -> None:
+        """Record which replies to the last request cannot be used, by node with the reason; raise :class:`VegasError`
+        if fewer than the quorum are ``accepted``."""
+        asked = len(self._traffic.down)
         about = {"stage": "dropped", "message": self._traffic.kind, "round": self._traffic.round}
         reasons = {node: dropped[node] for node in sorted(dropped, key=int)}
         self._write([{**about, "node": node, "reason": reason} for node, reason in reasons.items()])

@@ -4,6 +4,7 @@ After M. Plakal and D. Ellis, YAMNet, TensorFlow Models, research/audioset/yamne
 from; the outputs agree.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -127,6 +128,12 @@ def load_network(folder: Path) -> YamNet:
             assert isinstance(layer.norm, nn.BatchNorm2d)
             layer.conv, layer.norm = nn.utils.fusion.fuse_conv_bn_eval(layer.conv, layer.norm), nn.Identity()
     return network.requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def label_head(folder: Path) -> tuple[list[str], nn.Linear]:
+    """The names of AudioSet's classes, and the layer that maps features ``[*, 1024]`` to a logit for each."""
+    names: list[str] = json.loads((folder / "classes.json").read_text("utf8"))
+    return names, load_network(folder).classifier
 
 
 def locate(model: str) -> Path:
