@@ -6,6 +6,7 @@ import torch
 
 from clients.clip_targets import clip_targets
 from clients.node import Node
+from clients.own_adapter import keep
 from vegas_fl.algorithm.adapter import Adapter, Conditioning
 from vegas_fl.algorithm.training import train_adapter as train
 from vegas_fl.core import seeds
@@ -35,7 +36,9 @@ def train_adapter(node: Node, request: TrainAdapter) -> tuple[TrainedAdapter, di
         history = train(adapter, x, y, targets, config.adapter, config.adapter.local_epochs, own)
         progress.add(1)
     counts = {label: len(clips) for label, clips in node.clips.train.items()}
-    return TrainedAdapter(samples=counts, clips=len(audio), metrics=history), {"adapter": adapter.cpu().state_dict()}
+    state = adapter.cpu().state_dict()
+    keep(node, state)
+    return TrainedAdapter(samples=counts, clips=len(audio), metrics=history), {"adapter": state}
 
 
 def replay(node: Node, request: TrainAdapter) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
