@@ -43,7 +43,7 @@ def evaluate(node: Node, request: Evaluate) -> tuple[Evaluation, dict[str, State
     totals: dict[str, Branches] = {}
     own: dict[str, Right] = {}
     with seeds.reproducible(config.seed, "evaluate", threads=config.threads):
-        adapter = Adapter(request.spaces.shape, config.adapter)
+        adapter = Adapter(request.spaces.shape, config.adapter).to(node.device)
         for name, state in states.items():
             if not name.startswith(CANDIDATE):
                 continue

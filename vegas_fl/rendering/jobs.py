@@ -153,8 +153,9 @@ class AdapterFeed:
     @torch.no_grad()
     def __call__(self, pictures: Sequence[Picture]) -> Conditioning:
         audio = torch.cat([self.audio(picture) for picture in pictures])
-        parts = [self.adapter(_padded(part, self.batch)) for part in audio.split(self.batch)]
-        drawn = Conditioning(*(torch.cat(branch)[: len(pictures)] for branch in zip(*parts, strict=True)))
+        batches = (_padded(part, self.batch).to(self.adapter.device) for part in audio.split(self.batch))
+        parts = [self.adapter(batch) for batch in batches]
+        drawn = Conditioning(*(torch.cat(branch)[: len(pictures)].cpu() for branch in zip(*parts, strict=True)))
 
         def branch(source: Source, name: str) -> torch.Tensor:
             value: torch.Tensor = getattr(drawn, name)

@@ -47,6 +47,12 @@ class ClassGenerator:
         parts = [self.samples[node] / total * sampler.mean for node, sampler in self.samplers.items()]
         return torch.stack(parts).sum(0)
 
+    def to(self, device: str) -> ClassGenerator:
+        """Itself, with the samplers on a device; samples are on the CPU."""
+        for sampler in self.samplers.values():
+            sampler.to(device)
+        return self
+
     def sample(self, count: int, *, generator: torch.Generator) -> Tensor:
         """Draw ``count`` embeddings ``[count, S, D]``, from the owners in proportion to their clips."""
         total, drawn, parts = sum(self.samples.values()), 0, []
@@ -57,7 +63,7 @@ class ClassGenerator:
             drawn += share
             if share:
                 parts.append(sampler.sample(share, generator=generator))
-        return torch.cat(parts)
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
 
     def sample_one(self, *, generator: torch.Generator) -> Tensor:
         """Draw one embedding ``[1, S, D]``, from a random owner, chosen in proportion to the owners' clips."""
