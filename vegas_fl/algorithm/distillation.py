@@ -84,9 +84,9 @@ def stacked(samples: Mapping[str, Tensor]) -> Tensor:
     copy."""
     parts = list(samples.values())
     whole = parts[0]._base
-    if whole is not None and len(whole) == sum(map(len, parts)):
-        places = [part.data_ptr() for part in whole.split([len(part) for part in parts])]
-        if places == [part.data_ptr() for part in parts]:
+    if whole is not None and len(whole) == sum(map(len, parts)) and all(part._base is whole for part in parts):
+        places = [part.storage_offset() for part in whole.split([len(part) for part in parts])]
+        if places == [part.storage_offset() for part in parts]:
             return whole
     return torch.cat(parts)
 
