@@ -29,6 +29,13 @@ def resolve_device(name: str) -> str:
     return name
 
 
+def gpus() -> int:
+    """Number of CUDA devices that torch can use."""
+    import torch
+
+    return torch.cuda.device_count()
+
+
 def release(device: str) -> None:
     """Free the memory of deleted networks, and the GPU memory that torch holds in reserve."""
     import torch
