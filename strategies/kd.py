@@ -16,13 +16,12 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from strategies.base import AdapterStrategy
 from strategies.local_adapters import LocalAdapter
 from vegas_fl.algorithm.adapter import Adapter, Conditioning
-from vegas_fl.algorithm.distillation import distil, distillation_targets
+from vegas_fl.algorithm.distillation import distil, distillation_targets, room_for
 from vegas_fl.config import KDConfig, StudentConfig
 from vegas_fl.core import seeds
 from vegas_fl.core.devices import resolve_device
@@ -78,9 +77,7 @@ class KD(AdapterStrategy):
         labels = sorted(taught & set(paths))
         if lacking := sorted(set(self.config.classes) - (taught & set(paths))):
             log.warning("the student does not learn %s: no generator, or no owner's adapter", ", ".join(lacking))
-        kind = torch.float32 if self.device == "cpu" else torch.float16  # the CPU's memory holds them all, once
-        x = torch.empty(len(labels) * count, self.spaces.audio_tokens, self.spaces.audio_width, dtype=kind)
-        samples = dict(zip(labels, x.split(count), strict=True))
+        samples = room_for(labels, count, self.spaces.audio_tokens, self.spaces.audio_width)
         for label, room in samples.items():
             generator = load_class_generator(paths[label], self.spaces.audio).to(self.device)
             room.copy_(generator.sample(count, generator=seeds.generator(self.config.seed, self.name, round_, label)))

@@ -32,6 +32,9 @@ from vegas_fl.algorithm.training import adapt, branch_losses
 from vegas_fl.config import StudentConfig
 from vegas_fl.core.errors import VegasError
 
+LARGE = 256 * 10**6
+"""Bytes of samples in float32 beyond which they are kept in half precision."""
+
 Teacher = tuple[Callable[[], Adapter], Mapping[str, float]]
 """A function that loads a node's adapter, and the weight of the node for each class it teaches: its number of clips."""
 
@@ -77,6 +80,18 @@ def distillation_targets(
     rows = {label: slice(end - len(one), end) for (label, one), end in zip(samples.items(), ends, strict=True)}
     fill = _means if reduce == "mean" else _medians
     return x, fill(samples, rows, teachers)
+
+
+def room_for(classes: Iterable[str], count: int, tokens: int, width: int) -> dict[str, Tensor]:
+    """Room for ``count`` samples ``[count, tokens, width]`` of each class, in one tensor (:func:`stacked`) on the CPU.
+
+    In half precision if it is larger than :data:`LARGE` otherwise.
+    """
+    classes = list(classes)
+    size = len(classes) * count * tokens * width * 4
+    dtype = torch.float32 if size <= LARGE else torch.float16
+    rooms = torch.empty(len(classes) * count, tokens, width, dtype=dtype).split(count)
+    return dict(zip(classes, rooms, strict=True))
 
 
 def stacked(samples: Mapping[str, Tensor]) -> Tensor:

@@ -6,10 +6,8 @@ import tempfile
 import time
 from pathlib import Path
 
-import torch
-
 from vegas_fl.algorithm.adapter import Adapter, AdapterShape
-from vegas_fl.algorithm.distillation import Teacher, distil, distillation_targets
+from vegas_fl.algorithm.distillation import Teacher, distil, distillation_targets, room_for
 from vegas_fl.algorithm.generators import build_sampler
 from vegas_fl.benchmarks.runs import apart, markdown, peak_bytes
 from vegas_fl.config import StudentConfig, compose
@@ -41,9 +39,7 @@ def distillation(nodes: int, tokens: int, name: str) -> tuple[float, float, floa
 
             return load, {str(files.index(path) % CLASSES): 1.0}
 
-        kind = torch.float32 if device == "cpu" else torch.float16
-        x = torch.empty(CLASSES * SAMPLES, tokens, 768, dtype=kind)
-        samples = {str(label): room for label, room in enumerate(x.split(SAMPLES))}
+        samples = room_for(map(str, range(CLASSES)), SAMPLES, tokens, 768)
         for label, room in samples.items():
             sampler = build_sampler(tokens, 768, config.generator).to(device)
             room.copy_(sampler.sample(SAMPLES, generator=seeds.generator(label)))

@@ -75,6 +75,22 @@ def distillation(
 
 
 @bench.command()
+def gpu() -> None:
+    """Results and speed on a GPU, at FLUX.1's full size.
+
+    Pictures and losses are compared with the CPU's; FLUX.1's weights are random. Ends with 1 if a figure is not as
+    expected.
+    """
+    from vegas_fl.benchmarks import gpu as benchmark
+
+    worst = True
+    for what, good in benchmark.bench():
+        print(f"{'  ' if good else 'NOT AS EXPECTED  '}{what}", flush=True)
+        worst &= good
+    raise typer.Exit(0 if worst else 1)
+
+
+@bench.command()
 def embedding(
     clips: Annotated[int, typer.Option(help="Number of toy clips.")] = 10_000,
     processes: Annotated[int, typer.Option(help="Processes that embed the same clips at once.")] = 2,
