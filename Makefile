@@ -2,10 +2,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := OMP_WAIT_POLICY=PASSIVE $(BIN)
 
+# The installed PyTorch brings NumPy.
 GPU_WHEELS := accelerate annotated-doc annotated-types antlr4-python3-runtime anyio certifi cffi charset-normalizer click diffusers \
-  filelock fsspec h11 hf-xet httpcore httpx huggingface_hub hydra-core idna importlib_metadata Jinja2 markdown-it-py MarkupSafe \
-  mdurl numpy omegaconf packaging pillow psutil pycparser pydantic pydantic_core Pygments PyYAML regex requests rich safetensors \
-  shellingham soundfile soxr tokenizers tqdm transformers typer typing-inspection typing_extensions urllib3 zipp
+  filelock fsspec h11 httpcore httpcore2 httpx httpx2 huggingface_hub hydra-core idna importlib_metadata Jinja2 markdown-it-py MarkupSafe \
+  mdurl omegaconf packaging pillow psutil pycparser pydantic pydantic_core Pygments PyYAML regex requests rich safetensors \
+  shellingham soundfile soxr tokenizers tqdm transformers truststore typer typing-inspection typing_extensions urllib3 zipp
 space := $(subst ,, )
 
 .PHONY: help setup demo gpu-bundle test test-gpu test-slow test-long test-deploy lint clean pack pack-report bench-quality bench-adapter bench-scale bench-render bench-kills docs
