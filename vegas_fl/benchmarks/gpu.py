@@ -134,7 +134,7 @@ def speed(device: str) -> Iterator[Verdict]:
         for (size, steps), goals in SPEEDS.items():
             settings = [f"renderer.height={size}", f"renderer.width={size}", f"renderer.steps={steps}"]
             renderer = compose(
-                ["renderer=flux_schnell", *settings, f"renderer.batch_size={BATCHES[size]}", "renderer.memory=none"]
+                ["renderer=flux_schnell", *settings, f"renderer.batch_size={BATCHES[size]}", "renderer.memory=full"]
             ).renderer
             with patch.object(flux, "load_pipeline", lambda config: pipeline):
                 brush = Painter(renderer, device)
