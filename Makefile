@@ -4,7 +4,14 @@ FLOORS := tests/algorithm tests/rendering/test_painter.py tests/rendering/test_t
 	tests/rendering/test_judge.py tests/audio/test_encoders.py tests/core
 RUN := OMP_WAIT_POLICY=PASSIVE $(BIN)
 
-.PHONY: help setup demo test test-slow test-floors test-long test-deploy lint clean pack pack-report bench-quality bench-adapter bench-scale bench-render bench-kills docs
+# The installed PyTorch brings NumPy.
+GPU_WHEELS := accelerate annotated-doc annotated-types antlr4-python3-runtime anyio certifi cffi charset-normalizer click diffusers \
+  filelock fsspec h11 httpcore httpcore2 httpx httpx2 huggingface_hub hydra-core idna importlib_metadata Jinja2 markdown-it-py MarkupSafe \
+  mdurl omegaconf packaging pillow psutil pycparser pydantic pydantic_core Pygments PyYAML regex requests rich safetensors \
+  shellingham soundfile soxr tokenizers tqdm transformers truststore typer typing-inspection typing_extensions urllib3 zipp
+space := $(subst ,, )
+
+.PHONY: help setup demo gpu-bundle test test-gpu test-slow test-floors test-long test-deploy lint clean pack pack-report bench-quality bench-adapter bench-scale bench-render bench-kills docs
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -28,6 +35,18 @@ test-slow: setup  ## run the slow tests: flwr run, killed runs, accuracy on real
 
 test-long: setup  ## run the long tests, before a release: a thousand pictures and ten kills, the pack's recipe
 	$(RUN)/pytest -q -m long
+
+test-gpu: setup  ## run the tests that need a GPU; without one they are skipped
+	$(RUN)/pytest -q -m gpu -rs
+
+gpu-bundle: setup  ## pack the wheels with which `vegas-fl bench gpu` runs beside an installed PyTorch, without a network
+	rm -rf build/gpu-bundle && mkdir -p build/gpu-bundle
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir build/gpu-bundle .
+	grep -E '^($(subst $(space),|,$(GPU_WHEELS)))==' requirements.lock > build/gpu-bundle/requirements.txt
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir build/gpu-bundle --requirement build/gpu-bundle/requirements.txt
+	printf '%s\n' 'cd "$$(dirname "$$0")" && python3 -m pip install --quiet --no-index --no-deps --upgrade --target site *.whl' \
+	  'PYTHONPATH=site exec python3 -m vegas_fl bench gpu' > build/gpu-bundle/run.sh
+	du -sm build/gpu-bundle && test $$(du -sm build/gpu-bundle | cut -f1) -le 60
 
 test-deploy: setup  ## run the deployment tests: SuperLink and SuperNodes on separate hosts (as root: network namespaces)
 	$(RUN)/pytest -q -m deploy

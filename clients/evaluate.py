@@ -8,6 +8,7 @@ from itertools import chain
 from torch import Tensor
 
 from clients.node import Node
+from clients.own_adapter import recalled
 from vegas_fl.algorithm import metrics
 from vegas_fl.algorithm.adapter import Adapter
 from vegas_fl.algorithm.training import adapt
@@ -22,11 +23,15 @@ CANDIDATE = "candidate."
 def evaluate(node: Node, request: Evaluate) -> tuple[Evaluation, dict[str, State]]:
     """Counts and sums over the node's own unseen clips, by candidate and branch.
 
-    ``candidate.local 0``, ``candidate.local 1``, … are added up as "local"; of each of them, only the number
-    of correctly classified clips per class is returned as well. Sums, not means: the server adds them to those of the
-    other nodes.
+    ``candidate.local 0``, ``candidate.local 1``, … are added up as "local", but the node's own as "own"; of each of
+    them, only the number of correctly classified clips per class is returned as well. Sums, not means: the server adds
+    them to those of the other nodes.
     """
-    config = node.config
+    config, states = node.config, node.states
+    if request.own:
+        if (kept := recalled(node, request.own)) is None:
+            return Evaluation(clips=0, figures={}, lacking=True), {}
+        states = {f"{CANDIDATE}local {node.id}": kept, **states}
     clips = getattr(node.clips, config.evaluation.split)
     audio, labels = node.embeddings(clips)
     if not len(audio):
@@ -38,12 +43,13 @@ def evaluate(node: Node, request: Evaluate) -> tuple[Evaluation, dict[str, State
     totals: dict[str, Branches] = {}
     own: dict[str, Right] = {}
     with seeds.reproducible(config.seed, "evaluate", threads=config.threads):
-        adapter = Adapter(request.spaces.shape, config.adapter)
-        for name, state in node.states.items():
+        adapter = Adapter(request.spaces.shape, config.adapter).to(node.device)
+        for name, state in states.items():
             if not name.startswith(CANDIDATE):
                 continue
             load_into(adapter, state, f"the {name} the server sent")
             kind, _, trainer = name.removeprefix(CANDIDATE).partition(" ")
+            kind = "own" if trainer == node.id else kind
             scores = _scores(node, adapter, audio, labels, weights)
             totals[kind] = totals[kind] + scores if kind in totals else scores
             if trainer:

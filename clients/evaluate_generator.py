@@ -27,6 +27,7 @@ def evaluate_generator(node: Node, request: EvaluateGenerators) -> tuple[Generat
         if f"generator.{label}" not in node.states or not clips or not held_out_clips.get(label):
             continue
         sampler = sampler_from(request.generators[label], node.states[f"generator.{label}"], f"{label}'s generator")
+        sampler.to(node.device)
         training, held_out = (
             fidelity.clip_vectors(node.embeddings({label: part})[0])
             for part in (clips[:MOST_CLIPS], held_out_clips[label])

@@ -76,14 +76,16 @@ def job_of(node: Node, request: Generate) -> Job:
     else:
         audio = sampled(
             {
-                label: sampler_from(headers[label], node.states[f"generator.{label}"], f"{label}'s generator")
+                label: sampler_from(headers[label], node.states[f"generator.{label}"], f"{label}'s generator").to(
+                    node.device
+                )
                 for label in classes
             }
         )
         pictures = plan(config.seed, node.id, classes, node.entry.pictures)
         source = {"generator": {label: headers[label]["sha256"] for label in classes}}
     adapter = adapter_from(request.adapter, node.states["adapter"], "the adapter the server sent")
-    feed = AdapterFeed(audio, adapter, targets, config.conditioning, config.renderer.batch_size)
+    feed = AdapterFeed(audio, adapter.to(node.device), targets, config.conditioning, config.renderer.batch_size)
     made_from = recipes(config, node.id, classes, request.adapter_sha256, **source)
     return Job(
         node.id,

@@ -6,6 +6,7 @@ import torch
 
 from clients.clip_targets import clip_targets
 from clients.node import Node
+from clients.own_adapter import keep
 from vegas_fl.algorithm.adapter import Adapter, Conditioning
 from vegas_fl.algorithm.training import train_adapter as train
 from vegas_fl.core import seeds
@@ -23,19 +24,19 @@ def train_adapter(node: Node, request: TrainAdapter) -> tuple[TrainedAdapter, di
     adapter.to(node.device)
     audio, labels = node.embeddings(node.clips.train)
     others, other_labels = replay(node, request)
-    x, y = torch.cat([audio, *others]).to(node.device), torch.cat([labels, *other_labels]).to(node.device)
-    targets = Conditioning(*(branch.to(node.device) for branch in node.targets))
+    x = torch.cat([audio, *others]) if others else audio
+    y, targets = torch.cat([labels, *other_labels]), node.targets
     own = clip_targets(node, labels)
     if own is not None:  # samples of other classes have their class's
-        own = Conditioning(
-            *(torch.cat([mine.to(node.device), of[y[len(audio) :]]]) for mine, of in zip(own, targets, strict=True))
-        )
+        own = Conditioning(*(torch.cat([mine, of[y[len(audio) :]]]) for mine, of in zip(own, targets, strict=True)))
     progress = Progress("adapters", f"node {node.id}", 1, "adapter")
     with progress, seeds.reproducible(config.seed, "adapter", node.id, request.round, threads=config.threads):
         history = train(adapter, x, y, targets, config.adapter, config.adapter.local_epochs, own)
         progress.add(1)
     counts = {label: len(clips) for label, clips in node.clips.train.items()}
-    return TrainedAdapter(samples=counts, clips=len(audio), metrics=history), {"adapter": adapter.cpu().state_dict()}
+    state = adapter.cpu().state_dict()
+    keep(node, state)
+    return TrainedAdapter(samples=counts, clips=len(audio), metrics=history), {"adapter": state}
 
 
 def replay(node: Node, request: TrainAdapter) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
@@ -47,7 +48,7 @@ def replay(node: Node, request: TrainAdapter) -> tuple[list[torch.Tensor], list[
             continue
         prefix = f"generator.{label}."
         states = {name.removeprefix(prefix): s for name, s in node.states.items() if name.startswith(prefix)}
-        generator = class_generator_from(header, states, f"the generator of {label} the server sent")
+        generator = class_generator_from(header, states, f"the generator of {label} the server sent").to(node.device)
         seed = seeds.generator(node.config.seed, "local replay", node.id, request.round, label)
         samples.append(generator.sample(count, generator=seed))
         labels.append(torch.full((count,), node.config.classes.index(label)))

@@ -25,7 +25,7 @@ def train_generator(node: Node, request: TrainGenerators) -> tuple[TrainedGenera
         for label, clips in node.clips.train.items():
             audio, _ = node.embeddings({label: clips})
             with seeds.reproducible(config.seed, "generator", node.id, label, threads=config.threads):
-                generator, history = train(audio, config.generator)
+                generator, history = train(audio, config.generator, node.device)
             tensorfiles.save(
                 generator_path(folder, config.generator.name, 1, label, node.id),
                 generator.state_dict(),

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
+from flwr.app import RecordDict
 from torch import Tensor
 
 from vegas_fl.algorithm import metrics
@@ -15,16 +16,19 @@ from vegas_fl.config import BRANCHES, Config
 from vegas_fl.federation.checks import check_evaluation
 from vegas_fl.federation.messages import Branches, Evaluate, Evaluation, Sums, added
 from vegas_fl.federation.nodes import Federation
-from vegas_fl.federation.wire import Reply
+from vegas_fl.federation.wire import Packed, Reply, half, packed_states
 from vegas_fl.runs.record import Record
 from vegas_fl.storage.headers import Spaces
-from vegas_fl.storage.tensorfiles import State
+from vegas_fl.storage.tensorfiles import State, digest
 
 log = logging.getLogger("vegas_fl.server")
 
 EVALUATION_BYTES = 128 * 10**6
 """Most bytes of adapters in one message (but at least one adapter): neither server nor nodes need to hold all that are
 compared (``evaluation.local_nodes``)."""
+
+LOCAL = ("own", "local")
+"""Figures of a node's own adapter, and of those of others."""
 
 LIMITS = {"accuracy": (0.0, 1.0), "gain": (-1.0, 1.0), "margin": (-math.inf, math.inf)}
 """Between what the figures lie that come with an interval; gain is accuracy above that of the nodes' own adapters."""
@@ -37,6 +41,7 @@ def evaluate(
     round_: int,
     shared: Mapping[str, State],
     candidates: Iterable[tuple[str, State]],
+    trainers: Sequence[str] = (),
 ) -> None:
     """Have every node score the candidates on its own clips; log and record the totals.
 
@@ -45,38 +50,87 @@ def evaluate(
     shared : mapping
         Tensors that go with every message: the text targets.
     candidates : iterable of (name, state)
-        Adapters by name; "local 0", "local 1", … are added up as "local", and recorded by node too.
+        Adapters by name; "local 0", "local 1", … are added up as "local", and recorded by node too. Each travels in
+        half precision, and a node's own only if the node has not kept it.
+    trainers : sequence of str
+        The nodes whose own adapters are among the candidates.
     """
     config = federation.config
-    sent: dict[str, int] = {}
-    trainers: list[str] = []
+    scored = {node: scored_by(node, trainers, config.evaluation.local_nodes, round_) for node in config.nodes}
+    batch: dict[str, State] = {}
+    resent: set[str] = set()
 
     def check(node: str, reply: Reply[Evaluation]) -> str | None:
+        if reply.values.lacking and node in resent:
+            return "asks again for its own adapter, which it was sent"
         described = federation.described.get(node)
         clips = getattr(described, config.evaluation.split) if described else {}
         held = {index: clips.get(label, 0) for index, label in enumerate(config.classes)}
-        return check_evaluation(reply.values, sent, held, trainers)
-
-    replies: list[Evaluation] = []
-    for batch in _batches(candidates):
-        sent.clear()
-        trainers.clear()
-        for kind, _, trainer in (name.partition(" ") for name in batch):
+        sent: dict[str, int] = {}
+        for kind, _, trainer in (name.partition(" ") for name in _asked(batch, scored[node])):
+            kind = "own" if trainer == node else kind
             sent[kind] = sent.get(kind, 0) + 1
-            trainers += [trainer] * bool(trainer)
-        states = {f"candidate.{name}": state for name, state in batch.items()}
-        content = Evaluate(spaces=spaces).content(config, {**states, **shared})
-        contents = dict.fromkeys(federation.nodes.values(), content)
-        answers = federation.ask(Evaluate, contents, f"evaluation, round {round_}", check, round_)
-        replies += [answer.values for answer in answers.values()]
-    _record(federation, record, round_, replies)
+        return check_evaluation(
+            reply.values, sent, held, [trainer for trainer in scored[node] if f"local {trainer}" in batch]
+        )
+
+    answers: list[tuple[str, Evaluation]] = []
+    for batch in _batches(candidates):
+        resent.clear()
+        packed = packed_states({f"candidate.{name}": state for name, state in batch.items()}, "float16")
+        packed |= packed_states(shared)
+
+        def content(node: str, kept: bool, batch: dict[str, State] = batch, packed: Packed = packed) -> RecordDict:
+            own = f"local {node}" if kept and f"local {node}" in batch and node in scored[node] else ""
+            names = [f"candidate.{name}" for name in _asked(batch, scored[node]) if name != own]
+            request = Evaluate(spaces=spaces, own=digest(half(batch[own])) if own else "")
+            return request.content(config, packed={name: packed[name] for name in [*names, *shared]})
+
+        def again(node: str, reply: Reply[Evaluation]) -> RecordDict | None:
+            if not reply.values.lacking:
+                return None
+            resent.add(node)
+            return content(node, kept=False)
+
+        asked = [node for node in federation.nodes.values() if _asked(batch, scored[node])]
+        replies = federation.ask(
+            Evaluate,
+            {node: content(node, kept=True) for node in asked},
+            f"evaluation, round {round_}",
+            check,
+            round_,
+            again,
+        )
+        answers += [(node, answer.values) for node, answer in replies.items()]
+    weights = {node: _weight(node, trainers, scored[node]) for node in scored}
+    _record(federation, record, round_, answers, weights)
+
+
+def scored_by(node: str, trainers: Sequence[str], most: int, round_: int) -> list[str]:
+    """Whose adapters ``node`` scores: its own, and those of up to ``most`` - 1 others, which change with the round."""
+    own = [node] if node in trainers else []
+    others = sorted(set(trainers) - {node}, key=lambda other: (int(other) <= int(node), int(other)))  # from the next
+    count = min(most - len(own), len(others))
+    start = (round_ - 1) * count % len(others) if others else 0
+    return own + (others[start:] + others[:start])[:count]
+
+
+def _weight(node: str, trainers: Sequence[str], scored: Sequence[str]) -> float:
+    """How many of the others' adapters each of those stands for that ``node`` scores."""
+    others, known = set(trainers) - {node}, set(scored) - {node}
+    return len(others) / len(known) if known else 0.0
+
+
+def _asked(batch: Mapping[str, State], scored: Sequence[str]) -> list[str]:
+    """The candidates of a batch that a node scores."""
+    return [name for name in batch if " " not in name or name.partition(" ")[2] in scored]
 
 
 def _batches(candidates: Iterable[tuple[str, State]]) -> Iterator[dict[str, State]]:
     """The candidates, as many at a time as fit into one message."""
     batch: dict[str, State] = {}
     for name, state in candidates:
-        size = sum(tensor.nbytes for one in (*batch.values(), state) for tensor in one.values())
+        size = sum(tensor.nbytes for one in (*batch.values(), state) for tensor in one.values()) // 2
         if batch and size > EVALUATION_BYTES:
             yield batch
             batch = {}
@@ -84,24 +138,34 @@ def _batches(candidates: Iterable[tuple[str, State]]) -> Iterator[dict[str, Stat
     yield batch
 
 
-def _record(federation: Federation, record: Record, round_: int, replies: Sequence[Evaluation]) -> None:
-    """Add up what the nodes counted, and turn it into figures."""
+def _record(
+    federation: Federation,
+    record: Record,
+    round_: int,
+    answers: Sequence[tuple[str, Evaluation]],
+    stands_for: Mapping[str, float],
+) -> None:
+    """Add up what the nodes counted, and turn it into figures. ``stands_for``: :func:`_weight` of each node."""
     totals: dict[str, Branches] = {}
     clips: dict[str, list[float]] = {}
-    recordings: dict[str, dict[str | None, int]] = {}
-    for reply in replies:
-        for name, scores in reply.figures.items():
+    recordings: dict[str, dict[str, int]] = {}
+    for node, reply in answers:
+        for key, scores in reply.figures.items():
+            name, weight = ("local", 1.0) if key == "own" else (key, stands_for[node] if key == "local" else 1.0)
             adapters = sum(map(sum, scores.clip.confusion)) / (reply.clips or 1)  # "local" is of several
-            resampled = [n * adapters for n in reply.resampled]
-            totals[name] = totals[name] + scores if name in totals else scores
+            resampled = [n * adapters * weight for n in reply.resampled]
+            weighted = scores.times(weight)
+            totals[name] = totals[name] + weighted if name in totals else weighted
             clips[name] = added(clips[name], resampled) if name in clips else resampled
-            recordings.setdefault(name, {})[reply.node] = reply.recordings  # the same in each of a node's replies
+            recordings.setdefault(name, {})[node] = reply.recordings  # the same in each of a node's replies
     accuracies: dict[str, list[float]] = {}
     for branch in BRANCHES:
         shares: dict[str, Tensor] = {}
         for name in sorted(totals, key=lambda name: name != "local"):
             sums: Sums = getattr(totals[name], branch)
-            figures = _figures(sums, federation.config.classes) | _without_largest(replies, name, branch)
+            figures = _figures(sums, federation.config.classes)
+            if name != "local":  # of which nodes score different adapters
+                figures |= _without_largest([reply for _, reply in answers], name, branch)
             if clips[name] and len(clips[name]) == len(sums.resampled) == len(sums.resampled_margin):
                 weights, right, margin = map(_doubles, (clips[name], sums.resampled, sums.resampled_margin))
                 shares[name] = right / weights
@@ -122,7 +186,7 @@ def _record(federation: Federation, record: Record, round_: int, replies: Sequen
                     *(round_, name, branch, figures["accuracy"]),
                     *(figures["accuracy_without_largest"], figures["largest"]),
                 )
-    _record_by_node(federation.config, record, round_, replies, totals)
+    _record_by_node(federation.config, record, round_, [reply for _, reply in answers], totals)
     shown = ", ".join(f"{name} {'/'.join(f'{value:.3f}' for value in row)}" for name, row in accuracies.items())
     if len(federation.config.classes) > 1:  # of one class, every answer is right
         log.info("round %d, accuracy on unseen clips (clip/t5): %s", round_, shown)
@@ -142,7 +206,7 @@ def _figures(sums: Sums, classes: Sequence[str]) -> dict[str, Any]:
         "mse": sums.mse / count,
         **({} if sums.margin is None or len(classes) == 1 else {"margin": sums.margin / count}),
         "classes": classes,
-        "confusion": sums.confusion,
+        "confusion": [[round(count) for count in row] for row in sums.confusion],
     }
 
 
@@ -171,7 +235,10 @@ def _record_by_node(
         owned = torch.tensor([label in config.nodes[node].selected_classes for label in config.classes])
         for branch in BRANCHES:
             right = torch.tensor([getattr(reply.locals[node], branch) for reply in scored]).sum(0)
-            local = [torch.tensor(getattr(reply.figures["local"], branch).confusion) for reply in scored]
+            local = [
+                torch.tensor([getattr(reply.figures[n], branch).confusion for n in LOCAL if n in reply.figures]).sum(0)
+                for reply in scored
+            ]
             held = torch.stack([c.sum(1) // len(reply.locals) for c, reply in zip(local, scored, strict=True)]).sum(0)
             line: dict[str, Any] = {"node": node, "branch": branch}
             for whose, among in (("own", owned), ("others", ~owned)):

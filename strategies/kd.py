@@ -9,6 +9,7 @@ The server's side of the algorithm, in its order (:mod:`vegas_fl.algorithm.disti
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from torch import Tensor
 from strategies.base import AdapterStrategy
 from strategies.local_adapters import LocalAdapter
 from vegas_fl.algorithm.adapter import Adapter, Conditioning
-from vegas_fl.algorithm.distillation import distil, distillation_targets
+from vegas_fl.algorithm.distillation import distil, distillation_targets, room_for
 from vegas_fl.config import KDConfig, StudentConfig
 from vegas_fl.core import seeds
 from vegas_fl.core.devices import resolve_device
@@ -45,13 +46,17 @@ class KD(AdapterStrategy):
         with progress, seeds.reproducible(self.config.seed, self.name, round_, threads=self.config.threads):
             samples = self.sample(round_, self.taught(local), settings.samples_per_class)
             x, targets = self.lesson(samples, local)
-            student = self.build(self.average(local) if settings.warm_start else previous)
-            device = resolve_device(self.config.device)
-            targets = Conditioning(*(branch.to(device) for branch in targets))
-            figures = distil(student.to(device), x.to(device), targets, settings, self.targets)
+            student = self.build(self.average(local) if settings.warm_start else previous).to(self.device)
+            del samples  # parts of x
+            figures = distil(student, x, targets, settings, self.targets)
             progress.add(1)
         self.record.add(stage=self.name, round=round_, seconds=round(time.monotonic() - start, 3), **figures)
         return student.cpu().state_dict()
+
+    @functools.cached_property
+    def device(self) -> str:
+        """The device that the server's networks run on."""
+        return resolve_device(self.config.device)
 
     def taught(self, local: list[LocalAdapter]) -> set[str]:
         """The classes that the adapters can teach."""
@@ -69,14 +74,14 @@ class KD(AdapterStrategy):
     def sample(self, round_: int, taught: set[str], count: int) -> dict[str, Tensor]:
         """Samples ``[M, S, D]`` of each class that has a generator and is ``taught``."""
         paths = find_generators(Path(self.config.generator.checkpoint_dir))
+        labels = sorted(taught & set(paths))
         if lacking := sorted(set(self.config.classes) - (taught & set(paths))):
             log.warning("the student does not learn %s: no generator, or no owner's adapter", ", ".join(lacking))
-        return {
-            label: load_class_generator(paths[label], self.spaces.audio).sample(
-                count, generator=seeds.generator(self.config.seed, self.name, round_, label)
-            )
-            for label in sorted(taught & set(paths))
-        }
+        samples = room_for(labels, count, self.spaces.audio_tokens, self.spaces.audio_width)
+        for label, room in samples.items():
+            generator = load_class_generator(paths[label], self.spaces.audio).to(self.device)
+            room.copy_(generator.sample(count, generator=seeds.generator(self.config.seed, self.name, round_, label)))
+        return samples
 
     def lesson(self, samples: dict[str, Tensor], local: list[LocalAdapter]) -> tuple[Tensor, Conditioning]:
         """All samples, and what the student should make of each."""
@@ -92,4 +97,4 @@ class KD(AdapterStrategy):
         return distillation_targets(samples, teachers, "median" if settings.teachers == "median" else "mean")
 
     def _load(self, adapter: LocalAdapter) -> Adapter:
-        return adapter.load(self.spaces).build()
+        return adapter.load(self.spaces).build().to(self.device)

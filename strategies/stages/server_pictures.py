@@ -47,14 +47,15 @@ def render_here(config: Config, subfolder: str, targets: Conditioning | None) ->
 
 def server_job(config: Config, subfolder: str, targets: Conditioning | None) -> Job:
     """What the server is to render."""
-    files, saved = load_newest(adapter_rounds(config))
+    files, saved, device = *load_newest(adapter_rounds(config)), resolve_device(config.device)
     paths = find_generators(Path(config.generator.checkpoint_dir))
     generators = {
-        label: load_class_generator(paths[label], saved.header["spaces"]["audio"]) for label in config.classes
+        label: load_class_generator(paths[label], saved.header["spaces"]["audio"]).to(device)
+        for label in config.classes
     }
     feed = AdapterFeed(
         sampled_from_owners(generators),
-        adapter_from(saved.header, saved.state, "the global adapter"),
+        adapter_from(saved.header, saved.state, "the global adapter").to(device),
         {} if targets is None else targets.by_class(config.classes),
         config.conditioning,
         config.renderer.batch_size,

@@ -82,10 +82,9 @@ def standardisation(targets: Tensor) -> tuple[Tensor, Tensor]:
         the root mean square of the targets; 1 if that is zero too.
     """
     mean = targets.mean(0)
-    size = targets.square().mean().sqrt()
     scale = targets.var(0, correction=0).mean().sqrt()
-    if scale <= 1e-4 * size:  # rounding, not a difference between rows
-        scale = size
+    if scale <= 1e-4 * torch.linalg.vector_norm(targets) * targets.numel() ** -0.5:  # rounding, not a difference
+        scale = targets.square().mean().sqrt()
     return mean, torch.where(scale > 0, scale, torch.ones_like(scale))
 
 
@@ -169,6 +168,11 @@ class Adapter(nn.Module):
         self.t5 = Branch(shape.audio_width, shape.t5_tokens, shape.t5_width, config)
         if targets is not None:
             self.fit_targets(targets)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self.t5.mean.device
 
     def fit_targets(self, targets: Conditioning) -> None:
         """Set the outputs' mean and scale to those of the class targets: clip [K, P], t5 [K, T, C]."""

@@ -20,6 +20,7 @@ width C of T5.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
@@ -30,6 +31,9 @@ from vegas_fl.algorithm.adapter import Adapter, Conditioning, standardisation
 from vegas_fl.algorithm.training import adapt, branch_losses
 from vegas_fl.config import StudentConfig
 from vegas_fl.core.errors import VegasError
+
+LARGE = 256 * 10**6
+"""Bytes of samples in float32 beyond which they are kept in half precision."""
 
 Teacher = tuple[Callable[[], Adapter], Mapping[str, float]]
 """A function that loads a node's adapter, and the weight of the node for each class it teaches: its number of clips."""
@@ -65,19 +69,52 @@ def distillation_targets(
     VegasError
         If a class has samples but no teacher.
     """
-    reduced = _means(samples, teachers) if reduce == "mean" else _medians(samples, teachers)
-    if orphans := [label for label in samples if label not in reduced]:
+    taught = {label for _, weights in teachers for label, weight in weights.items() if weight > 0}
+    if orphans := [label for label in samples if label not in taught]:
         raise VegasError(
             f"No adapter teaches {', '.join(orphans)}: for each class with a generator, at least one node that owns "
             "the class must send its adapter."
         )
-    targets = zip(*(reduced[label] for label in samples), strict=True)
-    return torch.cat(list(samples.values())), Conditioning(*(torch.cat(branch) for branch in targets))
+    x = stacked(samples)
+    ends = list(itertools.accumulate(map(len, samples.values())))
+    rows = {label: slice(end - len(one), end) for (label, one), end in zip(samples.items(), ends, strict=True)}
+    fill = _means if reduce == "mean" else _medians
+    return x, fill(samples, rows, teachers)
 
 
-def _means(samples: Mapping[str, Tensor], teachers: Sequence[Teacher]) -> dict[str, Conditioning]:
-    """Weighted mean of the teachers' outputs for each class, accumulated teacher by teacher."""
-    sums: dict[str, Conditioning] = {}
+def room_for(classes: Iterable[str], count: int, tokens: int, width: int) -> dict[str, Tensor]:
+    """Room for ``count`` samples ``[count, tokens, width]`` of each class, in one tensor (:func:`stacked`) on the CPU.
+
+    In half precision if it is larger than :data:`LARGE` otherwise.
+    """
+    classes = list(classes)
+    size = len(classes) * count * tokens * width * 4
+    dtype = torch.float32 if size <= LARGE else torch.float16
+    rooms = torch.empty(len(classes) * count, tokens, width, dtype=dtype).split(count)
+    return dict(zip(classes, rooms, strict=True))
+
+
+def stacked(samples: Mapping[str, Tensor]) -> Tensor:
+    """All samples ``[sum M, S, D]`` in one tensor: the one they are parts of, if they follow each other in it, or a
+    copy."""
+    parts = list(samples.values())
+    whole = parts[0]._base
+    if whole is not None and len(whole) == sum(map(len, parts)) and all(part._base is whole for part in parts):
+        places = [part.storage_offset() for part in whole.split([len(part) for part in parts])]
+        if places == [part.storage_offset() for part in parts]:
+            return whole
+    return torch.cat(parts)
+
+
+def _room(outputs: Conditioning, rows: Mapping[str, slice]) -> Conditioning:
+    """Room for the targets of all samples, like the outputs for some."""
+    count = max(part.stop for part in rows.values())
+    return Conditioning(*(branch.new_empty(count, *branch.shape[1:]) for branch in outputs))
+
+
+def _means(samples: Mapping[str, Tensor], rows: Mapping[str, slice], teachers: Sequence[Teacher]) -> Conditioning:
+    """Weighted mean of the teachers' outputs for each class, accumulated in place, teacher by teacher."""
+    sums: Conditioning | None = None
     totals: dict[str, float] = {}
     for load, weights in teachers:
         teacher = load()
@@ -85,23 +122,30 @@ def _means(samples: Mapping[str, Tensor], teachers: Sequence[Teacher]) -> dict[s
             if weight <= 0 or label not in samples:
                 continue
             outputs = adapt(teacher, samples[label])
-            if label in sums:
-                for total, output in zip(sums[label], outputs, strict=True):
-                    total.add_(output, alpha=weight)
-            else:
-                sums[label] = Conditioning(*(weight * output for output in outputs))
+            sums = sums or _room(outputs, rows)
+            for branch, output in zip(sums, outputs, strict=True):
+                if label in totals:
+                    branch[rows[label]].add_(output, alpha=weight)
+                else:
+                    torch.mul(output, weight, out=branch[rows[label]])
             totals[label] = totals.get(label, 0) + weight
         del teacher  # before the next one is loaded
-    return {label: Conditioning(*(branch / totals[label] for branch in total)) for label, total in sums.items()}
+    assert sums is not None
+    for label, total in totals.items():
+        for branch in sums:
+            branch[rows[label]].div_(total)
+    return sums
 
 
-def _medians(samples: Mapping[str, Tensor], teachers: Sequence[Teacher]) -> dict[str, Conditioning]:
+def _medians(samples: Mapping[str, Tensor], rows: Mapping[str, slice], teachers: Sequence[Teacher]) -> Conditioning:
     """Value-by-value median of the teachers' outputs for each class."""
-    medians = {}
+    medians: Conditioning | None = None
     for label, x in samples.items():
         outputs = [adapt(load(), x) for load, weights in teachers if weights.get(label, 0) > 0]
-        if outputs:
-            medians[label] = Conditioning(*(_median(torch.stack(branch)) for branch in zip(*outputs, strict=True)))
+        medians = medians or _room(outputs[0], rows)
+        for branch, parts in zip(medians, zip(*outputs, strict=True), strict=True):
+            branch[rows[label]] = _median(torch.stack(parts))
+    assert medians is not None
     return medians
 
 
@@ -126,7 +170,7 @@ def text_replay(
         Text targets: clip [K, P], t5 [K, T, C].
     """
     labels = torch.cat([torch.full((len(x),), classes.index(name)) for name, x in samples.items()])
-    return torch.cat(list(samples.values())), Conditioning(*(branch[labels] for branch in targets))
+    return stacked(samples), Conditioning(*(branch[labels] for branch in targets))
 
 
 def distil(
@@ -145,7 +189,8 @@ def distil(
         Starts from its current weights: the caller chooses between the :func:`average` of the teachers and the
         previous global adapter.
     x : Tensor [M, S, D]
-        Samples of all classes.
+        Samples of all classes. They and the targets may be on another device than the student, and in half precision:
+        they are moved batch by batch.
     targets : Conditioning
         The targets of the samples (:func:`distillation_targets`): clip [M, P], t5 [M, T, C].
     config : StudentConfig
@@ -159,22 +204,24 @@ def distil(
         ``clip_loss`` and ``t5_loss`` (mean over the last epoch; 1 is what the mean of all targets scores),
         ``epochs`` and ``samples``.
     """
-    scales = Conditioning(*(standardisation(target)[1].to(x.device) for target in text))
+    device = student.device
+    scales = Conditioning(*(standardisation(target)[1].to(device) for target in text))
     optimizer = torch.optim.AdamW(student.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     steps = config.epochs * -(-len(x) // config.batch_size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     totals = torch.zeros(2)
     student.train()
     for _ in range(config.epochs):
-        totals = torch.zeros(2)
+        totals = torch.zeros(2, device=device)
         for batch in torch.randperm(len(x)).split(config.batch_size):
-            seen, wanted = mix(x[batch], Conditioning(*(target[batch] for target in targets)), config.mixup)
+            wanted = Conditioning(*(target[batch].to(device) for target in targets))
+            seen, wanted = mix(x[batch].to(device, torch.float32), wanted, config.mixup)
             losses = branch_losses(student(seen), wanted, scales)
             optimizer.zero_grad()
             (losses.clip + losses.t5).backward()
             optimizer.step()
             schedule.step()
-            totals += len(batch) * torch.stack(losses).detach().cpu()
+            totals += len(batch) * torch.stack(losses).detach()
     student.eval()
     clip_loss, t5_loss = (totals / len(x)).tolist()
     return {"clip_loss": clip_loss, "t5_loss": t5_loss, "epochs": config.epochs, "samples": len(x)}
@@ -203,7 +250,7 @@ def mix(x: Tensor, targets: Conditioning, alpha: float) -> tuple[Tensor, Conditi
     if not alpha:
         return x, targets
     share = torch.distributions.Beta(alpha, alpha).sample((len(x), 1, 1)).to(x)
-    other = torch.randperm(len(x))
+    other = torch.randperm(len(x)).to(x.device)
     clip = torch.lerp(targets.clip[other], targets.clip, share[:, 0])
     return torch.lerp(x[other], x, share), Conditioning(clip, torch.lerp(targets.t5[other], targets.t5, share))
 

@@ -32,7 +32,8 @@ def train_adapter(
     adapter : Adapter
         Starts from its current weights.
     x : Tensor [N, S, D]
-        Audio embeddings of the node's training clips.
+        Audio embeddings of the node's training clips. As all other tensors, they may be on another device than the
+        adapter, and in half precision: they are moved batch by batch.
     labels : Tensor [N]
         The class of each clip: an index into the first dimension of ``targets``.
     targets : Conditioning
@@ -55,22 +56,23 @@ def train_adapter(
         If ``x`` is empty, or labels do not match the clips or the targets.
     """
     _check_labels(labels, clips=len(x), classes=len(targets.clip))
-    scales = Conditioning(*(standardisation(target)[1] for target in targets))
+    device = adapter.device
+    scales = Conditioning(*(standardisation(target)[1].to(device) for target in targets))
     rates = {adapter.clip: config.clip_learning_rate, adapter.t5: config.t5_learning_rate}
     groups = [{"params": branch.parameters(), "lr": rate} for branch, rate in rates.items()]
     optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
     totals = torch.full((2,), torch.nan)
     adapter.train()
     for _ in range(epochs):
-        totals = torch.zeros(2)
+        totals = torch.zeros(2, device=device)
         for batch in torch.randperm(len(x)).split(config.batch_size):
             rows = labels[batch] if clip_targets is None else batch
-            wanted = Conditioning(*(target[rows] for target in (clip_targets or targets)))
-            losses = branch_losses(adapter(x[batch]), wanted, scales)
+            wanted = Conditioning(*(target[rows].to(device) for target in (clip_targets or targets)))
+            losses = branch_losses(adapter(x[batch].to(device, torch.float32)), wanted, scales)
             optimizer.zero_grad()
             (losses.clip + losses.t5).backward()
             optimizer.step()
-            totals += len(batch) * torch.stack(losses).detach().cpu()
+            totals += len(batch) * torch.stack(losses).detach()
     adapter.eval()
     clip_loss, t5_loss = (totals / len(x)).tolist()
     return {"clip_loss": clip_loss, "t5_loss": t5_loss, "epochs": epochs, "clips": len(x)}
@@ -94,8 +96,10 @@ def branch_losses(outputs: Conditioning, targets: Conditioning, scales: Conditio
 
 @torch.no_grad()
 def adapt(adapter: Adapter, x: Tensor, batch_size: int = 64) -> Conditioning:
-    """Outputs of ``adapter`` for all of ``x`` [N, S, D], computed in batches: clip [N, P] and t5 [N, T, C]."""
-    outputs = [adapter(batch) for batch in x.split(batch_size)]
+    """Outputs of ``adapter`` for all of ``x`` [N, S, D], computed in batches on the adapter's device: clip [N, P] and
+    t5 [N, T, C], where x is."""
+    batches = (adapter(batch.to(adapter.device, torch.float32)) for batch in x.split(batch_size))
+    outputs = [[branch.to(x.device) for branch in batch] for batch in batches]
     return Conditioning(*(torch.cat(parts) for parts in zip(*outputs, strict=True)))
 
 

@@ -58,6 +58,37 @@ def scale(
 
 
 @bench.command()
+def distillation(
+    nodes: Annotated[list[int], typer.Option(help="Number of nodes; repeatable.")] = [10, 40],  # noqa: B006
+    tokens: Annotated[int, typer.Option(help="Audio tokens of a sample; 1214 are AST's.")] = 101,
+    device: Annotated[str, typer.Option(help="cpu, cuda, …")] = "cpu",
+) -> None:
+    """Time and memory of a distillation at FLUX.1's widths.
+
+    2000 samples of ten random generators, taught by random adapters.
+    """
+    from vegas_fl.benchmarks import distillation as benchmark
+
+    print(benchmark.table(tuple(nodes), tokens, device))
+
+
+@bench.command()
+def gpu() -> None:
+    """Results and speed on a GPU, at FLUX.1's full size.
+
+    Pictures and losses are compared with the CPU's; FLUX.1's weights are random. Ends with 1 if a figure is not as
+    expected.
+    """
+    from vegas_fl.benchmarks import gpu as benchmark
+
+    worst = True
+    for what, good in benchmark.bench():
+        print(f"{'  ' if good else 'NOT AS EXPECTED  '}{what}", flush=True)
+        worst &= good
+    raise typer.Exit(0 if worst else 1)
+
+
+@bench.command()
 def embedding(
     clips: Annotated[int, typer.Option(help="Number of toy clips.")] = 10_000,
     processes: Annotated[int, typer.Option(help="Processes that embed the same clips at once.")] = 2,

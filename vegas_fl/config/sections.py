@@ -204,6 +204,7 @@ class FlowerConfig(Section):
     name: Literal["flower"]
     connection: str | None
     cpus_per_node: PositiveInt
+    gpus_per_node: Annotated[float, Field(ge=0)] | None = None
 
 
 class NodeConfig(Section):

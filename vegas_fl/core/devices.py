@@ -160,6 +160,13 @@ def sparing(run: Callable[[int, str], Result], batch: int, device: str, what: st
             raise VegasError(f"Out of memory by {what} on the CPU; free memory used by other programs")
 
 
+def gpus() -> int:
+    """Number of CUDA devices that torch can use."""
+    import torch
+
+    return torch.cuda.device_count()
+
+
 def release(device: str) -> None:
     """Free the memory of deleted networks, and the GPU memory that torch holds in reserve."""
     import torch

@@ -18,6 +18,7 @@ from typing import IO
 from urllib.request import urlopen
 
 from vegas_fl.config import Config, FlowerConfig, anchored
+from vegas_fl.core.devices import gpus
 from vegas_fl.core.errors import VegasError
 from vegas_fl.core.files import write_atomically
 
@@ -42,13 +43,14 @@ def run(config: Config) -> None:
     settings = config.engine
     assert isinstance(settings, FlowerConfig)
     resolved = anchored(config).model_dump_json()
+    simulation = _simulation(config) if settings.connection is None else []
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vegas-fl-")))
         environment = flower_environment()
         if settings.connection is None:
             environment["FLWR_HOME"] = str(folder)
             stack.enter_context(private_superlink(folder, environment))
-            run_id = submit(resolved, PRIVATE, environment, folder, _simulation(config))
+            run_id = submit(resolved, PRIVATE, environment, folder, simulation)
         else:
             before = _submitted_before(config, resolved, environment)
             run_id = before or submit(resolved, settings.connection, environment, folder)
@@ -77,12 +79,26 @@ def quoted(value: str | int) -> str:
 def _simulation(config: Config) -> list[str]:
     """Options for the size of a simulation."""
     assert isinstance(config.engine, FlowerConfig)
-    cpus = config.engine.cpus_per_node
-    return [
-        "--federation-config",
-        f"num-supernodes={len(config.nodes)} client-resources-num-cpus={cpus} "
-        f"init-args-num-cpus={max(os.cpu_count() or 1, cpus)}",
-    ]
+    cpus, here = config.engine.cpus_per_node, 0 if config.device == "cpu" else gpus()
+    share = config.engine.gpus_per_node if config.engine.gpus_per_node is not None else float(here > 0)
+    if share and config.device.startswith("cuda:"):
+        raise VegasError(
+            f"device={config.device} names one GPU, but Flower's simulation spreads the nodes over all; use "
+            "device=cuda (and CUDA_VISIBLE_DEVICES to choose), or engine=inprocess"
+        )
+    if share > here:
+        raise VegasError(
+            f"engine.gpus_per_node={share:g}, but this machine has {here} GPUs that torch can use with "
+            f"device={config.device}; choose at most {here}, or null"
+        )
+    sizes = {
+        "num-supernodes": len(config.nodes),
+        "client-resources-num-cpus": cpus,
+        "client-resources-num-gpus": share,  # without it, Ray hides the GPUs from the nodes
+        "init-args-num-cpus": max(os.cpu_count() or 1, cpus),
+        "init-args-num-gpus": here,
+    }
+    return ["--federation-config", " ".join(f"{key}={value}" for key, value in sizes.items())]
 
 
 def _note(config: Config) -> Path:

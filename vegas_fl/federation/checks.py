@@ -90,7 +90,9 @@ def check_evaluation(
         usual = count == RESAMPLES and abs(sum(values.resampled) / count - values.clips) < values.clips / 4
         if not usual or min(values.resampled) <= 0 or not 0 < values.recordings <= values.clips:
             return f"claims {values.recordings} recordings of {values.clips} clips, and {count} impossible resamples"
-    if values.locals and (set(values.locals) != set(trainers) or "local" not in values.figures):
+    if values.lacking:
+        return "scored adapters that it says it lacks" if values.figures else None
+    if values.locals and (set(values.locals) != set(trainers) or not {"own", "local"} & set(values.figures)):
         return f"scored the adapters of nodes {', '.join(values.locals)}, expected {', '.join(trainers) or 'none'}"
     for trainer, right in values.locals.items():
         for counts in (right.clip, right.t5):

@@ -26,6 +26,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from vegas_fl.config import Config
 from vegas_fl.core.names import shown
+from vegas_fl.federation.wire import Packed
 from vegas_fl.federation.wire import pack as pack
 from vegas_fl.federation.wire import unpack as unpack
 from vegas_fl.storage.headers import Spaces
@@ -164,6 +165,17 @@ class Sums(Model):
             resampled_margin=added(self.resampled_margin, other.resampled_margin),
         )
 
+    def times(self, weight: float) -> Sums:
+        """All sums, multiplied."""
+        return Sums.model_construct(
+            confusion=[[weight * count for count in row] for row in self.confusion],
+            cosine=weight * self.cosine,
+            mse=weight * self.mse,
+            margin=None if self.margin is None else weight * self.margin,
+            resampled=[weight * count for count in self.resampled],
+            resampled_margin=[weight * total for total in self.resampled_margin],
+        )
+
 
 class Branches(Model):
     """Both branches of an adapter."""
@@ -173,6 +185,10 @@ class Branches(Model):
 
     def __add__(self, other: Branches) -> Branches:
         return Branches.model_construct(clip=self.clip + other.clip, t5=self.t5 + other.t5)
+
+    def times(self, weight: float) -> Branches:
+        """Both branches' sums, multiplied."""
+        return self if weight == 1 else Branches.model_construct(clip=self.clip.times(weight), t5=self.t5.times(weight))
 
 
 class Right(Model):
@@ -186,7 +202,8 @@ class Evaluation(Values):
     """Adapter → its scores on the node's unseen clips, which are of so many ``recordings``.
 
     ``resampled`` are the clips in each resample. ``locals`` tells apart what is added up as "local": by the node that
-    trained it. Nodes of earlier versions send neither.
+    trained it. Nodes of earlier versions send neither. ``lacking``: the node has not kept its own adapter, and scored
+    nothing.
     """
 
     clips: Count
@@ -194,6 +211,7 @@ class Evaluation(Values):
     recordings: Count = 0
     resampled: Resamples = []
     locals: Annotated[dict[NodeId, Right], Field(max_length=10_000)] = {}
+    lacking: bool = False
 
 
 class GeneratorQuality(Values):
@@ -236,9 +254,12 @@ class Request(Model, Generic[R]):
     kind: ClassVar[str]
     reply: ClassVar[type[Values]]
 
-    def content(self, config: Config, states: Mapping[str, State] | None = None) -> RecordDict:
-        """The content of a message that asks this, with tensors by name."""
-        return pack({"config": config.model_dump(mode="json"), **self.model_dump(mode="json")}, states)
+    def content(
+        self, config: Config, states: Mapping[str, State] | None = None, packed: Packed | None = None
+    ) -> RecordDict:
+        """The content of a message that asks this, with tensors by name, or ``packed`` ones."""
+        values = {"config": config.model_dump(mode="json"), **self.model_dump(mode="json")}
+        return pack(values, states, packed=packed)
 
 
 class Describe(Request[Description]):
@@ -268,11 +289,12 @@ class TrainAdapter(Request[TrainedAdapter]):
 
 
 class Evaluate(Request[Evaluation]):
-    """Score each ``candidate.<name>`` by ``targets``."""
+    """Score each ``candidate.<name>`` by ``targets``; and what the node sent last, whose hash is ``own``."""
 
     kind = EVALUATE
     reply = Evaluation
     spaces: Spaces
+    own: Hash = ""
 
 
 class EvaluateGenerators(Request[GeneratorQuality]):

@@ -40,20 +40,37 @@ class Refused(VegasError):
     """A reply cannot be used; its text is the reason."""
 
 
-def pack(values: Mapping[str, Any], states: Mapping[str, State] | None = None, dtype: str = "float32") -> RecordDict:
-    """Content of a message: ``values`` as JSON, each of ``states`` as an ArrayRecord of one array per dtype.
+Packed = Mapping[str, tuple[list[list[Any]], ArrayRecord]]
+"""Tensors by name, ready to be sent: layout, and one array per dtype."""
+
+
+def packed_states(
+    states: Mapping[str, State], dtype: str = "float32"
+) -> dict[str, tuple[list[list[Any]], ArrayRecord]]:
+    """Each of ``states`` as an ArrayRecord; messages with the same tensors can share it.
 
     With ``dtype`` float16, floating point tensors travel in half precision, except those with numbers beyond its
     range (65504).
     """
-    layout: dict[str, Any] = {}
-    arrays: dict[str, ArrayRecord] = {}
-    for name, state in (states or {}).items():
-        sent = {key: _half(tensor) if dtype == "float16" else tensor for key, tensor in state.items()}
-        layout[name] = [[key, _kind(tensor), list(tensor.shape)] for key, tensor in sent.items()]
-        arrays[name] = ArrayRecord(_joined(sent))
+    packed = {}
+    for name, state in states.items():
+        sent = _halved(state) if dtype == "float16" else state
+        layout = [[key, _kind(tensor), list(tensor.shape)] for key, tensor in sent.items()]
+        packed[name] = layout, ArrayRecord(_joined(sent))
+    return packed
+
+
+def pack(
+    values: Mapping[str, Any],
+    states: Mapping[str, State] | None = None,
+    dtype: str = "float32",
+    packed: Packed | None = None,
+) -> RecordDict:
+    """Content of a message: ``values`` as JSON, and tensors by name (``packed`` or to be)."""
+    packed = packed_states(states or {}, dtype) if packed is None else packed
+    layout = {name: parts for name, (parts, _) in packed.items()}
     content = RecordDict({"values": ConfigRecord({"json": json.dumps(values), "layout": json.dumps(layout)})})
-    content.update(arrays)
+    content.update({name: record for name, (_, record) in packed.items()})
     return content
 
 
@@ -120,6 +137,13 @@ def _kind(tensor: torch.Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def _half(tensor: torch.Tensor) -> torch.Tensor:
-    fits = tensor.is_floating_point() and (not tensor.numel() or bool(tensor.abs().max() <= LARGEST_HALF))
-    return tensor.half() if fits else tensor
+def half(state: State) -> State:
+    """A state as it arrives when it travels in half precision."""
+    return {key: tensor.float() if tensor.dtype == torch.float16 else tensor for key, tensor in _halved(state).items()}
+
+
+def _halved(state: State) -> State:
+    def fits(tensor: torch.Tensor) -> bool:
+        return tensor.is_floating_point() and (not tensor.numel() or bool(tensor.abs().max() <= LARGEST_HALF))
+
+    return {key: tensor.half() if fits(tensor) else tensor for key, tensor in state.items()}

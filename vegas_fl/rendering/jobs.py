@@ -155,8 +155,9 @@ class AdapterFeed:
     def __call__(self, pictures: Sequence[Picture]) -> Conditioning:
         size = 16 if self.batch == "auto" else self.batch
         audio = torch.cat([self.audio(picture) for picture in pictures])
-        parts = [self.adapter(_padded(part, size)) for part in audio.split(size)]
-        drawn = Conditioning(*(torch.cat(branch)[: len(pictures)] for branch in zip(*parts, strict=True)))
+        batches = (_padded(part, size).to(self.adapter.device) for part in audio.split(size))
+        parts = [self.adapter(batch) for batch in batches]
+        drawn = Conditioning(*(torch.cat(branch)[: len(pictures)].cpu() for branch in zip(*parts, strict=True)))
 
         def branch(source: Source, name: str) -> torch.Tensor:
             value: torch.Tensor = getattr(drawn, name)

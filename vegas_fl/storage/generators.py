@@ -7,7 +7,7 @@ the samplers are shared.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import torch
 from pydantic import Field, TypeAdapter
@@ -45,6 +45,12 @@ class ClassGenerator:
         parts = [self.samples[node] / total * sampler.mean for node, sampler in self.samplers.items()]
         return torch.stack(parts).sum(0)
 
+    def to(self, device: str) -> Self:
+        """Itself, with the samplers on a device; samples are on the CPU."""
+        for sampler in self.samplers.values():
+            sampler.to(device)
+        return self
+
     def sample(self, count: int, *, generator: torch.Generator) -> Tensor:
         """Draw ``count`` embeddings ``[count, S, D]``, from the owners in proportion to their clips."""
         total, drawn, parts = sum(self.samples.values()), 0, []
@@ -55,7 +61,7 @@ class ClassGenerator:
             drawn += share
             if share:
                 parts.append(sampler.sample(share, generator=generator))
-        return torch.cat(parts)
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
 
     def sample_one(self, *, generator: torch.Generator) -> Tensor:
         """Draw one embedding ``[1, S, D]``, from a random owner, chosen in proportion to the owners' clips."""

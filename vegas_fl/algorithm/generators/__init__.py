@@ -26,7 +26,7 @@ def build_sampler(tokens: int, width: int, config: GeneratorConfig) -> Sampler:
     return VAESampler(tokens, width, config)
 
 
-def train_generator(x: Tensor, config: GeneratorConfig) -> tuple[VAE | GMM, dict[str, float]]:
+def train_generator(x: Tensor, config: GeneratorConfig, device: str = "cpu") -> tuple[VAE | GMM, dict[str, float]]:
     """Train the generator of one class.
 
     Draws come from torch's global generator: call inside :func:`vegas_fl.core.seeds.reproducible`.
@@ -37,11 +37,13 @@ def train_generator(x: Tensor, config: GeneratorConfig) -> tuple[VAE | GMM, dict
         Audio embeddings of the class's training clips, N >= 1.
     config : GeneratorConfig
         Chooses the kind.
+    device : str
+        Where a VAE is trained; the mixture is fitted on the CPU.
 
     Returns
     -------
     model : VAE or GMM
-        In evaluation mode.
+        In evaluation mode, on the CPU.
     metrics : dict
         Of its training: ``clips`` (N), ``nll`` and others, depending on the kind.
 
@@ -55,4 +57,4 @@ def train_generator(x: Tensor, config: GeneratorConfig) -> tuple[VAE | GMM, dict
         return fit_gmm(x, config)
     if isinstance(config, MLPConfig):
         raise VegasError("generator=mlp is only for imported generators; use generator=vae or gmm to train one")
-    return train_vae(x, config)
+    return train_vae(x, config, device)

@@ -64,7 +64,7 @@ class Sampler(nn.Module, ABC):
 
     def destandardised(self, y: Tensor) -> Tensor:
         """Standardised embeddings ``[..., D]`` to the audio encoder's units."""
-        x = y * self.std + self.mean
+        x = y * self.std.to(y) + self.mean.to(y)
         return x.relu_() if self.rectified else x
 
     @abstractmethod
@@ -81,4 +81,5 @@ class Sampler(nn.Module, ABC):
         Returns
         -------
         Tensor [count, S, D]
+            On the CPU, where all draws are made, whatever device the sampler computes on.
         """

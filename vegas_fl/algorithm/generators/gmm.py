@@ -44,10 +44,10 @@ class GMMSampler(Sampler):
     @torch.no_grad()
     def sample(self, count: int, *, generator: torch.Generator) -> Tensor:
         """``[count, S, D]``: see :meth:`Sampler.sample`."""
-        component = torch.multinomial(self.weights, count, replacement=True, generator=generator)
+        component = torch.multinomial(self.weights.cpu(), count, replacement=True, generator=generator)
         x = torch.randn(count, *self.means.shape[1:], generator=generator)
         for row, k in zip(x, component.tolist(), strict=True):  # in place: no second [count, S, D] in memory
-            row.mul_(self.deviations[k]).add_(self.means[k])
+            row.mul_(self.deviations[k].to(row)).add_(self.means[k].to(row))
         return self.destandardised(x)
 
 

@@ -55,7 +55,7 @@ class MLPSampler(Sampler):
     @torch.no_grad()
     def sample(self, count: int, *, generator: torch.Generator) -> Tensor:
         """``[count, S, D]``: see :meth:`Sampler.sample`."""
-        x = self._last(self._hidden(count, generator))
+        x = self._last(self._hidden(count, generator)).cpu()
         return self.destandardised(x.unflatten(1, (self.tokens, -1)))
 
     @property
@@ -66,7 +66,7 @@ class MLPSampler(Sampler):
 
     def _hidden(self, count: int, generator: torch.Generator) -> Tensor:
         """Inputs of the last layer ``[count, H]`` for random latent vectors."""
-        x = torch.randn(count, self._width, generator=generator)
+        x = torch.randn(count, self._width, generator=generator).to(self.mean)
         for layer in self.layers[:-1]:
             x = self._activation(layer(x))
         return x

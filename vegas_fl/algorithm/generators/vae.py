@@ -107,7 +107,7 @@ class LatentPrior(nn.Module):
             # "tied": one covariance for all components, because each has too few clips for its own.
             mixture = GaussianMixture(
                 used, covariance_type="tied", reg_covar=1e-3, random_state=int(torch.randint(2**31, ()))
-            ).fit(codes.double().numpy())
+            ).fit(codes.double().cpu().numpy())
             weights, means, covariance = (
                 torch.as_tensor(array).to(codes) for array in (mixture.weights_, mixture.means_, mixture.covariances_)
             )
@@ -124,11 +124,12 @@ class LatentPrior(nn.Module):
 
     def sample(self, count: int, tokens: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw z ``[count, Z]`` and w ``[count, S, W]``."""
-        component = torch.multinomial(self.weights, count, replacement=True, generator=generator)
-        normal = torch.randn(count, self.means.shape[1], generator=generator)
+        component = torch.multinomial(self.weights.cpu(), count, replacement=True, generator=generator)
+        component = component.to(self.means.device)
+        normal = torch.randn(count, self.means.shape[1], generator=generator).to(self.means)
         code = self.means[component] + torch.einsum("bij,bj->bi", self.factors[component], normal)
         z, centre = code.tensor_split([self.clip_latent], 1)
-        deviation = torch.randn(count, tokens, centre.shape[1], generator=generator) @ self.token_factor.T
+        deviation = torch.randn(count, tokens, centre.shape[1], generator=generator).to(centre) @ self.token_factor.T
         return z, centre[:, None] + deviation - deviation.mean(1, keepdim=True)
 
 
@@ -164,11 +165,11 @@ class VAESampler(Sampler):
     def sample(self, count: int, *, generator: torch.Generator) -> Tensor:
         """``[count, S, D]``: see :meth:`Sampler.sample`."""
         z, w = self.prior.sample(count, self.tokens, generator)
-        x = z.new_empty(count, self.tokens, len(self.mean))
+        x = torch.empty(count, self.tokens, len(self.mean))
         for part, z_part, w_part in zip(x.split(CHUNK), z.split(CHUNK), w.split(CHUNK), strict=True):
             y = self.decode(z_part, w_part)
             if self.residual_noise:
-                y = y + self.residual_noise * self.residual() * torch.randn(y.shape, generator=generator)
+                y = y + self.residual_noise * self.residual() * torch.randn(y.shape, generator=generator).to(y)
             part.copy_(self.destandardised(y))
         return x
 
@@ -223,36 +224,36 @@ class VAE(nn.Module):
         return nll, kl + _kl(posterior.w_mean, posterior.w_log_variance).sum((1, 2))
 
 
-def train_vae(x: Tensor, config: VAEConfig) -> tuple[VAE, dict[str, float]]:
+def train_vae(x: Tensor, config: VAEConfig, device: str = "cpu") -> tuple[VAE, dict[str, float]]:
     """Train the generator of one class on ``x`` [N, S, D], then fit its prior.
 
     See :func:`~vegas_fl.algorithm.generators.train_generator`. The metrics: ``nll`` and ``kl`` (nats per value of x,
     means over the last epoch), ``epochs``, ``components`` (used by the prior) and ``clips``.
     """
-    vae = VAE(x.shape[1], x.shape[2], config)
-    x = vae.sampler.fit_standardisation(x)
+    vae = VAE(x.shape[1], x.shape[2], config).to(device)
+    x = vae.sampler.fit_standardisation(x.to(device))
     optimizer = torch.optim.AdamW(vae.parameters(), lr=config.learning_rate, fused=True)
     steps_an_epoch = -(-len(x) // config.batch_size)
     epochs = max(1, min(config.epochs, config.max_steps // steps_an_epoch))
-    nll_total = kl_total = 0.0
+    totals = torch.zeros(2, dtype=torch.float64, device=device)
     for epoch in range(epochs):
         # The KL term grows from 0: at full weight, ignoring the latents is the cheapest solution while the
         # decoder is untrained (Bowman et al. 2016, "Generating sentences from a continuous space").
         beta = config.beta * min(1.0, epoch / max(1.0, config.warmup * epochs))
-        nll_total = kl_total = 0.0
+        totals.zero_()
         for batch in torch.randperm(len(x)).split(config.batch_size):
             nll, kl = vae(x[batch], config.input_noise)
             optimizer.zero_grad()
             ((nll + beta * kl).mean() / x[0].numel()).backward()
             nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
             optimizer.step()
-            nll_total += nll.detach().sum().item()
-            kl_total += kl.detach().sum().item()
+            totals += torch.stack([nll.detach().sum(), kl.detach().sum()])  # read at the end: no wait in each step
     vae.eval()
     with torch.no_grad():
         posterior, _ = vae.encode(x, draw=False)
     components = vae.sampler.prior.fit(posterior, config.prior_shrinkage)
-    return vae, {
+    nll_total, kl_total = totals.tolist()
+    return vae.cpu(), {
         "nll": nll_total / x.numel(),
         "kl": kl_total / x.numel(),
         "epochs": epochs,
