@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := OMP_WAIT_POLICY=PASSIVE $(BIN)
 
-.PHONY: help setup demo test test-slow test-long test-deploy lint clean pack pack-report bench-quality bench-adapter bench-scale bench-render bench-kills docs
+.PHONY: help setup demo test test-slow test-long test-deploy lint clean pack pack-report bench-quality bench-quality-quick bench-adapter bench-scale bench-render bench-kills docs
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -50,6 +50,9 @@ pack-report: setup  ## measure the tiny pack and write the figures into its mode
 
 bench-quality: setup  ## every aggregation on real recordings: make bench-quality ROOT=/data/ESC-50
 	$(RUN)/vegas-fl bench quality $(ROOT)
+
+bench-quality-quick: setup  ## methods where they differ, one seed: make bench-quality-quick ROOT=/data/instruments
+	$(RUN)/vegas-fl bench quality $(ROOT) --suite instruments --seeds 1 --output runs/bench-quality-quick.csv
 
 bench-adapter: setup  ## the adapter's order against the replaced system's: make bench-adapter [ROOT=/data/ESC-50]
 	$(RUN)/vegas-fl bench adapter $(ROOT)

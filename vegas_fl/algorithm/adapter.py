@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vegas_fl.algorithm.pooling import StatisticsBranch
 from vegas_fl.config import AdapterConfig
 from vegas_fl.core.errors import VegasError
 
@@ -165,8 +166,9 @@ class Adapter(nn.Module):
                 f"adapter.width={config.width} is not a multiple of adapter.heads={config.heads}; choose one that is"
             )
         self.shape = shape
-        self.clip = Branch(shape.audio_width, 1, shape.clip_width, config)
-        self.t5 = Branch(shape.audio_width, shape.t5_tokens, shape.t5_width, config)
+        branch = StatisticsBranch if config.architecture == "statistics" else Branch
+        self.clip = branch(shape.audio_width, 1, shape.clip_width, config)
+        self.t5 = branch(shape.audio_width, shape.t5_tokens, shape.t5_width, config)
         if targets is not None:
             self.fit_targets(targets)
 

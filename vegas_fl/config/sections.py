@@ -130,6 +130,8 @@ GeneratorConfig = Annotated[VAEConfig | GMMConfig | MLPConfig, Field(discriminat
 class AdapterConfig(Section):
     checkpoint_dir: str
     local_checkpoint_dir: str | None
+    architecture: Literal["attention", "statistics"] = "attention"
+    token_width: PositiveInt = 256
     width: PositiveInt
     heads: PositiveInt
     hidden: PositiveInt
