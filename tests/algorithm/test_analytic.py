@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.support.adapters import TARGETS, clips
+from tests.support.adapters import SHAPE, TARGETS, clips, config
 from vegas_fl.algorithm import metrics
-from vegas_fl.algorithm.analytic import clip_sums, readout, solve, token_statistics
+from vegas_fl.algorithm.adapter import Adapter
+from vegas_fl.algorithm.analytic import clip_sums, solve, token_statistics
 from vegas_fl.core.seeds import generator
 
 
@@ -36,6 +37,8 @@ def test_sums_of_nodes_give_the_centralised_solution(nodes):
 
 def test_the_adapter_finds_the_right_targets():
     x, labels = clips(0, 1, 2)
-    outputs = readout(solve(clip_sums(x, labels, 3)), TARGETS, x)
+    adapter = Adapter(SHAPE, config(architecture="linear"), TARGETS)
+    adapter.set_readout(solve(clip_sums(x, labels, 3)), TARGETS)
+    outputs = adapter(x)
     assert outputs.clip.shape == (len(x), 6) and outputs.t5.shape == (len(x), 4, 8)
     assert all((classes == labels).all() for classes in metrics.classify(outputs, TARGETS).values())

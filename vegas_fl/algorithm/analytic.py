@@ -20,8 +20,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vegas_fl.algorithm.adapter import Conditioning
-
 RIDGE = 0.3
 """Weight of the penalty, for each clip."""
 
@@ -54,12 +52,3 @@ def solve(sums: ClipSums, ridge: float = RIDGE) -> Tensor:
     squared error plus ``ridge`` N times its squared norm."""
     penalty = ridge * sums.by_class[-1].sum()
     return torch.linalg.solve(sums.gram + penalty * torch.eye(len(sums.gram), dtype=sums.gram.dtype), sums.by_class)
-
-
-def readout(weights: Tensor, targets: Conditioning, x: Tensor) -> Conditioning:
-    """What the closed-form adapter makes of ``x`` [N, S, D]: the mean target, and the classes' differences from it by
-    the scores that ``weights`` [F, K] give."""
-    scores = (F.pad(token_statistics(x), (0, 1), value=1.0).double() @ weights).float()
-    means = [target.mean(0) for target in targets]
-    pairs = zip(targets, means, strict=True)
-    return Conditioning(*(mean + torch.tensordot(scores, target - mean, 1) for target, mean in pairs))

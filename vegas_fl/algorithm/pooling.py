@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vegas_fl.algorithm.analytic import token_statistics
 from vegas_fl.config import AdapterConfig
 
 SMALLEST_VARIANCE = 1e-6
@@ -57,3 +58,38 @@ class StatisticsBranch(nn.Module):
         tokens = self.tokens(F.layer_norm(audio, audio.shape[-1:]))
         latent = self.pooled(mean_and_deviation(tokens))[:, None] * self.gain + self.offset
         return self.mean + self.scale * self.output(self.mlp(latent))
+
+
+class LinearBranch(nn.Module):
+    """The closed-form adapter's branch (:mod:`vegas_fl.algorithm.analytic`): statistics of a clip, linear scores of
+    classes, and the sum of the classes' targets by score. It is set, not trained.
+
+    Parameters
+    ----------
+    audio_width, latents, output_width : int
+        D, L and O.
+    config : AdapterConfig
+        ``hidden``: the most classes; columns without a class are 0.
+    """
+
+    mean: Tensor
+    scale: Tensor
+    readout: Tensor
+    directions: Tensor
+
+    def __init__(self, audio_width: int, latents: int, output_width: int, config: AdapterConfig) -> None:
+        super().__init__()
+        self.register_buffer("readout", torch.zeros(2 * audio_width + 1, config.hidden))
+        self.register_buffer("directions", torch.zeros(config.hidden, latents, output_width))
+        self.register_buffer("mean", torch.zeros(latents, output_width))
+        self.register_buffer("scale", torch.ones(()))
+
+    def set_readout(self, weights: Tensor, targets: Tensor) -> None:
+        """``weights`` [2 D + 1, K] from statistics to scores, and the ``targets`` [K, L, O] of the classes."""
+        self.readout.zero_()[:, : weights.shape[1]] = weights
+        self.directions.zero_()[: len(targets)] = targets - self.mean
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """``[B, S, D]`` to ``[B, L, O]``."""
+        scores = F.pad(token_statistics(audio), (0, 1), value=1.0) @ self.readout
+        return self.mean + torch.tensordot(scores, self.directions, 1)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vegas_fl.algorithm.adapter import Adapter, AdapterShape, Conditioning
-from vegas_fl.algorithm.analytic import clip_sums, readout, solve
+from vegas_fl.algorithm.analytic import clip_sums, solve
 from vegas_fl.algorithm.distillation import distil, distillation_targets, text_replay
 from vegas_fl.algorithm.generators import train_generator
 from vegas_fl.algorithm.training import adapt, train_adapter
@@ -111,7 +111,10 @@ class Trial:
         total = sums[0]
         for one in sums[1:]:
             total += one
-        return partial(readout, solve(total), self.targets)
+        config = self.config.adapter.model_copy(update={"architecture": "linear", "hidden": len(self.config.classes)})
+        adapter = Adapter(self.adapter().shape, config, self.targets)
+        adapter.set_readout(solve(total), self.targets)
+        return partial(adapt, adapter)
 
     def methods(self) -> Iterator[tuple[str, Predict]]:
         """Each method and its adapter."""

@@ -39,7 +39,7 @@ class Refused(VegasError):
 def pack(values: Mapping[str, Any], states: Mapping[str, State] | None = None, dtype: str = "float32") -> RecordDict:
     """Content of a message: ``values`` as JSON, each of ``states`` as an ArrayRecord of one array per dtype.
 
-    With ``dtype`` float16, floating point tensors travel in half precision, except those with numbers beyond its
+    With ``dtype`` float16, float32 tensors travel in half precision, except those with numbers beyond its
     range (65504).
     """
     layout: dict[str, Any] = {}
@@ -117,5 +117,5 @@ def _kind(tensor: torch.Tensor) -> str:
 
 
 def _half(tensor: torch.Tensor) -> torch.Tensor:
-    fits = tensor.is_floating_point() and (not tensor.numel() or bool(tensor.abs().max() <= LARGEST_HALF))
+    fits = tensor.dtype == torch.float32 and (not tensor.numel() or bool(tensor.abs().max() <= LARGEST_HALF))
     return tensor.half() if fits else tensor
