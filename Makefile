@@ -51,8 +51,8 @@ pack-report: setup  ## measure the tiny pack and write the figures into its mode
 bench-quality: setup  ## every aggregation on real recordings: make bench-quality ROOT=/data/ESC-50
 	$(RUN)/vegas-fl bench quality $(ROOT)
 
-bench-quality-quick: setup  ## methods where they differ, one seed: make bench-quality-quick ROOT=/data/instruments
-	$(RUN)/vegas-fl bench quality $(ROOT) --suite instruments --seeds 1 --output runs/bench-quality-quick.csv
+bench-quality-quick: setup  ## kd, its baselines and intervals on ESC-10, one seed: make bench-quality-quick ROOT=/data/ESC-50
+	$(RUN)/vegas-fl bench quality $(ROOT) --suite esc10 --seeds 1 --output runs/bench-quality-quick.csv
 
 bench-adapter: setup  ## the adapter's order against the replaced system's: make bench-adapter [ROOT=/data/ESC-50]
 	$(RUN)/vegas-fl bench adapter $(ROOT)
