@@ -22,7 +22,7 @@ def unseen(recordings: int) -> dict[tuple[str, str], Unseen]:
 
 def result(method: str, right: int, seed: int = 0) -> Result:
     bits = "1" * right + "0" * (CLIPS - right)
-    return Result("clean", "task", method, seed, bits, bits)
+    return Result("", "clean", "task", method, seed, bits, bits)
 
 
 def width(figure) -> float:

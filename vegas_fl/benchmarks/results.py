@@ -20,6 +20,7 @@ from vegas_fl.benchmarks.suites import SUITES, Recordings, Unseen
 from vegas_fl.benchmarks.zero_shot import zero_shot
 from vegas_fl.config import BRANCHES
 from vegas_fl.core import seeds
+from vegas_fl.core.errors import VegasError
 from vegas_fl.core.files import write_atomically
 from vegas_fl.rendering.text_targets import text_targets
 from vegas_fl.runs.report import charts
@@ -32,8 +33,9 @@ REFERENCE = "centralised"
 
 class Result(NamedTuple):
     """Which unseen clips of one task a method classified correctly, 1 or 0 for each, by branch; its fields are the
-    CSV file's columns. Of methods without branches (zero-shot), both are the same."""
+    CSV file's columns. ``overrides`` are those of the configuration. Methods without branches have the same in both."""
 
+    overrides: str
     setting: str
     task: str
     method: str
@@ -45,29 +47,30 @@ class Result(NamedTuple):
 def bench(root: Path, suite: str, seeds_: Sequence[int], output: Path, overrides: Sequence[str] = ()) -> str:
     """Run what ``output`` (a CSV file) lacks of a suite; a table in Markdown. A figure is written beside ``output``."""
     recordings = Recordings.of(root, overrides)
+    settings = " ".join(overrides)
     results, tests = read(output), dict[tuple[str, str], Unseen]()
     config = recordings.config
     targets = text_targets(config.classes, config.renderer, Path(config.paths.cache).expanduser(), "cpu")
     for seed in seeds_:
         for task in SUITES[suite](recordings, seed):
             tests |= {(setting, task.name): test for setting, test in task.tests.items()}
-            if any(result.task == task.name and result.seed == seed for result in results):
+            if any(r[0] == settings and r.task == task.name and r.seed == seed for r in results):
                 continue
             nodes = [(int(recordings.labels[rows[0]]), recordings.x[rows]) for rows in task.nodes]
             rows: list[Result] = []
             for setting, test in task.tests.items():
                 right = _bits(zero_shot(test.x, config) == test.labels)
-                rows.append(Result(setting, task.name, "encoder's own labels", seed, right, right))
+                rows.append(Result(settings, setting, task.name, "encoder's own labels", seed, right, right))
             for method, predict in Trial(config, targets, nodes, seed).methods():
                 for setting, test in task.tests.items():
                     predicted = metrics.classify(predict(test.x), targets)
                     right_by = [_bits(predicted[branch] == test.labels) for branch in BRANCHES]
-                    rows.append(Result(setting, task.name, method, seed, *right_by))
+                    rows.append(Result(settings, setting, task.name, method, seed, *right_by))
                     means = [f"{right.count('1') / len(right):.3f}" for right in right_by]
                     log.info("%s, seed %d, %s: %s", task.name, seed, method, " / ".join(means))
             results += rows
             write(output, results)
-    chosen = [result for result in results if result.seed in seeds_ and (result.setting, result.task) in tests]
+    chosen = [r for r in results if r[0] == settings and r.seed in seeds_ and (r.setting, r.task) in tests]
     figures = compared(chosen, tests)
     picture = charts.svg(charts.dots, _dots(figures))
     write_atomically(output.with_suffix(".svg"), base64.b64decode(picture.partition(",")[2]))
@@ -165,7 +168,12 @@ def read(path: Path) -> list[Result]:
     if not path.exists():
         return []
     with open(path, newline="", encoding="utf8") as file:
-        return [Result(a, b, c, int(seed), clip, t5) for a, b, c, seed, clip, t5 in list(csv.reader(file))[1:]]
+        head, *rows = csv.reader(file)
+    if tuple(head) != Result._fields:
+        raise VegasError(
+            f"{path} has the columns {', '.join(head)}; expected {', '.join(Result._fields)}: choose another"
+        )
+    return [Result(a, b, c, d, int(seed), clip, t5) for a, b, c, d, seed, clip, t5 in rows]
 
 
 def write(path: Path, results: Sequence[Result]) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vegas_fl.audio.clips import Clip
 from vegas_fl.audio.embeddings import embed
-from vegas_fl.config import Config, compose
+from vegas_fl.config import Config, StudentConfig, compose
 from vegas_fl.core import seeds
 from vegas_fl.core.errors import VegasError
 from vegas_fl.data.datasets import open_dataset
@@ -99,6 +99,8 @@ class Recordings:
         """
         for experiment in ("instruments_20n", "esc10_10n"):
             config = compose([f"experiment={experiment}", f"data.root={root}", *overrides])
+            if not isinstance(config.aggregation, StudentConfig):
+                raise VegasError(f"the suites need aggregation=kd or replay, got aggregation={config.aggregation.name}")
             dataset = open_dataset(config.data)
             if set(config.classes) <= set(dataset.classes):
                 return cls(config, [clip for label in config.classes for clip in dataset.clips(label)])
@@ -163,6 +165,20 @@ def rotated(recordings: Recordings, seed: int) -> Iterator[Task]:
         yield recordings.task(setting, train, test)
 
 
+def esc10(recordings: Recordings, seed: int) -> Iterator[Task]:
+    """:func:`rotated`, of ESC-10."""
+    if recordings.banks:
+        raise VegasError("the suite esc10 needs the folder of ESC-50 or ESC-10; for instruments: --suite instruments")
+    yield from rotated(recordings, seed)
+
+
+def instruments(recordings: Recordings, seed: int) -> Iterator[Task]:
+    """:func:`rotated`, of instruments."""
+    if len(recordings.banks) < 2:
+        raise VegasError("the suite instruments needs two folds that are banks; for ESC-10: --suite esc10")
+    yield from rotated(recordings, seed)
+
+
 def crossbank(recordings: Recordings, seed: int) -> Iterator[Task]:
     """Two owners of each class, of two banks, and a third bank that is unseen."""
     if len(recordings.banks) < 3:
@@ -187,8 +203,8 @@ def noisy(recordings: Recordings, seed: int) -> Iterator[Task]:
 
 
 SUITES: dict[str, Callable[[Recordings, int], Iterator[Task]]] = {
-    "esc10": rotated,
-    "instruments": rotated,
+    "esc10": esc10,
+    "instruments": instruments,
     "fewshot": fewshot,
     "noisy": noisy,
     "crossbank": crossbank,

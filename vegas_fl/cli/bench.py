@@ -12,6 +12,7 @@ import typer
 from vegas_fl.cli.app import app
 from vegas_fl.config import compose
 from vegas_fl.core import logs
+from vegas_fl.core.errors import VegasError
 
 bench = typer.Typer(help="Repeat the measurements of docs/measured.md.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
@@ -42,6 +43,10 @@ def quality(
     logs.show(sys.stderr)
     output = output or Path(f"runs/bench-{suite}.csv")
     if suite == "aggregations":
+        if overrides:
+            raise VegasError(
+                f"--suite aggregations takes no overrides, got {' '.join(overrides)}; choose another suite"
+            )
         print(aggregations.table(aggregations.bench(root, range(seeds or 5), output)))
     else:
         print(results.bench(root, suite, range(seeds or 3), output, overrides or []))
