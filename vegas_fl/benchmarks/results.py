@@ -168,7 +168,7 @@ def read(path: Path) -> list[Result]:
     if not path.exists():
         return []
     with open(path, newline="", encoding="utf8") as file:
-        head, *rows = csv.reader(file)
+        head, *rows = [*csv.reader(file)] or [[]]
     if tuple(head) != Result._fields:
         raise VegasError(
             f"{path} has the columns {', '.join(head)}; expected {', '.join(Result._fields)}: choose another"
