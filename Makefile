@@ -11,7 +11,7 @@ GPU_WHEELS := accelerate annotated-doc annotated-types antlr4-python3-runtime an
   shellingham soundfile soxr tokenizers tqdm transformers truststore typer typing-inspection typing_extensions urllib3 zipp
 space := $(subst ,, )
 
-.PHONY: help setup demo gpu-bundle test test-gpu test-slow test-floors test-long test-deploy lint clean pack pack-report bench-quality bench-adapter bench-scale bench-render bench-kills docs
+.PHONY: help setup demo gpu-bundle test test-gpu test-slow test-floors test-long test-deploy lint clean pack pack-report bench-quality bench-quality-quick bench-adapter bench-scale bench-render bench-kills docs
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -78,6 +78,9 @@ pack-report: setup  ## measure the tiny pack and write the figures into its mode
 
 bench-quality: setup  ## every aggregation on real recordings: make bench-quality ROOT=/data/ESC-50
 	$(RUN)/vegas-fl bench quality $(ROOT)
+
+bench-quality-quick: setup  ## kd, its baselines and intervals on ESC-10, one seed: make bench-quality-quick ROOT=/data/ESC-50
+	$(RUN)/vegas-fl bench quality $(ROOT) --suite esc10 --seeds 1 --output runs/bench-quality-quick.csv
 
 bench-adapter: setup  ## the adapter's order against the replaced system's: make bench-adapter [ROOT=/data/ESC-50]
 	$(RUN)/vegas-fl bench adapter $(ROOT)

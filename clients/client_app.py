@@ -17,6 +17,7 @@ from clients.evaluate_generator import evaluate_generator
 from clients.generate import generate
 from clients.node import Node
 from clients.roots import Roots
+from clients.sum_clips import sum_clips
 from clients.train_adapter import train_adapter
 from clients.train_generator import train_generator
 from vegas_fl.core.errors import AboutRecordings, VegasError
@@ -26,6 +27,7 @@ from vegas_fl.federation.messages import (
     EvaluateGenerators,
     Generate,
     Request,
+    SumClips,
     TrainAdapter,
     TrainGenerators,
     Values,
@@ -74,6 +76,7 @@ app = ClientApp()
 app.query("describe")(partial(answer, Describe, describe))
 app.train("generator")(partial(answer, TrainGenerators, train_generator))
 app.train("adapter")(partial(answer, TrainAdapter, train_adapter))
+app.train("sums")(partial(answer, SumClips, sum_clips))
 app.evaluate("adapter")(partial(answer, Evaluate, evaluate))
 app.evaluate("generator")(partial(answer, EvaluateGenerators, evaluate_generator))
 app.query("generate")(partial(answer, Generate, generate))

@@ -13,6 +13,7 @@ from typing import Any
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
+from strategies.analytic import Analytic
 from strategies.base import AdapterStrategy
 from strategies.fedavg import FedAvg
 from strategies.kd import KD
@@ -37,7 +38,13 @@ from vegas_fl.storage.generators import load_class_generator
 from vegas_fl.storage.headers import Spaces
 from vegas_fl.storage.names import adapter_files, find_generators, set_aside
 
-STRATEGIES: dict[str, type[AdapterStrategy]] = {"kd": KD, "replay": Replay, "fedavg": FedAvg, "standalone": Standalone}
+STRATEGIES: dict[str, type[AdapterStrategy]] = {
+    "kd": KD,
+    "replay": Replay,
+    "fedavg": FedAvg,
+    "analytic": Analytic,
+    "standalone": Standalone,
+}
 
 log = logging.getLogger("vegas_fl.server")
 app = ServerApp()

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 from tests.support.command import vegas
 from tests.support.once import Once
@@ -114,3 +115,17 @@ def test_nodes_may_hold_dirichlet_shares(tmp_path: Path, embedding_cache: Path) 
         *("stages=[generators,adapters]", f"paths.cache={embedding_cache}"),
     )
     assert worst(tmp_path, "skewed")["kd"] > 0.9
+
+
+def test_the_closed_form_adapter_is_made_of_sums(trained: Path, embedding_cache: Path) -> None:
+    """Whatever the split: a node per class and one node for all give the same adapter."""
+    every = "nodes.0={selected_classes: [dog, drum, snoring], samples_per_node: 48}"
+    for run, nodes in (("apart", NODES), ("together", [every, "~nodes.1"])):
+        closed = ["aggregation=analytic", "adapter=linear", "stages=[adapters]", f"run={run}", "evaluation.compare=[]"]
+        vegas(trained, *nodes, *DATA, *closed, f"paths.cache={embedding_cache}")
+    assert worst(trained, "apart")["analytic"] > 0.9
+    apart, together = (
+        load_file(trained / f"checkpoints/adapters/{run}/{run}_round_1_t5.safetensors")["readout"]
+        for run in ("apart", "together")
+    )
+    assert (apart - together).abs().max() < 1e-6

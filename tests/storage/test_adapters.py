@@ -52,3 +52,15 @@ def test_it_is_an_error_if_all_are_damaged(rounds: Path) -> None:
         flip(rounds / f"r_round_{round_}_clip.safetensors")
     with pytest.raises(Damaged, match="round_2_clip.safetensors is damaged"):
         load_newest(find_adapters(rounds))
+
+
+@pytest.mark.parametrize("architecture", ["attention", "statistics", "linear"])
+def test_an_adapter_is_built_with_the_architecture_that_its_header_names(tmp_path: Path, architecture: str) -> None:
+    """Headers of earlier versions name none: these adapters pool by attention."""
+    settings, spaces = config(architecture=architecture), Spaces(**asdict(SHAPE), audio="a", text="t")
+    header = adapter_header(spaces, settings)
+    if architecture == "attention":
+        del header["config"]["architecture"], header["config"]["token_width"]
+    save_adapter(tmp_path, "r", 1, Adapter(SHAPE, settings).state_dict(), header)
+    _, saved = load_newest(find_adapters(tmp_path))
+    assert saved.build().t5.state_dict().keys() == Adapter(SHAPE, settings).t5.state_dict().keys()

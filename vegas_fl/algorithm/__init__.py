@@ -22,6 +22,6 @@ In the order of reading:
 ==============================  =======================================================================
 
 Beside the path: :mod:`~.generators.gmm` (a Gaussian mixture as generator), :mod:`~.generators.mlp` (imported
-generators), :mod:`~.targets` (targets of single clips), :mod:`~.metrics` (how good adapters are) and
-:mod:`~.fidelity` (how good generators are).
+generators), :mod:`~.pooling` (other adapters), :mod:`~.analytic` (an adapter in closed form), :mod:`~.targets` (targets
+of single clips), :mod:`~.metrics` (how good adapters are) and :mod:`~.fidelity` (how good generators are).
 """

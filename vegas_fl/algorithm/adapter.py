@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vegas_fl.algorithm.pooling import LinearBranch, StatisticsBranch
 from vegas_fl.config import AdapterConfig
 from vegas_fl.core.errors import VegasError
 
@@ -138,6 +139,10 @@ class Branch(nn.Module):
         return self.mean + self.scale * self.mlp(latent.flatten(2))
 
 
+BRANCHES = {"attention": Branch, "statistics": StatisticsBranch, "linear": LinearBranch}
+"""What pools the audio tokens, by ``adapter.architecture``."""
+
+
 class Adapter(nn.Module):
     """Audio embedding ``[B, S, D]`` to :class:`Conditioning`. The branches ``clip`` and ``t5`` share no weights.
 
@@ -164,8 +169,11 @@ class Adapter(nn.Module):
                 f"adapter.width={config.width} is not a multiple of adapter.heads={config.heads}; choose one that is"
             )
         self.shape = shape
-        self.clip = Branch(shape.audio_width, 1, shape.clip_width, config)
-        self.t5 = Branch(shape.audio_width, shape.t5_tokens, shape.t5_width, config)
+        branch: Any = BRANCHES[config.architecture]
+        self.clip: Branch | StatisticsBranch | LinearBranch = branch(shape.audio_width, 1, shape.clip_width, config)
+        self.t5: Branch | StatisticsBranch | LinearBranch = branch(
+            shape.audio_width, shape.t5_tokens, shape.t5_width, config
+        )
         if targets is not None:
             self.fit_targets(targets)
 
@@ -180,6 +188,12 @@ class Adapter(nn.Module):
             mean, scale = standardisation(target.float())
             branch.mean.copy_(mean.reshape(branch.mean.shape))
             branch.scale.copy_(scale)
+
+    def set_readout(self, weights: Tensor, targets: Conditioning) -> None:
+        """Become the closed-form adapter of ``weights`` [2 D + 1, K]; the architecture has to be ``linear``."""
+        for branch, target in zip((self.clip, self.t5), targets, strict=True):
+            assert isinstance(branch, LinearBranch)
+            branch.set_readout(weights, target.reshape(len(target), *branch.mean.shape))
 
     def forward(self, audio: Tensor) -> Conditioning:
         """``[B, S, D]`` to clip ``[B, P]`` and t5 ``[B, T, C]``."""

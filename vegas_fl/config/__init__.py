@@ -10,6 +10,7 @@ from vegas_fl.config.sections import (
     BRANCHES,
     PARTS,
     AdapterConfig,
+    AnalyticConfig,
     ConditioningConfig,
     DataConfig,
     EncoderConfig,

@@ -45,6 +45,7 @@ def contradictions(config: Config) -> list[str]:
     if config.evaluation.reference and not config.renderer.judge:
         found.append("evaluation.reference needs renderer.judge, which is null; set a judge, or remove the reference")
     found += _rendering(config)
+    found += _closed_form(config)
     if config.targets != "class" and config.aggregation.name == "replay" and "adapters" in config.stages:
         found.append(
             f"targets={config.targets} has no effect with aggregation=replay, which trains on samples that have no "
@@ -71,6 +72,31 @@ def _different_splits(config: Config) -> Iterator[str]:
                     f"nodes {node} and {other} share the class {shared[0]} of one data set, but differ in "
                     f"{', '.join(differs)}, so they could use the same clips; set the same in both nodes.N.dataset"
                 )
+
+
+def _closed_form(config: Config) -> Iterator[str]:
+    """The closed-form adapter has an architecture, a number of rounds and targets of its own."""
+    analytic, adapter = config.aggregation.name == "analytic", config.adapter
+    if analytic != (adapter.architecture == "linear"):
+        yield (
+            f"aggregation={config.aggregation.name} does not go with adapter.architecture={adapter.architecture}: "
+            "aggregation=analytic needs adapter=linear, and is the only one that does; set both, or neither"
+        )
+    if not analytic:
+        return
+    if adapter.hidden < len(config.classes):
+        yield (
+            f"adapter.hidden={adapter.hidden} is less than the {len(config.classes)} classes, and adapter=linear needs "
+            "one for each; make it larger"
+        )
+    for key, value, wanted in (
+        ("rounds", config.rounds, 1),
+        ("targets", config.targets, "class"),
+        ("adapter.local_checkpoint_dir", adapter.local_checkpoint_dir, None),
+    ):
+        if value != wanted:
+            shown = "null" if wanted is None else wanted
+            yield f"{key}={value} has no effect with aggregation=analytic, which trains nothing; set {key}={shown}"
 
 
 def _rendering(config: Config) -> list[str]:

@@ -129,6 +129,8 @@ GeneratorConfig = Annotated[VAEConfig | GMMConfig | MLPConfig, Field(discriminat
 class AdapterConfig(Section):
     checkpoint_dir: str
     local_checkpoint_dir: str | None
+    architecture: Literal["attention", "statistics", "linear"] = "attention"
+    token_width: PositiveInt = 256
     width: PositiveInt
     heads: PositiveInt
     hidden: PositiveInt
@@ -164,6 +166,11 @@ class ReplayConfig(StudentConfig):
 class FedAvgConfig(Section):
     name: Literal["fedavg"]
     weighted: bool
+
+
+class AnalyticConfig(Section):
+    name: Literal["analytic"]
+    ridge: PositiveFloat
 
 
 class StandaloneConfig(Section):

@@ -34,7 +34,11 @@ class Config(Section):
     generator: sections.GeneratorConfig
     adapter: sections.AdapterConfig
     aggregation: Annotated[
-        sections.KDConfig | sections.ReplayConfig | sections.FedAvgConfig | sections.StandaloneConfig,
+        sections.KDConfig
+        | sections.ReplayConfig
+        | sections.FedAvgConfig
+        | sections.AnalyticConfig
+        | sections.StandaloneConfig,
         Field(discriminator="name"),
     ]
     renderer: sections.RendererConfig

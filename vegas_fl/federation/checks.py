@@ -14,6 +14,7 @@ from vegas_fl.algorithm.fidelity import MEASURED
 from vegas_fl.algorithm.metrics import RESAMPLES
 from vegas_fl.config import PARTS, Config, NodeConfig
 from vegas_fl.federation.messages import (
+    ClipCounts,
     Confusion,
     Description,
     Evaluation,
@@ -46,7 +47,7 @@ def check_description(values: Description, config: Config) -> str | None:
 
 
 def check_samples(
-    values: TrainedAdapter | TrainedGenerators, described: Description | None, entry: NodeConfig
+    values: TrainedAdapter | TrainedGenerators | ClipCounts, described: Description | None, entry: NodeConfig
 ) -> str | None:
     """The clips a node trained on, which weigh its reply, are of its own classes, and no more than it may use."""
     samples = values.samples
@@ -59,6 +60,23 @@ def check_samples(
         most = min(held.get(label, entry.training_clips), entry.training_clips)
         if not 0 < count <= most:
             return f"claims {count} training clips of {label}, expected 1 to {most}"
+    return None
+
+
+def check_sums(sums: State, counts: list[int], width: int) -> str | None:
+    """Sums over clips (:class:`~vegas_fl.algorithm.analytic.ClipSums`) that ``counts`` clips of each class can have,
+    whose embeddings have the given width."""
+    size, clips = 2 * width + 1, sum(counts)
+    shapes = {"gram": (size, size), "by_class": (size, len(counts))}
+    if {name: tuple(tensor.shape) for name, tensor in sums.items()} != shapes:
+        return f"sent unusable sums: expected the shapes {shapes}"
+    if any(tensor.dtype != torch.float64 or not tensor.isfinite().all() for tensor in sums.values()):
+        return "sent unusable sums: expected finite numbers in float64"
+    gram, by_class = sums["gram"], sums["by_class"]
+    if by_class[-1].round().tolist() != counts or not torch.allclose(gram[-1], by_class.sum(1), atol=1e-6 * clips):
+        return "sent unusable sums: they are not those of the clips it names"
+    if not torch.allclose(gram, gram.T) or gram.trace() > 1.001 * clips * (width + 1) or gram.diagonal().min() < 0:
+        return f"sent unusable sums: expected a Gram matrix of {clips} clips"
     return None
 
 

@@ -5,6 +5,7 @@
 | ``query.describe`` | say what it holds | :class:`Description` | |
 | ``train.generator`` | train a generator per class | :class:`TrainedGenerators` | ``generator.<class>`` |
 | ``train.adapter`` | train the adapter it is sent | :class:`TrainedAdapter` | ``adapter`` |
+| ``train.sums`` | add up statistics of its clips | :class:`ClipCounts` | ``sums`` |
 | ``evaluate.adapter`` | score ``candidate.<name>`` on its own unseen clips | :class:`Evaluation` | |
 | ``evaluate.generator`` | compare ``generator.<class>`` with its own clips | :class:`GeneratorQuality` | |
 | ``query.generate`` | render its pictures | :class:`Pictures` | ``pictures``: the judge's features |
@@ -47,6 +48,7 @@ def added(one: list[float], other: list[float]) -> list[float]:
 DESCRIBE = "query.describe"
 TRAIN_GENERATOR = "train.generator"
 TRAIN_ADAPTER = "train.adapter"
+SUM_CLIPS = "train.sums"
 EVALUATE = "evaluate.adapter"
 EVALUATE_GENERATOR = "evaluate.generator"
 GENERATE = "query.generate"
@@ -137,6 +139,13 @@ class TrainedAdapter(Values):
     clips: Count
     samples: Clips
     metrics: Training
+
+
+class ClipCounts(Values):
+    """Clips by class that the sums are over."""
+
+    clips: Count
+    samples: Clips
 
 
 class Sums(Model):
@@ -286,6 +295,14 @@ class TrainAdapter(Request[TrainedAdapter]):
     spaces: Spaces
     round: Round
     generators: dict[Label, Header] = {}
+
+
+class SumClips(Request[ClipCounts]):
+    """Send the sums of :mod:`vegas_fl.algorithm.analytic` over the training clips."""
+
+    kind = SUM_CLIPS
+    reply = ClipCounts
+    spaces: Spaces
 
 
 class Evaluate(Request[Evaluation]):

@@ -49,7 +49,7 @@ def packed_states(
 ) -> dict[str, tuple[list[list[Any]], ArrayRecord]]:
     """Each of ``states`` as an ArrayRecord; messages with the same tensors can share it.
 
-    With ``dtype`` float16, floating point tensors travel in half precision, except those with numbers beyond its
+    With ``dtype`` float16, float32 tensors travel in half precision, except those with numbers beyond its
     range (65504).
     """
     packed = {}
@@ -144,6 +144,6 @@ def half(state: State) -> State:
 
 def _halved(state: State) -> State:
     def fits(tensor: torch.Tensor) -> bool:
-        return tensor.is_floating_point() and (not tensor.numel() or bool(tensor.abs().max() <= LARGEST_HALF))
+        return tensor.dtype == torch.float32 and (not tensor.numel() or bool(tensor.abs().max() <= LARGEST_HALF))
 
     return {key: tensor.half() if fits(tensor) else tensor for key, tensor in state.items()}
