@@ -72,10 +72,11 @@ class Nodes(InProcessGrid):
 
 def run(generators: Path, cache: Path, nodes: Nodes, folder: Path, *overrides: str) -> Config:
     """A run of the adapters' stage in ``folder`` (unless told otherwise)."""
+    common = [word for word in COMMON if "aggregation=fedavg" not in overrides or not word.startswith("aggregation.")]
     settings = [f"paths.{key}={folder / key}" for key in ("checkpoints", "runs")]
     config = compose(
         [
-            *(*COMMON, *settings, f"paths.cache={cache}", "run=r", "stages=[adapters]"),
+            *(*common, *settings, f"paths.cache={cache}", "run=r", "stages=[adapters]"),
             f"generator.checkpoint_dir={generators / 'checkpoints/generators/clean'}",
             *overrides,
         ]
