@@ -95,7 +95,7 @@ class Trial:
         config = self.student.model_copy(update={"epochs": epochs or self.student.epochs})
         student = self.adapter()
         with seeds.reproducible(self.seed, "student", threads=self.config.threads):
-            distil(student, x, targets, config)
+            distil(student, x, targets, config, self.targets)
         return partial(adapt, student)
 
     def centralised(self) -> Predict:
