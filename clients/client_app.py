@@ -57,7 +57,7 @@ def answer(request: type[Q], mode: Mode[Q], message: Message, context: Context) 
             policy.check()
         reply, states = mode(node, asked)
         if policy is not None:
-            reply, states = policy.released(reply, states)
+            reply = policy.released(reply, states)
         worked = round(time.perf_counter() - start, 4)
         values = reply.model_copy(update={"node": node.id, "worked": worked}).model_dump(mode="json")
     except VegasError as error:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,9 +21,11 @@ from pydantic import ValidationError
 
 from clients.node import Node
 from vegas_fl.config import Allow, Config
+from vegas_fl.config.whole import flat
 from vegas_fl.core.errors import VegasError, explained, some
 from vegas_fl.core.files import read_text, write_atomically
 from vegas_fl.federation.messages import (
+    Branches,
     Describe,
     Evaluate,
     EvaluateGenerators,
@@ -116,7 +118,7 @@ class Policy:
 
     def _check_sizes(self) -> None:
         for name, value, key in _sizes(self.node.config, self.node.id, self.asked):
-            if value is not None and value > (most := getattr(self.allow, key)):
+            if value > (most := getattr(self.allow, key)):
                 self._refuse(f"{name}={value}", f"at most {most}", key)
         candidates = sum(name.startswith("candidate.") for name in self.node.states)
         if candidates > self.allow.candidates:
@@ -172,28 +174,24 @@ class Policy:
             self._refuse(f"request {counted} of this day that reads recordings", most, "requests_per_day")
         write_atomically(path, json.dumps({"pinned": now, "requests": {today: counted}}, indent=1).encode())
 
-    def released(self, reply: Values, states: dict[str, State]) -> tuple[Values, dict[str, State]]:
-        """A reply as it may leave the node: figures rounded, and clipped to what they can honestly be; components of
-        mixtures that stand for fewer clips than the owner allows are left out, since no
-        setting says how many clips each will get."""
-        if isinstance(reply, TrainedGenerators):
-            metrics = {label: _rounded(figures) for label, figures in reply.metrics.items()}
-            if self.node.data.name != "toy":
-                for label, count in reply.samples.items():
+    def released(self, reply: Values, states: dict[str, State]) -> Values:
+        """A reply as it may leave the node: figures rounded, and clipped to what they can honestly be. In ``states``,
+        components of mixtures that stand for fewer clips than the owner allows are left out, since no setting says how
+        many clips each will get."""
+        match reply:
+            case TrainedGenerators(metrics=metrics, samples=samples):
+                for label, count in samples.items() if self.node.data.name != "toy" else ():
                     self._without_small(states[f"generator.{label}"], count)
-            return reply.model_copy(update={"metrics": metrics}), states
-        if isinstance(reply, TrainedAdapter):
-            return reply.model_copy(update={"metrics": _rounded(reply.metrics)}), states
-        if isinstance(reply, GeneratorQuality):
-            figures = {label: _rounded(of) for label, of in reply.figures.items()}
-            return reply.model_copy(update={"figures": figures}), states
-        if isinstance(reply, Evaluation):
-            told = {
-                name: of.model_copy(update={b: _honest(getattr(of, b)) for b in ("clip", "t5")})
-                for name, of in reply.figures.items()
-            }
-            return reply.model_copy(update={"figures": told}), states
-        return reply, states
+                changes: dict[str, Any] = {"metrics": {label: _rounded(of) for label, of in metrics.items()}}
+            case TrainedAdapter(metrics=metrics):
+                changes = {"metrics": _rounded(metrics)}
+            case GeneratorQuality(figures=figures):
+                changes = {"figures": {label: _rounded(of) for label, of in figures.items()}}
+            case Evaluation(figures=scores):
+                changes = {"figures": {n: Branches(clip=_honest(s.clip), t5=_honest(s.t5)) for n, s in scores.items()}}
+            case _:
+                changes = {}
+        return reply.model_copy(update=changes)
 
     def _without_small(self, state: State, clips: int) -> None:
         for prefix in ("", "prior."):
@@ -209,37 +207,33 @@ class Policy:
                 state["deviations"] = state["deviations"].masked_fill(small[:, None, None], 1.0)
 
 
-def _sizes(config: Config, node: str, asked: Request[Any]) -> Iterator[tuple[str, float | None, str]]:
-    """Each size of a request: its key, its value, and the key of ``allow`` that limits it."""
-    sections = {name: getattr(config, name).model_dump() for name in ("generator", "adapter", "renderer")}
-    limited = {
-        "generator": {
-            **{"epochs": "epochs", "max_steps": "steps", "hidden": "width", "clip_latent": "width"},
-            **{"token_latent": "width", "components": "width", "prior_components": "width"},
-        },
-        "adapter": {
-            **{"local_epochs": "epochs", "width": "width", "heads": "width", "hidden": "width"},
-            **{"replay_samples": "samples"},
-        },
-        "renderer": {
-            **{"steps": "epochs", "height": "side", "width": "side", "max_sequence_length": "tokens"},
-            **{"batch_size": "width", "threads": "threads"},
-        },
-    }
-    for section, keys in limited.items():
-        yield from ((f"{section}.{key}", sections[section].get(key), limit) for key, limit in keys.items())
-    data = config.data_of(node)
-    yield "generator.widths", max(sections["generator"].get("widths", (0,))), "width"
-    yield "threads", config.threads, "threads"
-    yield "encoder.tokens", config.encoder.tokens, "tokens"
+SIZES = {
+    "epochs": ("generator.epochs", "adapter.local_epochs", "renderer.steps"),
+    "steps": ("generator.max_steps",),
+    "tokens": ("encoder.tokens", "renderer.max_sequence_length"),
+    "width": (
+        *(f"generator.{key}" for key in ("hidden", "clip_latent", "token_latent", "components", "prior_components")),
+        *("adapter.width", "adapter.heads", "adapter.hidden", "renderer.batch_size"),
+    ),
+    "samples": ("adapter.replay_samples",),
+    "side": ("renderer.height", "renderer.width"),
+    "threads": ("threads", "renderer.threads"),
+}
+"""Key of ``allow`` → what it limits."""
+
+
+def _sizes(config: Config, node: str, asked: Request[Any]) -> Iterator[tuple[str, float, str]]:
+    """Each size of a request: its name, its value, and the key of ``allow`` that limits it."""
+    values, data = dict(flat(config.model_dump(exclude={"nodes"}))), config.data_of(node)
+    yield from ((name, values.get(name) or 0, limit) for limit, names in SIZES.items() for name in names)
+    yield "generator.widths", max(values.get("generator.widths", (0,))), "width"
     yield "data.max_seconds", data.max_seconds, "seconds"
     yield "data.clips_per_class", data.clips_per_class, "samples"
     if isinstance(asked, Generate) or "images" in config.stages:
         yield f"nodes.{node}.samples_per_node", config.nodes[node].pictures, "pictures"
-    spaces = getattr(asked, "spaces", None)
-    for key, size in asdict(spaces).items() if spaces else ():
-        if isinstance(size, int):
-            yield f"the space's {key}", size, "tokens" if key.endswith("tokens") else "width"
+    if spaces := getattr(asked, "spaces", None):
+        for key, size in asdict(spaces.shape).items():
+            yield f"spaces.{key}", size, "tokens" if key.endswith("tokens") else "width"
 
 
 def _looks(node: Node) -> dict[str, Any]:
@@ -273,15 +267,14 @@ def _rounded(figures: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _honest(sums: Sums) -> Sums:
-    """A tenth of a clip is what an interval needs."""
+    """Sums over clips, to a tenth of a clip: what an interval needs."""
     clips = sum(map(sum, sums.confusion))
-
-    def limited(values: Iterable[float], low: float, high: float) -> list[float]:
-        return [_clipped(value, low * clips, high * clips, 1) for value in values]
-
-    (cosine,), (mse,) = limited([sums.cosine], -1, 1), limited([sums.mse], 0, MOST_ERROR)
-    margin = None if sums.margin is None else limited([sums.margin], -1, 1)[0]
-    margins = limited(sums.resampled_margin, -2, 2)  # a resample may weigh a little more than all clips
-    resampled = [round(value, 1) for value in sums.resampled]
-    changes = {"cosine": cosine, "mse": mse, "margin": margin, "resampled_margin": margins, "resampled": resampled}
+    changes = {
+        "cosine": _clipped(sums.cosine, -clips, clips, 1),
+        "mse": _clipped(sums.mse, 0, MOST_ERROR * clips, 1),
+        "margin": None if sums.margin is None else _clipped(sums.margin, -clips, clips, 1),
+        "resampled": [round(value, 1) for value in sums.resampled],
+        # A resample may weigh a little more than all clips.
+        "resampled_margin": [_clipped(value, -2 * clips, 2 * clips, 1) for value in sums.resampled_margin],
+    }
     return sums.model_copy(update=changes)

@@ -12,12 +12,15 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from torch.nn import functional as F
 
 from clients.client_app import app
 from tests.support.sounds import write
 from vegas_fl.algorithm.adapter import Adapter
 from vegas_fl.audio import encoders
+from vegas_fl.audio.embeddings import embed
 from vegas_fl.config import Config, compose
+from vegas_fl.data.datasets.folder import ClassFolders
 from vegas_fl.engines.inprocess import InProcessGrid
 from vegas_fl.federation.messages import DESCRIBE, EVALUATE, TRAIN_ADAPTER, TRAIN_GENERATOR, pack, unpack
 from vegas_fl.storage.headers import Spaces
@@ -62,7 +65,7 @@ def ask(
     for section, change in changes.items():
         values[section] = values[section] | change if isinstance(change, dict) else change
     tokens, width = encoders.shape(config.encoder)
-    space = asdict(Spaces(tokens, width, 4, 1, 4, audio=encoders.fingerprint(config.encoder), text="x"))
+    space = asdict(Spaces(tokens, width, 1, 1, 1, audio=encoders.fingerprint(config.encoder), text="x"))
     extra = {
         TRAIN_GENERATOR: {"spaces": space, "training": "x"},
         TRAIN_ADAPTER: {"spaces": space, "round": 1},
@@ -138,30 +141,84 @@ def test_the_first_split_and_encoder_are_the_only_ones(own: dict[str, Any], chan
     assert "problem" not in ask(allowing(own, new_split=True), DESCRIBE, *PLAIN, **changes)[0]
 
 
-def evaluation(own: dict[str, Any], count: int, *ratios: str) -> dict[str, Any]:
-    """Adapters that read one number of an embedding each, whose error is blown up by far-off targets."""
-    config = composed(*QUICK, *ratios)
+COUNT = 16
+"""Kinds of adapters in an answer, at most."""
+HALVES = ["data.train_ratio=0.5", "data.val_ratio=0.0", "data.test_ratio=0.5"]
+FEW = ["data.train_ratio=0.95", "data.val_ratio=0.0", "data.test_ratio=0.05"]
+
+
+def evaluation(
+    own: dict[str, Any],
+    count: int,
+    *overrides: str,
+    off: float = -64.0,
+    first: int = 0,
+    **changes: Any,
+) -> dict[str, Any]:
+    """Adapters that each give one number of a clip's embedding; the error from a target ``off`` it has the number."""
+    config = composed(*QUICK, "adapter.hidden=1", *overrides)
     tokens, width = encoders.shape(config.encoder)
-    shape = Spaces(tokens, width, 4, 1, 4, audio="", text="").shape
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        candidates = {f"candidate.c{i}": Adapter(shape, config.adapter).state_dict() for i in range(count)}
-    far = torch.arange(len(config.classes))[:, None].expand(-1, 4) * 2.0 - 64.0
-    targets = {"clip": far, "t5": far[:, None]}
-    return ask(own, EVALUATE, *QUICK, *ratios, states={"targets": targets, **candidates})[0]
+    blank = Adapter(Spaces(tokens, width, 1, 1, 1, audio="", text="").shape, config.adapter).state_dict()
+    candidates = {}
+    for index in range(first, first + count):
+        state = {key: torch.zeros_like(tensor) for key, tensor in blank.items()}
+        for branch in ("clip", "t5"):
+            state[f"{branch}.scale"] += 1.0
+            state[f"{branch}.value"][0, index, 0] = 1.0
+            state[f"{branch}.mlp.0.weight"][0, 0] = 1.0
+            state[f"{branch}.mlp.0.bias"] += 32.0
+            state[f"{branch}.mlp.2.weight"] += 1.0
+            state[f"{branch}.mlp.2.bias"] -= 32.0
+        candidates[f"candidate.c{index}"] = state
+    targets = {"clip": torch.full((len(config.classes), 1), off)}
+    targets["clip"][::2] += 2.0  # a variance of about 1
+    targets["t5"] = targets["clip"][:, None].clone()
+    return ask(
+        *(own, EVALUATE, *QUICK, "adapter.hidden=1", *overrides), states={"targets": targets, **candidates}, **changes
+    )[0]
 
 
 def test_an_evaluation_on_few_clips_or_of_many_adapters_is_refused(own: dict[str, Any]) -> None:
-    few = ["data.train_ratio=0.95", "data.val_ratio=0.0", "data.test_ratio=0.05"]
-    told = str(evaluation(own, 1, *few)["problem"])
+    told = str(evaluation(own, 1, *FEW)["problem"])
     assert "refuses an evaluation on 2 clips (evaluation.split=test)" in told and "evaluation.split=none" in told
-    assert "problem" not in evaluation(allowing(own, clips_per_evaluation=2), 1, *few)
-    many = ["data.train_ratio=0.5", "data.val_ratio=0.0", "data.test_ratio=0.5"]
-    assert "refuses an evaluation of 65 adapters" in str(evaluation(own, 65, *many)["problem"])
+    assert "problem" not in evaluation(allowing(own, clips_per_evaluation=2), 1, *FEW)
+    assert "refuses an evaluation of 65 adapters" in str(evaluation(own, 65, *HALVES)["problem"])
+
+
+def test_evaluations_read_no_clip(own: dict[str, Any], sounds: Path) -> None:
+    """The attack finds a clip where nodes have no folders of their own; on one that has, nothing nearer than a mean."""
+    config = composed(*QUICK, *FEW)
+    folder = ClassFolders(sounds)
+    dogs = embed(
+        folder.clips("dog"), config.encoder, cache_dir=sounds.parent / "cache" / "embeddings", max_seconds=10.0
+    )
+    clips = F.layer_norm(dogs[:, 0], dogs.shape[-1:])[:, : 4 * COUNT]
+
+    def nearest(answers: list[dict[str, Any]]) -> float:
+        sums = [of["clip"]["mse"] for values in answers for of in values["figures"].values()]
+        return float(correlation(torch.tensor(sums).sqrt()[None], clips).max())
+
+    entry = {"selected_classes": ["dog"], "samples_per_node": 100}
+    paths = {key: str(sounds.parent / "cache") for key in ("cache", "checkpoints", "runs")}
+    here = {"0": {**entry, "dataset": {"root": str(sounds)}}, "1": {**entry, "selected_classes": ["bell"]}}
+    firsts = range(0, 4 * COUNT, COUNT)
+    found = nearest(
+        [evaluation({"partition-id": 0}, COUNT, *FEW, off=-2.0, first=i, nodes=here, paths=paths) for i in firsts]
+    )
+    there = {"0": entry, "1": here["1"]}
+    told = nearest([evaluation(own, COUNT, *HALVES, off=-2.0, first=i, nodes=there) for i in firsts])
+    mean = float(correlation(clips.mean(0)[None], clips).max())
+    assert found > 0.98
+    assert told < mean, (told, mean)
+
+
+def correlation(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    x, y = (F.normalize(part - part.mean(1, keepdim=True), dim=1) for part in (x, y))
+    return x @ y.T
 
 
 def test_figures_leave_rounded_and_clipped(own: dict[str, Any]) -> None:
-    values = evaluation(own, 2, "data.train_ratio=0.5", "data.val_ratio=0.0", "data.test_ratio=0.5")
+    values = evaluation(own, 2, *HALVES)
     assert values["clips"] == 20
     for branches in values["figures"].values():
         for sums in branches.values():
