@@ -16,6 +16,7 @@ from clients.evaluate import evaluate
 from clients.evaluate_generator import evaluate_generator
 from clients.generate import generate
 from clients.node import Node
+from clients.policy import Policy
 from clients.roots import Roots
 from clients.sum_clips import sum_clips
 from clients.train_adapter import train_adapter
@@ -53,11 +54,16 @@ def answer(request: type[Q], mode: Mode[Q], message: Message, context: Context) 
     try:
         node, asked = Node.of(context, request, *unpack(message.content))
         start, dtype = time.perf_counter(), node.config.transport.dtype
+        policy = None if roots is None else Policy.of(node, asked, context.node_config)
+        if policy is not None:
+            policy.check()
         reply, states = mode(node, asked)
+        if policy is not None:
+            reply = policy.released(reply, states)
         worked = round(time.perf_counter() - start, 4)
         values = reply.model_copy(update={"node": node.id, "worked": worked}).model_dump(mode="json")
     except VegasError as error:
-        values = {"problem": str(error)}
+        values, states = {"problem": str(error)}, {}
         if roots is not None:
             log.error("%s", error)
             if isinstance(error, AboutRecordings):

@@ -52,7 +52,7 @@ class Roots:
     @classmethod
     def of(cls, node: str, settings: Mapping[str, Any]) -> Roots | None:
         """The roots in a ``--node-config``; None if it has none."""
-        if not any(key in settings for key in KEYS):
+        if not any(key in settings for key in (*KEYS, "allow")):
             return None
         data, output, generators, cache = (
             Path(str(settings[key])).expanduser().absolute() if settings.get(key) else None for key in KEYS[:4]

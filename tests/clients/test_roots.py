@@ -210,6 +210,7 @@ def test_no_name_of_a_recording_and_no_folder_is_told(
     """Neither by a mistake that is understood, nor by one that is not; the node's own log has both."""
     silent = tmp_path / "sounds" / "dog" / "patient-7.wav"
     soundfile.write(silent, [0.0] * 16_000, 16_000)
+    own["allow"] = '{"clips_per_class": 1}'
     asking = settings(data={"train_ratio": 1.0, "val_ratio": 0.0, "test_ratio": 0.0}) | {"training": "x"}
     asking |= {"spaces": asdict(Spaces(*(1,) * 5, audio="", text=""))}
     told = answered(own, asking, TRAIN_GENERATOR)

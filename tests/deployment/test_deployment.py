@@ -11,6 +11,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
     load_ssh_private_key,
@@ -21,6 +22,7 @@ from tests.support.command import vegas
 from tests.support.hosts import change, unused_port
 from tests.support.project import ROOT
 from tests.support.tables import table
+from vegas_fl.config import Allow
 from vegas_fl.core.errors import VegasError
 from vegas_fl.deployment import certificates, flower
 from vegas_fl.deployment.settings import read_node, read_server
@@ -34,6 +36,14 @@ def test_the_examples_are_what_is_set_by_default(machines: Path) -> None:
     assert node.node_config == {"partition-id": 0, "device": "auto", "output-dir": str(machines / "node_0/output")}
     change(machines / "node.yaml", data_root="/data/so unds", models={"a/b": "/m", "c/d": None})
     assert read_node(machines / "node.yaml").node_config["models"] == "a/b=/m,c/d"
+    change(machines / "node.yaml", allow={"classes": ["dog"], "clips_per_class": 4})
+    assert read_node(machines / "node.yaml").node_config["allow"] == '{"classes":["dog"],"clips_per_class":4}'
+
+
+def test_the_commented_policy_is_the_default() -> None:
+    lines = (ROOT / "deploy/node.yaml").read_text().partition("# allow:\n")[2].splitlines()
+    policy = yaml.safe_load("\n".join(line[2:] for line in lines if line.startswith("#   ")))
+    assert Allow.model_validate(policy) == Allow() and set(policy) == set(Allow.model_fields)
 
 
 @pytest.mark.parametrize(("name", "text", "told"), table(__file__))

@@ -45,6 +45,7 @@ class Deployment:
             silent.parent.mkdir(parents=True)
             soundfile.write(silent, [0.0] * 16_000, 16_000)
             own |= {"data_root": "sounds", "port": port + 1 + int(node), "device": "cpu"}
+            own |= {"allow": {"clips_per_class": 1}}
             self.write(node, "node.yaml", own)
 
     def at(self, machine: str) -> Path:

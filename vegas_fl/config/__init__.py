@@ -4,6 +4,7 @@ Keys are documented next to their defaults, in ``conf/*.yaml``. This package has
 :func:`compose`, which turns Hydra overrides into a :class:`Config` or lists every mistake at once.
 """
 
+from vegas_fl.config.allow import Allow
 from vegas_fl.config.composing import anchored, compose, parse, restored, sound, validate
 from vegas_fl.config.mistakes import ConfigError
 from vegas_fl.config.sections import (

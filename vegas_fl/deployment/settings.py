@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from vegas_fl.config import Allow
 from vegas_fl.config.sections import Name, Section
 from vegas_fl.core.errors import VegasError
 from vegas_fl.core.files import parse_yaml, read_text
@@ -158,6 +159,7 @@ class NodeSettings(MachineSettings):
     models: Annotated[dict[str, str | None], AfterValidator(_models)] = Field(default_factory=dict)
     device: Device = "auto"
     port: Port | None = None
+    allow: Allow | None = None
 
     @property
     def key(self) -> Path:
@@ -199,6 +201,7 @@ class NodeSettings(MachineSettings):
             "device": self.device,
             **{key: str(folder) for key, folder in folders.items() if folder is not None},
             **({"models": models} if models else {}),
+            **({"allow": self.allow.model_dump_json(exclude_unset=True)} if self.allow else {}),
         }
 
     @model_validator(mode="after")
@@ -265,7 +268,8 @@ def _sentences(kind: type[Section], error: ValidationError) -> list[str]:
     for one in error.errors():
         key, message = ".".join(str(part) for part in one["loc"]), one["msg"].removeprefix("Value error, ")
         if one["type"] == "extra_forbidden":
-            sentences.append(f"{key}: unknown key, expected one of {known}")
+            inner = ", ".join(Allow.model_fields) if key.startswith("allow.") else known
+            sentences.append(f"{key}: unknown key, expected one of {inner}")
         elif one["type"] == "missing":
             sentences.append(f"{key}: required, but not set")
         else:
