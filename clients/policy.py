@@ -96,7 +96,7 @@ class Policy:
     @property
     def _reads_recordings(self) -> bool:
         if isinstance(self.asked, Generate):
-            return self.node.config.images.source == "recordings" and not self.asked.again
+            return self.node.config.images.source == "recordings"
         return not isinstance(self.asked, Describe) or self.node.config.needs_recordings
 
     def _stages(self) -> set[str]:
@@ -158,7 +158,8 @@ class Policy:
         path, now, today = self.node.roots.output / KEPT, _looks(self.node), datetime.date.today().isoformat()
         try:
             kept: dict[str, Any] = json.loads(read_text(path)) if path.exists() else {}
-            pinned, counted = dict(kept.get("pinned", now)), int(kept.get("requests", {}).get(today, 0)) + 1
+            pinned = dict(kept.get("pinned", now))
+            counted = int(kept.get("requests", {}).get(today, 0)) + (not getattr(self.asked, "again", False))
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise VegasError(f"{path} cannot be read; its owner may remove it") from error
         changed = [key for key in now if pinned.get(key) != now[key]]
@@ -220,6 +221,8 @@ SIZES = {
     "threads": ("threads", "renderer.threads"),
 }
 """Key of ``allow`` → what it limits."""
+NETWORKS = ("width", "tokens", "hidden", "heads", "latent", "components")
+"""Ends of the keys, in the header of a network that the server sends, that are its sizes."""
 
 
 def _sizes(config: Config, node: str, asked: Request[Any]) -> Iterator[tuple[str, float, str]]:
@@ -231,6 +234,9 @@ def _sizes(config: Config, node: str, asked: Request[Any]) -> Iterator[tuple[str
     yield "data.clips_per_class", data.clips_per_class, "samples"
     if isinstance(asked, Generate) or "images" in config.stages:
         yield f"nodes.{node}.samples_per_node", config.nodes[node].pictures, "pictures"
+    for header in (getattr(asked, "adapter", {}), *getattr(asked, "generators", {}).values()):
+        sizes = ((key, size) for key, size in flat(header) if key.endswith(NETWORKS) and isinstance(size, int | float))
+        yield from ((f"a sent header's {key}", size, "width") for key, size in sizes)
     if spaces := getattr(asked, "spaces", None):
         for key, size in asdict(spaces.shape).items():
             yield f"spaces.{key}", size, "tokens" if key.endswith("tokens") else "width"

@@ -57,7 +57,12 @@ def composed(*overrides: str) -> Config:
 
 
 def ask(
-    own: dict[str, Any], kind: str, *overrides: str, states: dict[str, State] | None = None, **changes: Any
+    own: dict[str, Any],
+    kind: str,
+    *overrides: str,
+    states: dict[str, State] | None = None,
+    more: dict[str, Any] | None = None,
+    **changes: Any,
 ) -> tuple[dict[str, Any], dict[str, State]]:
     """A node's answer; ``changes`` are sections that the server alters behind the back of its own checks."""
     config = composed(*overrides)
@@ -74,7 +79,7 @@ def ask(
     grid = InProcessGrid(app, 1)
     (node,) = grid.get_node_ids()
     grid._contexts[node].node_config = own
-    content = pack({"config": values, **extra.get(kind, {})}, states)
+    content = pack({"config": values, **extra.get(kind, {}), **(more or {})}, states)
     (reply,) = grid.send_and_receive([grid.create_message(content, kind, node, "")])
     return unpack(reply.content)
 
@@ -268,6 +273,12 @@ def test_the_owners_own_policy_holds(own: dict[str, Any], allow: dict[str, Any],
 def test_a_stage_that_the_run_does_not_declare_is_still_a_stage(own: dict[str, Any]) -> None:
     told = refusal(allowing(own, stages=["images"]), TRAIN_GENERATOR, *PLAIN, stages=["images"])
     assert "refuses stages generators" in told
+
+
+def test_a_network_of_a_size_that_none_has_is_not_built(own: dict[str, Any]) -> None:
+    header = {"spaces": {"audio_tokens": 1, "audio_width": 10**6}, "settings": {"hidden": 10**6}}
+    told = refusal(own, TRAIN_ADAPTER, *PLAIN, more={"generators": {"dog": header}})
+    assert "a sent header's spaces.audio_width=1000000; its owner allows at most 8192" in told
 
 
 def test_requests_of_a_day_are_counted_over_restarts(own: dict[str, Any]) -> None:
