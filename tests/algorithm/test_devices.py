@@ -60,6 +60,7 @@ def distillation(gpu: str, reduce: str) -> None:
         seen,
         wanted,
         settings.model_copy(update={"epochs": 3, "batch_size": 12}),
+        targets(),
     )
 
 
@@ -131,8 +132,9 @@ def walked(walk: Callable[[str], None]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def apart() -> Iterator[ProcessPoolExecutor]:
-    """A process of its own, because torch keeps a pretended device once it is there; forked, which imports nothing."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+    """A process of its own, because torch keeps a pretended device once it is there; not forked, because torch's engine
+    knows only the devices that were there when it first went backwards."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         yield pool
 
 
