@@ -150,6 +150,7 @@ def test_an_empty_list_of_clips(tmp_path: Path) -> None:
     assert embed([], yamnet(), cache_dir=tmp_path / "cache", max_seconds=5.0).shape == (0, 8, 1024)
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_leave_one_sound_cache(tmp_path: Path) -> None:
     clips = write(tmp_path, 8)
     context = multiprocessing.get_context("spawn")

@@ -141,6 +141,7 @@ def busy() -> Iterator[int]:
         process.kill()
 
 
+@pytest.mark.slow
 def test_a_port_that_is_taken_is_told_before_a_start(machines: Path, busy: int) -> None:
     """A SuperLink that another one's answer was taken for would be said to run."""
     change(machines / "server.yaml", port=busy)

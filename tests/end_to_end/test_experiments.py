@@ -57,6 +57,7 @@ def test_a_federation_has_its_nodes_classes_and_samples(name: str) -> None:
     assert [fewer.nodes[i].samples_per_node for i in "01"] == [75, 80]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FEDERATIONS)
 @pytest.mark.parametrize("step", STAGES)
 def test_a_step_finds_what_the_steps_before_it_left(name: str, step: str) -> None:

@@ -55,7 +55,7 @@ def clean(generators: Path, embedding_cache: Path, tmp_path_factory: pytest.Temp
     return accuracy(folder)
 
 
-@pytest.mark.parametrize("poison", [flipped, scaled, random])
+@pytest.mark.parametrize("poison", [scaled, *(pytest.param(p, marks=pytest.mark.slow) for p in (flipped, random))])
 def test_one_poisoned_owner_of_three_does_not_hurt(
     generators: Path, embedding_cache: Path, tmp_path: Path, clean: float, poison: Twist
 ) -> None:

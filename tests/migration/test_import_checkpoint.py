@@ -91,6 +91,7 @@ def test_nodes_that_trained_one_class_are_its_owners(tmp_path: Path) -> None:
     assert "but their layers differ" in differ.stderr
 
 
+@pytest.mark.slow
 def test_an_imported_generator_is_distilled_and_drawn_from(tmp_path: Path, embedding_cache: Path) -> None:
     files = [saved(tmp_path, OldVAE(8).state_dict(), f"vae_perclass_round_1_{c}.pth") for c in ("dog", "chainsaw")]
     vegas(tmp_path, "import-checkpoint", *files, *SET)

@@ -60,6 +60,7 @@ def test_batches_are_as_large_as_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Painter(config, "cpu").batch > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streamed", [0.0, 0.3, 1.0])
 def test_streamed_blocks_draw_the_same_and_return_to_main_memory(streamed: float) -> None:
     plain, ours = (Painter(renderer(batch_size=2, memory="full"), "cpu") for _ in range(2))
@@ -73,6 +74,7 @@ def test_streamed_blocks_draw_the_same_and_return_to_main_memory(streamed: float
     assert all(torch.equal(before[name], value) for name, value in ours.pipeline.transformer.state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_how_close_pictures_are_by_type(dtype: str) -> None:
     """The same bytes at the same batch size, close ones at another."""

@@ -75,6 +75,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[int
     yield arm
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", CPU_MODES[1:])
 def test_memory_modes_draw_the_same(mode: str, plain: np.ndarray) -> None:
     drawn = pixels(Painter(renderer(batch_size=8, memory=mode), "cpu"))
@@ -200,6 +201,7 @@ def test_quantisation_without_its_package_or_device_is_a_sentence(monkeypatch: p
             memory.quantization(renderer(quantization=kind))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "bytes_a_weight"), [("int8", 1.1), ("fp8", 1.1), ("nf4", 0.6)])
 def test_quantised_weights_are_smaller_and_draw_nearly_the_same(
     kind: str, bytes_a_weight: float, plain: np.ndarray, monkeypatch: pytest.MonkeyPatch
