@@ -59,6 +59,7 @@ def test_experiments_that_share_a_name_are_told_apart(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_generators_of_jobs_are_apart_and_found_again(tmp_path: Path) -> None:
     assert shown(tmp_path, "-m", "seed=1,2", "run=m") == {"m-seed=1": "m-seed=1", "m-seed=2": "m-seed=2"}
     only = "stages=[adapters]"

@@ -113,6 +113,7 @@ def test_a_node_with_a_folder_of_its_own_may_keep_all_of_it(folders: Path) -> No
         assert sum(len(part["dog"]) for part in (mine.train, mine.val, mine.test)) == 5
 
 
+@pytest.mark.slow
 def test_a_federation_of_two_data_sets(folders: Path, embedding_cache: Path) -> None:
     data = ["data=folder", "data.root=sounds", NODE]
     vegas(folders, *data, "stages=[generators]", "generator.epochs=1", f"paths.cache={embedding_cache}")

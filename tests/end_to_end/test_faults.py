@@ -74,7 +74,10 @@ def test_one_poisoned_owner_of_three_does_not_hurt(
     assert accuracy(tmp_path) >= 0.95 * clean
 
 
-@pytest.mark.parametrize(("poison", "reason"), [(scaled, "more than 10 times"), (not_finite, "not finite")])
+@pytest.mark.parametrize(
+    ("poison", "reason"),
+    [pytest.param(scaled, "more than 10 times", marks=pytest.mark.slow), (not_finite, "not finite")],
+)
 def test_absurd_weights_are_dropped_and_told(
     generators: Path, embedding_cache: Path, tmp_path: Path, clean: float, poison: Twist, reason: str
 ) -> None:

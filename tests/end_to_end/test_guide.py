@@ -269,6 +269,7 @@ def test_a_later_sweep_goes_on_from_the_generators_of_a_job(trained: Path, cache
     assert list(made.parent.iterdir()) == [made]
 
 
+@pytest.mark.slow
 def test_standalone_nodes_go_on_from_their_own_adapters(trained: Path, cache: str, tmp_path: Path) -> None:
     """Two rounds are not one round twice, and draw with images.adapters=local."""
     generators = trained / "checkpoints/generators/vegas-2n-2c-200s"

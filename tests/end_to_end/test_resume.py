@@ -122,7 +122,11 @@ def another(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("damage", "reason"),
-    [(truncated, "cannot be read"), (flipped, "does not match its hash"), (another, "has changed")],
+    [
+        (truncated, "cannot be read"),
+        pytest.param(flipped, "does not match its hash", marks=pytest.mark.slow),
+        pytest.param(another, "has changed", marks=pytest.mark.slow),
+    ],
 )
 def test_a_damaged_round_is_told_and_the_one_before_is_used(
     undisturbed: Path, two_rounds: Path, small: list[str], damage: Callable[[Path], None], reason: str

@@ -56,6 +56,7 @@ def choose(tab: Browser, select: str, name: str) -> None:
         tab.press("ArrowDown")
 
 
+@pytest.mark.slow
 def test_ten_thousand_pictures_are_shown_a_screen_at_a_time(page: Path, tab: Browser) -> None:
     assert tab.value(COUNT) == "10000 of 10000 pictures"
     first = tab.value(SHOWN)

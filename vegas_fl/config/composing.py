@@ -1,5 +1,6 @@
 """From Hydra overrides or plain values to a checked :class:`Config`."""
 
+import copy
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -173,14 +174,20 @@ def _read(values: dict[str, Any]) -> Config:
 
 def _with_text_keys(load: Callable[..., ConfigResult | None]) -> Callable[..., ConfigResult | None]:
     """Hydra's reading of a file, but with node ids as text: YAML reads an unquoted 0 as a number, which overrides
-    (``nodes.0.…``) and other files do not find."""
+    (``nodes.0.…``) and other files do not find. Files of the package do not change, and are read once."""
+    known: dict[Any, ConfigResult] = {}
 
-    def loaded(*arguments: Any, **options: Any) -> ConfigResult | None:
-        found = load(*arguments, **options)
+    def loaded(repository: ConfigRepository, config_path: str) -> ConfigResult | None:
+        key = config_path, *(source.path for source in repository.get_sources())
+        if key in known:
+            return copy.deepcopy(known[key])
+        found = load(repository, config_path)
         if found is not None and isinstance(found.config, DictConfig):
             values = OmegaConf.to_container(found.config, resolve=False)
             if (text := _text_keys(values)) != values:
                 found.config = OmegaConf.create(text)
+        if found is not None and found.provider == "main" and found.path.startswith("pkg://"):
+            known[key] = copy.deepcopy(found)
         return found
 
     return loaded
