@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -66,13 +67,8 @@ def evaluate(
         described = federation.described.get(node)
         clips = getattr(described, config.evaluation.split) if described else {}
         held = {index: clips.get(label, 0) for index, label in enumerate(config.classes)}
-        sent: dict[str, int] = {}
-        for kind, _, trainer in (name.partition(" ") for name in _asked(batch, scored[node])):
-            kind = "own" if trainer == node else kind
-            sent[kind] = sent.get(kind, 0) + 1
-        return check_evaluation(
-            reply.values, sent, held, [trainer for trainer in scored[node] if f"local {trainer}" in batch]
-        )
+        known = [trainer for trainer in scored[node] if f"local {trainer}" in batch]
+        return check_evaluation(reply.values, _kinds(node, _asked(batch, scored[node])), held, known)
 
     answers: list[tuple[str, Evaluation]] = []
     for batch in _batches(candidates):
@@ -93,14 +89,8 @@ def evaluate(
             return content(node, kept=False)
 
         asked = [node for node in federation.nodes.values() if _asked(batch, scored[node])]
-        replies = federation.ask(
-            Evaluate,
-            {node: content(node, kept=True) for node in asked},
-            f"evaluation, round {round_}",
-            check,
-            round_,
-            again,
-        )
+        contents = {node: content(node, kept=True) for node in asked}
+        replies = federation.ask(Evaluate, contents, f"evaluation, round {round_}", check, round_, again)
         answers += [(node, answer.values) for node, answer in replies.items()]
     weights = {node: _weight(node, trainers, scored[node]) for node in scored}
     _record(federation, record, round_, answers, weights)
@@ -124,6 +114,12 @@ def _weight(node: str, trainers: Sequence[str], scored: Sequence[str]) -> float:
 def _asked(batch: Mapping[str, State], scored: Sequence[str]) -> list[str]:
     """The candidates of a batch that a node scores."""
     return [name for name in batch if " " not in name or name.partition(" ")[2] in scored]
+
+
+def _kinds(node: str, names: Iterable[str]) -> dict[str, int]:
+    """How many candidates of each kind ``node`` scores: "own", "local", and the shared ones by name."""
+    parts = [name.partition(" ") for name in names]
+    return dict(Counter("own" if trainer == node else kind for kind, _, trainer in parts))
 
 
 def _batches(candidates: Iterable[tuple[str, State]]) -> Iterator[dict[str, State]]:

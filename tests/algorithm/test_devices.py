@@ -113,12 +113,8 @@ def drawing(gpu: str) -> None:
     drawn = pipeline(
         prompt_embeds=wanted.t5,
         pooled_prompt_embeds=wanted.clip,
-        height=16,
-        width=16,
-        num_inference_steps=1,
-        guidance_scale=0.0,
         generator=[torch.Generator().manual_seed(seed) for seed in range(3)],
-        output_type="pt",
+        **{"height": 16, "width": 16, "num_inference_steps": 1, "guidance_scale": 0.0, "output_type": "pt"},
     ).images
     assert drawn.device.type == gpu
 

@@ -92,15 +92,8 @@ def test_absurd_weights_are_dropped_and_told(
 def test_an_absurd_generator_is_dropped(embedding_cache: Path, tmp_path: Path) -> None:
     nodes = Nodes(5)
     nodes.twists["1", TRAIN_GENERATOR] = scaled
-    run(
-        tmp_path,
-        embedding_cache,
-        nodes,
-        tmp_path,
-        "stages=[generators]",
-        "federation.min_nodes=4",
-        "generator.epochs=1",
-    )
+    few = ("stages=[generators]", "federation.min_nodes=4", "generator.epochs=1")
+    run(tmp_path, embedding_cache, nodes, tmp_path, *few)
     (dropped,) = lines(tmp_path, "dropped")
     assert dropped["node"] == "1" and dropped["message"] == TRAIN_GENERATOR and "norm" in dropped["reason"]
 

@@ -50,10 +50,7 @@ def train_adapter(
     dict
         ``clip_loss`` and ``t5_loss`` (means over the last epoch; NaN without one), ``epochs`` and ``clips``.
 
-    Raises
-    ------
-    VegasError
-        If ``x`` is empty, or labels do not match the clips or the targets.
+    Raises :class:`VegasError` if ``x`` is empty, or labels do not match the clips or the targets.
     """
     _check_labels(labels, clips=len(x), classes=len(targets.clip))
     device = adapter.device

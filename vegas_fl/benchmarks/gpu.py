@@ -100,6 +100,14 @@ def large_training(device: str) -> Iterator[Verdict]:
     yield f"a class's generator, 200 clips of {AST_TOKENS} tokens: {seconds:.1f} s (< 10)", seconds < 10
 
 
+WAYS = (("down", "DownEncoder"), ("up", "UpDecoder"))
+VAE: dict[str, Any] = {
+    **{"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2, "latent_channels": 16, "sample_size": 1024},
+    **{"scaling_factor": 0.3611, "shift_factor": 0.1159, "use_quant_conv": False, "use_post_quant_conv": False},
+}
+"""FLUX.1's VAE, but for its blocks."""
+
+
 def full_size(device: str) -> Any:
     """A FluxPipeline with FLUX.1-schnell's shapes and random weights, made on the device in bfloat16."""
     from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
@@ -108,18 +116,7 @@ def full_size(device: str) -> Any:
     try:
         with torch.device(device):
             transformer = FluxTransformer2DModel(guidance_embeds=False)  # its defaults are FLUX.1's
-            vae = AutoencoderKL(
-                down_block_types=("DownEncoderBlock2D",) * 4,
-                up_block_types=("UpDecoderBlock2D",) * 4,
-                block_out_channels=(128, 256, 512, 512),
-                layers_per_block=2,
-                latent_channels=16,
-                sample_size=1024,
-                scaling_factor=0.3611,
-                shift_factor=0.1159,
-                use_quant_conv=False,
-                use_post_quant_conv=False,
-            )
+            vae = AutoencoderKL(**{f"{way}_block_types": (f"{kind}Block2D",) * 4 for way, kind in WAYS}, **VAE)
     finally:
         torch.set_default_dtype(torch.float32)
     pipeline = FluxPipeline(FlowMatchEulerDiscreteScheduler(), vae, None, None, None, None, transformer)

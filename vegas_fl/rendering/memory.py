@@ -56,17 +56,8 @@ GB = 1e9
 
 @dataclass(frozen=True)
 class Choice:
-    """A memory mode, the number of pictures at once, and the reason for them.
-
-    Attributes
-    ----------
-    mode : str
-    reason : str
-    batch : int
-        Pictures drawn at once.
-    streamed : float
-        Share of the transformer's weights that is in main memory, with group_offload.
-    """
+    """A memory mode, how many pictures are drawn at once, and the reason for both; with group_offload, the share of the
+    transformer's weights that is in main memory (``streamed``)."""
 
     mode: str
     reason: str
