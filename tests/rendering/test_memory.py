@@ -102,6 +102,7 @@ def test_weights_that_do_not_fit_step_the_mode_down(
     assert devices.free_bytes("cpu") is None
 
 
+@pytest.mark.slow
 def test_no_mode_mixes_devices() -> None:
     """On a pretended GPU, where a tensor of another device is an error."""
     choices = ["full", "vae_offload", "group_offload:0.5", "group_offload:1"]
