@@ -6,7 +6,7 @@ from pathlib import Path
 
 from clients.node import Node
 from vegas_fl.core.errors import VegasError
-from vegas_fl.federation.wire import half
+from vegas_fl.federation.wire import half, halved
 from vegas_fl.storage import tensorfiles
 from vegas_fl.storage.tensorfiles import State
 
@@ -14,21 +14,17 @@ KIND = "sent adapter"
 
 
 def keep(node: Node, state: State) -> None:
-    """Keep an adapter, as it arrives in half precision, in place of the one that was kept before."""
-    if (
-        "local" in node.config.evaluation.compare or node.config.aggregation.name == "standalone"
-    ) and node.config.evaluation.split != "none":
-        kept = {key: tensor.half() if tensor.is_floating_point() else tensor for key, tensor in half(state).items()}
-        tensorfiles.save(_path(node), kept, {"kind": KIND}, durable=False)
+    """Keep an adapter as it travels, in place of the previous one."""
+    if node.config.compares_local and node.config.evaluation.split != "none":
+        tensorfiles.save(_path(node), halved(state), {"kind": KIND}, durable=False)
 
 
 def recalled(node: Node, sha256: str) -> State | None:
     """The adapter with this hash (of :func:`~vegas_fl.storage.tensorfiles.digest`); None if another or none is kept."""
     try:
-        kept = tensorfiles.load(_path(node), kind=KIND).tensors
+        state = half(tensorfiles.load(_path(node), kind=KIND).tensors)
     except VegasError:
         return None
-    state = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in kept.items()}
     return state if tensorfiles.digest(state) == sha256 else None
 
 

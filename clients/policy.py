@@ -45,8 +45,8 @@ from vegas_fl.storage.tensorfiles import State
 KEPT = "policy.json"
 """In ``output-dir``: the first split and encoder, and the requests of the day."""
 MOST_ERROR = 10.0
-"""Mean squared error of a clip, in units of the targets' variance, up to which figures are told: the mean of all
-targets has 1."""
+"""Largest mean squared error per clip that is reported, in units of the targets' variance (predicting the mean of all
+targets gives 1)."""
 MOST_FIGURE = 1e4
 STAGES: Mapping[type[Request[Any]], tuple[str, ...]] = {
     TrainGenerators: ("generators",),

@@ -78,7 +78,7 @@ class AdapterStrategy(ABC):
                 state, files = merged, files | self.save(round_, merged, local)
             if self.evaluates(round_):
                 content = {"targets": self.targets._asdict()}
-                trainers = [adapter.node for adapter in local] if self.compares_local else []
+                trainers = [adapter.node for adapter in local] if self.config.compares_local else []
                 candidates = self.candidates(state, local)
                 evaluate(self.federation, self.record, self.spaces, round_, content, candidates, trainers)
             self.record.done("adapters", files, round_)
@@ -210,15 +210,10 @@ class AdapterStrategy(ABC):
         settings = self.config.evaluation
         return settings.split != "none" and (round_ == self.config.rounds or round_ % settings.every == 0)
 
-    @property
-    def compares_local(self) -> bool:
-        """Whether the nodes' own adapters are evaluated."""
-        return "local" in self.config.evaluation.compare or self.name == "standalone"
-
     def candidates(self, state: State, local: list[LocalAdapter]) -> Iterator[tuple[str, State]]:
         """The adapters that are evaluated side by side, by name; one is made at a time."""
         settings = self.config.evaluation
-        if self.compares_local:
+        if self.config.compares_local:
             for adapter in local:
                 yield f"local {adapter.node}", adapter.state(self.spaces)
         if "fedavg" in settings.compare and self.name != "fedavg":

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all; what is no plain file or no plain YAML is refused, not waited for."""
+"""Atomic writes, and rejection of pipes, devices and unsafe YAML."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.migration.test_import_config import GUIDE
 from tests.support.command import vegas
+from tests.support.guide import GUIDE
 from tests.support.pages import typed
 from tests.support.project import ROOT, experiment
 from tests.support.sounds import write

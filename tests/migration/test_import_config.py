@@ -10,6 +10,7 @@ import pytest
 
 from docs.configuration import tables
 from tests.support.command import vegas
+from tests.support.guide import GUIDE
 from tests.support.project import ROOT
 from vegas_fl.config import Config
 from vegas_fl.core.errors import VegasError
@@ -18,29 +19,6 @@ from vegas_fl.migration.keys import KEYS, NODE_KEYS
 from vegas_fl.migration.settings import Import, translate
 
 PAGE = ROOT / "docs" / "coming-from-json.md"
-
-GUIDE = """{
-  // Step 3 of the guide
-  "use_generator": true,
-  "use_pretrained_generators": true,
-  "generator_load_checkpoint": true,
-  "generator_checkpoint_dir": "checkpoints/generators/vegas-2n-2c-200s",  // "not" a comment: //
-  "generator_training_mode": false,  /* NO training! */
-  "adapter_load_checkpoint": true,
-  "adapter_checkpoint_dir": "checkpoints/adapters/vegas-2n-2c-200s",
-  "global_model_train": false,
-  "generate_nodes_images_frequency": 1,
-  "generate_from_clip_text_embeddings": true,
-  "generate_from_t5_text_embeddings": false,
-  "images_output_dir": "output_images/vegas-2n-2c-200s-generate",
-  "num_clients": 3,
-  "nodes": {
-    "0": {"selected_classes": ["dog"], "samples_per_node": 200},
-    "1": {"selected_classes": ["chainsaw"], "samples_per_node": 200,},  # two nodes
-  },
-  "global_rounds": 1,
-  "local_epochs": 1,
-}"""
 
 
 def imported(old: dict[str, Any], run: str = "vegas-2n-2c-200s", **options: Any) -> tuple[Import, Config]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.rendering.test_painter import pixels, renderer
+from tests.support.painting import pixels, renderer
 from tests.support.project import ROOT
 from vegas_fl.config import compose
 from vegas_fl.core import devices

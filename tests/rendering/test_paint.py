@@ -1,4 +1,4 @@
-"""What is told of a painted recording."""
+"""The output of `vegas-fl paint`."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,36 +11,15 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
-from PIL.Image import Image
 
+from tests.support.painting import pixels, prompts, renderer, values
 from vegas_fl.algorithm.adapter import Conditioning
-from vegas_fl.config import RendererConfig, compose
 from vegas_fl.core import devices
 from vegas_fl.core.errors import VegasError
 from vegas_fl.rendering import memory
 from vegas_fl.rendering.painter import Painter
 
 CPU_MODES = ("full", "vae_offload", "group_offload")
-
-
-def renderer(**changes: object) -> RendererConfig:
-    values = compose(["renderer.steps=2"]).renderer.model_dump()
-    return RendererConfig.model_validate(values | changes)
-
-
-def prompts(count: int, clip: int = 64, tokens: int = 16, t5: int = 64) -> tuple[Conditioning, list[int]]:
-    """Embeddings and seeds of ``count`` pictures; the first ones are the same whatever the count."""
-    generators = [torch.Generator().manual_seed(i) for i in range(count)]
-    rows = [(torch.randn(clip, generator=g), torch.randn(tokens, t5, generator=g)) for g in generators]
-    return Conditioning(*(torch.stack(branch) for branch in zip(*rows, strict=True))), list(range(count))
-
-
-def values(images: Sequence[Image]) -> np.ndarray:
-    return np.stack([np.asarray(image, np.int16) for image in images])
-
-
-def pixels(painter: Painter, count: int = 8) -> np.ndarray:
-    return values(painter.paint(*prompts(count)))
 
 
 @pytest.fixture(scope="module")

@@ -178,10 +178,9 @@ def distil(
 ) -> dict[str, float]:
     """Train ``student`` in place to output ``targets`` for ``x``, all classes shuffled together.
 
-    The loss of a branch is its mean squared error in units of the variance of the text targets, on which no teacher has
-    an influence. AdamW, with a
-    learning rate that falls to zero along a cosine. Draws come from torch's global generator: call inside
-    :func:`vegas_fl.core.seeds.reproducible`.
+    The loss of a branch is its mean squared error in units of the variance of the text targets, which no teacher can
+    influence. AdamW, with a learning rate that falls to zero along a cosine. Draws come from torch's global generator:
+    call inside :func:`vegas_fl.core.seeds.reproducible`.
 
     Parameters
     ----------

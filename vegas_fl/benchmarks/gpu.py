@@ -180,7 +180,7 @@ def bench() -> Iterator[Verdict]:
     Raises
     ------
     VegasError
-        There is no GPU.
+        No GPU is available.
     """
     if reason := lacking():
         raise VegasError(f"bench gpu needs a GPU: {reason}; run it where one is (make gpu-bundle packs what it needs)")

@@ -93,6 +93,11 @@ class Config(Section):
         return draws or "generators" in self.stages or "adapters" in self.stages
 
     @property
+    def compares_local(self) -> bool:
+        """Whether the nodes' own adapters are evaluated."""
+        return "local" in self.evaluation.compare or self.aggregation.name == "standalone"
+
+    @property
     def evaluates_generators(self) -> bool:
         """Whether nodes compare generators with recordings, after training them or before sampling them."""
         sampled = isinstance(self.aggregation, StudentConfig) or self.adapter.replay_samples

@@ -62,7 +62,7 @@ def weight_files(folder: Path, pickled: bool = False) -> list[Path]:
     ----------
     folder : Path
     pickled : bool
-        Also accept ``pytorch_model.bin``, where there is no safetensors file.
+        Whether to fall back to ``pytorch_model.bin`` if no safetensors file exists.
 
     Raises
     ------

@@ -12,7 +12,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 log = logging.getLogger("vegas_fl.progress")
 
 EVERY = 10.0
-"""Seconds between two lines where there is no terminal."""
+"""Seconds between log lines when the output is not a terminal."""
 LOGGERS = ("", "vegas_fl")
 """Loggers that may print: while a bar is shown, they print above it."""
 

@@ -54,7 +54,7 @@ def packed_states(
     """
     packed = {}
     for name, state in states.items():
-        sent = _halved(state) if dtype == "float16" else state
+        sent = halved(state) if dtype == "float16" else state
         layout = [[key, _kind(tensor), list(tensor.shape)] for key, tensor in sent.items()]
         packed[name] = layout, ArrayRecord(_joined(sent))
     return packed
@@ -139,10 +139,12 @@ def _kind(tensor: torch.Tensor) -> str:
 
 def half(state: State) -> State:
     """A state as it arrives when it travels in half precision."""
-    return {key: tensor.float() if tensor.dtype == torch.float16 else tensor for key, tensor in _halved(state).items()}
+    return {key: tensor.float() if tensor.dtype == torch.float16 else tensor for key, tensor in halved(state).items()}
 
 
-def _halved(state: State) -> State:
+def halved(state: State) -> State:
+    """A state in half precision, as it travels; tensors with numbers beyond its range stay as they are."""
+
     def fits(tensor: torch.Tensor) -> bool:
         return tensor.dtype == torch.float32 and (not tensor.numel() or bool(tensor.abs().max() <= LARGEST_HALF))
 

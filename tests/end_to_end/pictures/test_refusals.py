@@ -1,4 +1,4 @@
-"""What a run would draw is told before; what it cannot draw is refused before any work."""
+"""Plans list what a run would draw; pictures that cannot be drawn are refused before any work."""
 
 from __future__ import annotations
 
