@@ -33,6 +33,7 @@ from vegas_fl.federation.messages import (
     Generate,
     GeneratorQuality,
     Request,
+    SumClips,
     Sums,
     TrainAdapter,
     TrainedAdapter,
@@ -53,6 +54,7 @@ STAGES: Mapping[type[Request[Any]], tuple[str, ...]] = {
     TrainAdapter: ("adapters",),
     Evaluate: ("adapters",),
     EvaluateGenerators: ("generators", "adapters"),
+    SumClips: ("adapters",),
     Generate: ("images",),
 }
 """The stages that a request may belong to."""
@@ -106,11 +108,12 @@ class Policy:
 
     def _check_names(self) -> None:
         config, stages = self.node.config, self._stages()
+        aggregation = "analytic" if isinstance(self.asked, SumClips) else config.aggregation.name
         for key, values in (
             ("classes", self.node.entry.selected_classes),
             ("stages", sorted(stages)),
             ("generators", [config.generator.name] if "generators" in stages else []),
-            ("aggregations", [config.aggregation.name] if "adapters" in stages else []),
+            ("aggregations", [aggregation] if "adapters" in stages else []),
         ):
             allowed = getattr(self.allow, key)
             if allowed is not None and (odd := [value for value in values if value not in allowed]):
@@ -130,7 +133,7 @@ class Policy:
         stages = self._stages() if isinstance(self.asked, Describe) else set()
         split, mixture = config.evaluation.split, config.generator
         held, evaluates = getattr(clips, split, {}), split != "none"
-        trains = isinstance(self.asked, TrainGenerators | TrainAdapter | EvaluateGenerators)
+        trains = isinstance(self.asked, TrainGenerators | TrainAdapter | EvaluateGenerators | SumClips)
         fits = isinstance(self.asked, TrainGenerators) or "generators" in stages
         components = getattr(mixture, "components", getattr(mixture, "prior_components", 1)) if fits else 1
         for label, own in clips.train.items():

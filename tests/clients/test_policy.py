@@ -22,7 +22,7 @@ from vegas_fl.audio.embeddings import embed
 from vegas_fl.config import Config, compose
 from vegas_fl.data.datasets.folder import ClassFolders
 from vegas_fl.engines.inprocess import InProcessGrid
-from vegas_fl.federation.messages import DESCRIBE, EVALUATE, TRAIN_ADAPTER, TRAIN_GENERATOR, pack, unpack
+from vegas_fl.federation.messages import DESCRIBE, EVALUATE, SUM_CLIPS, TRAIN_ADAPTER, TRAIN_GENERATOR, pack, unpack
 from vegas_fl.storage.headers import Spaces
 from vegas_fl.storage.tensorfiles import State
 
@@ -75,6 +75,7 @@ def ask(
         TRAIN_GENERATOR: {"spaces": space, "training": "x"},
         TRAIN_ADAPTER: {"spaces": space, "round": 1},
         EVALUATE: {"spaces": space},
+        SUM_CLIPS: {"spaces": space},
     }
     grid = InProcessGrid(app, 1)
     (node,) = grid.get_node_ids()
@@ -104,6 +105,15 @@ def test_a_mixture_with_a_component_a_clip_is_refused(own: dict[str, Any], caplo
     assert told == refusal(own, DESCRIBE, *PLAIN, "generator.components=24")  # before anything is trained
     _, states = ask(allowing(own, clips_per_component=1), TRAIN_GENERATOR, *PLAIN, "generator.components=24")
     assert set(states) == {"generator.dog", "generator.bell"}
+
+
+def test_sums_over_clips_need_an_explicit_allowance(own: dict[str, Any]) -> None:
+    """Whatever the settings say that the run is."""
+    told = refusal(own, SUM_CLIPS, *PLAIN)
+    assert "refuses aggregations analytic; its owner allows kd, replay, fedavg, standalone" in told
+    allowed = allowing(own, aggregations=["kd", "analytic"], clips_per_class=21)
+    assert "training on 20 clips of dog; its owner allows no fewer than 21" in refusal(allowed, SUM_CLIPS, *PLAIN)
+    assert ask(allowing(own, aggregations=["analytic"]), SUM_CLIPS, *PLAIN)[1].keys() == {"sums"}
 
 
 def test_no_component_of_what_is_sent_is_a_clip(own: dict[str, Any]) -> None:

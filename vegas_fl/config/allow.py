@@ -8,6 +8,7 @@ from vegas_fl.config.sections import ClassName, Section
 
 Least = Annotated[int, Field(ge=1, le=10**6)]
 Most = Annotated[int, Field(ge=1, le=10**6)]
+Aggregation = Literal["kd", "replay", "fedavg", "standalone", "analytic"]
 
 
 class Allow(Section):
@@ -17,7 +18,7 @@ class Allow(Section):
     Attributes
     ----------
     classes, stages, generators, aggregations : tuple or None
-        Names a run may use.
+        Names a run may use. ``analytic`` has to be allowed explicitly, because its sums span the clips.
     clips_per_class, clips_per_component : int
         Least training clips of a class, and of each component of a generator's mixture.
     clips_per_evaluation : int
@@ -38,8 +39,11 @@ class Allow(Section):
     classes: Annotated[tuple[ClassName, ...] | None, Field(strict=False)] = None
     stages: Annotated[tuple[Literal["generators", "adapters", "images"], ...] | None, Field(strict=False)] = None
     generators: Annotated[tuple[Literal["vae", "gmm", "mlp"], ...] | None, Field(strict=False)] = None
-    aggregations: Annotated[tuple[Literal["kd", "replay", "fedavg", "standalone"], ...] | None, Field(strict=False)] = (
-        None
+    aggregations: Annotated[tuple[Aggregation, ...] | None, Field(strict=False)] = (
+        "kd",
+        "replay",
+        "fedavg",
+        "standalone",
     )
     clips_per_class: Least = 8
     clips_per_component: Least = 8

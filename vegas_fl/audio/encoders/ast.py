@@ -156,7 +156,7 @@ def locate(model: str, revision: str | None) -> Path:
 
 
 def _check_files(folder: Path) -> None:
-    """Raise :class:`Incomplete` if a file is missing or is not a regular file of the model."""
+    """Raise :class:`Incomplete` if a file is missing or invalid."""
     if missing := [name for name in FILES if not (folder / name).is_file()]:
         found = sorted(path.name for path in folder.glob("*") if path.is_file())
         raise modelfiles.Incomplete(
