@@ -1,7 +1,5 @@
 """The ClientApp: routes each message to the mode of a node that answers it."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Callable

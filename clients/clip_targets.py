@@ -1,8 +1,6 @@
 """Text targets of a node's own clips (``targets=caption`` or ``attributes``). They are computed on the node: captions
 and measured attributes do not leave it."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

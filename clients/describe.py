@@ -1,7 +1,5 @@
 """Mode "describe": what a node holds, so that mistakes are known before anything is trained."""
 
-from __future__ import annotations
-
 from clients.node import Node
 from vegas_fl.audio import encoders
 from vegas_fl.config import PARTS

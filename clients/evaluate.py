@@ -1,7 +1,5 @@
 """Mode "evaluate": adapters scored on clips no node trained on, by the text targets."""
 
-from __future__ import annotations
-
 import hashlib
 from itertools import chain
 

@@ -1,8 +1,6 @@
 """Mode "evaluate generator": samples of generators compared with the node's own recordings. Only figures leave the
 node."""
 
-from __future__ import annotations
-
 import torch
 
 from clients.node import Node

@@ -2,8 +2,6 @@
 recordings only with ``images.source=recordings``. A long job is answered in parts, so that the server can log its
 progress."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path

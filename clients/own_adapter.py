@@ -1,7 +1,5 @@
 """The adapter that a node sent last, kept on the node so that it need not be sent back to be evaluated."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from clients.node import Node

@@ -1,7 +1,5 @@
 """Mode "sum clips": sums over the node's training clips, for the closed-form adapter."""
 
-from __future__ import annotations
-
 from clients.node import Node
 from vegas_fl.algorithm.analytic import clip_sums
 from vegas_fl.core import devices

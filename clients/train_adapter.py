@@ -1,7 +1,5 @@
 """Mode "train adapter": local training of the adapter that the server sends."""
 
-from __future__ import annotations
-
 import torch
 
 from clients.clip_targets import clip_targets

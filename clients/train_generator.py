@@ -1,7 +1,5 @@
 """Mode "train generator": one generator for each of the node's classes."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from clients.node import Node

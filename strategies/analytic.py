@@ -5,8 +5,6 @@ baseline that other aggregations should reach. The server sees each node's sums,
 there.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 

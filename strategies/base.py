@@ -4,8 +4,6 @@ A round reads: configure → send → validate → aggregate → save → evalua
 one (:meth:`AdapterStrategy.aggregate`), and may say what a node starts from (:meth:`AdapterStrategy.start_of`).
 """
 
-from __future__ import annotations
-
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator

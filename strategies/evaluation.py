@@ -1,7 +1,5 @@
 """Adapters side by side, on the nodes' unseen clips: nodes count, the server adds up."""
 
-from __future__ import annotations
-
 import logging
 import math
 from collections import Counter

@@ -1,7 +1,5 @@
 """``aggregation=fedavg``: the average of the nodes' adapters (McMahan et al. 2017, algorithm 1)."""
 
-from __future__ import annotations
-
 from strategies.base import AdapterStrategy
 from strategies.local_adapters import LocalAdapter
 from vegas_fl.config import FedAvgConfig

@@ -7,8 +7,6 @@ The server's side of the algorithm, in its order (:mod:`vegas_fl.algorithm.disti
 3. train one student, which starts from the teachers' average.
 """
 
-from __future__ import annotations
-
 import functools
 import logging
 import time

@@ -1,7 +1,5 @@
 """``aggregation=replay``: one adapter, trained on generator samples and text targets, without teachers."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from strategies.kd import KD

@@ -1,7 +1,5 @@
 """The ServerApp: checks, gathers the nodes, and runs the stages."""
 
-from __future__ import annotations
-
 import json
 import logging
 import shlex

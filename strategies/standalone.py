@@ -1,7 +1,5 @@
 """``aggregation=standalone``: every node keeps its own adapter; nothing is merged."""
 
-from __future__ import annotations
-
 from strategies.base import AdapterStrategy
 from strategies.local_adapters import LocalAdapter
 from strategies.trust import Screen

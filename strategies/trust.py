@@ -1,7 +1,5 @@
 """What the server checks of adapters before they count: behaviour, by its own text targets and generators."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """How good the generators are, measured by the nodes that have recordings to compare with."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterable
 from pathlib import Path

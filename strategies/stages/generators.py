@@ -1,7 +1,5 @@
 """The first stage: a generator per class."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """How far the nodes are with their pictures, as lines of the server's log."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """The last stage: pictures, rendered by the nodes, by the server, or by both."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator
 from pathlib import Path

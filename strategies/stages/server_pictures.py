@@ -1,7 +1,5 @@
 """``images.where=server``: the server renders every class, from the shared generators with the global adapter."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 

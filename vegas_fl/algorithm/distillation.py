@@ -18,8 +18,6 @@ Letters: M samples of one class, S audio tokens of width D, P width of CLIP's po
 width C of T5.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal

@@ -9,8 +9,6 @@ recordings are (``nearest`` well below its ceiling) are copies.
 Letters: N, M numbers of clips, D width of a clip vector, K classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 

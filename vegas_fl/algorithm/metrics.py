@@ -6,8 +6,6 @@ balanced accuracy and F1 of the whole federation, and from the sum of their resa
 Letters: B clips, K classes, P width of CLIP's pooled vector, T tokens of width C of T5, R resamples.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Hashable, Sequence

@@ -3,8 +3,6 @@
 Letters: B clips, S audio tokens of width D, L output tokens of width O.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F

@@ -1,7 +1,5 @@
 """Text targets of single clips, which vary within a class without changing what is learnt about classes."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

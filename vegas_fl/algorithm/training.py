@@ -4,8 +4,6 @@ Letters: N clips, S audio tokens of width D, K classes, P width of CLIP's pooled
 C of T5.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -14,8 +14,6 @@ by what it has itself: the text targets, the generators of all classes, and what
 Letters: M samples, S audio tokens of width D, K classes, P width of CLIP's pooled vector, T tokens of width C of T5.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Mapping
 from statistics import median, median_low

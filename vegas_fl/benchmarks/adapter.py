@@ -4,8 +4,6 @@ The replaced system ran an MLP on every audio token, up to the width of the targ
 two branches are rebuilt here from PyTorch's own layers, so that cost and accuracy can be compared at equal widths.
 """
 
-from __future__ import annotations
-
 import statistics
 import time
 from collections.abc import Sequence

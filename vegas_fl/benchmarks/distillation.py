@@ -1,7 +1,5 @@
 """What a distillation costs the server at FLUX.1's widths: time of all cores, and peak memory, by number of nodes."""
 
-from __future__ import annotations
-
 import tempfile
 import time
 from pathlib import Path

@@ -1,8 +1,6 @@
 """The cost of embedding, and whether the cache stays intact: toy clips are embedded by several processes at once, again
 from the cache, by one process, and by one that is killed repeatedly."""
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import multiprocessing

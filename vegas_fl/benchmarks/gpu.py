@@ -3,8 +3,6 @@
 Needs neither a network nor Flower: it runs from the wheels of `make gpu-bundle` beside an installed PyTorch.
 """
 
-from __future__ import annotations
-
 import tempfile
 import time
 from collections.abc import Callable, Iterator

@@ -6,8 +6,6 @@ a SuperNode, or a node's ClientApp. What ``vegas-fl deploy`` had started is star
 repeated until it succeeds.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import os

@@ -1,7 +1,5 @@
 """The methods that the suites compare, from embeddings to an adapter, as the product's server and nodes run them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial

@@ -4,8 +4,6 @@ Each node has one toy clip and trains for a single step. It reports how long tha
 round, in which nodes embed their clips, does not count.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import tempfile

@@ -5,8 +5,6 @@ generators and local adapters through checkpoints. Each finished cell is a line 
 continues after the last one. ``docs/quality.csv`` holds the figures of docs/measured.md.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import logging

@@ -1,7 +1,5 @@
 """Pictures per second, against plain loops over ``FluxPipeline`` with the same embeddings, and peak memory."""
 
-from __future__ import annotations
-
 import statistics
 import tempfile
 import time

@@ -1,7 +1,5 @@
 """Results of the suites: run, kept as CSV, and shown as a table and a figure with intervals."""
 
-from __future__ import annotations
-
 import base64
 import csv
 import io

@@ -1,7 +1,5 @@
 """What the benchmarks share: runs of the product, embeddings of its recordings, and how results are written."""
 
-from __future__ import annotations
-
 import json
 import multiprocessing
 import statistics

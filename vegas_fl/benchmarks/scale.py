@@ -1,7 +1,5 @@
 """What more nodes cost the server: time of one distillation, and peak memory of a whole run in one process."""
 
-from __future__ import annotations
-
 import tempfile
 from pathlib import Path
 

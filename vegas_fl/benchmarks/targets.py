@@ -6,8 +6,6 @@ seed. Diversity by itself might be noise, so the table also has how closely outp
 clip.
 """
 
-from __future__ import annotations
-
 import logging
 import statistics
 import tempfile

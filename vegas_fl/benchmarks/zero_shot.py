@@ -1,7 +1,5 @@
 """What needs no recordings at all: the audio encoder's own AudioSet labels, zero-shot."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

@@ -1,7 +1,5 @@
 """The files of a model in a folder: which ones the libraries read, and what is wrong with them."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """``engine=flower``: ``flwr run`` on a SuperLink, followed to its end; a failed run raises."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -1,7 +1,5 @@
 """``engine=inprocess``: server and nodes in this process, with real messages and models loaded only once."""
 
-from __future__ import annotations
-
 import importlib
 import logging
 import uuid

@@ -1,7 +1,5 @@
 """Run a configuration with its engine."""
 
-from __future__ import annotations
-
 from vegas_fl.config import Config, FlowerConfig
 
 

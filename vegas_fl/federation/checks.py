@@ -3,8 +3,6 @@
 Each check returns why a reply (already valid by :mod:`vegas_fl.federation.messages`) cannot be used, or None.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Collection, Mapping
 

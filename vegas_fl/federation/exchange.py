@@ -1,7 +1,5 @@
 """Messages to the nodes that are present, and what of their replies can be used."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections import deque

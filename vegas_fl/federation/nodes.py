@@ -1,7 +1,5 @@
 """Which nodes take part in a run: those that are there at its start, that leave, that come back."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Callable, Mapping

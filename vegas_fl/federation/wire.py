@@ -1,7 +1,5 @@
 """How models and tensors travel in Flower's messages: values as JSON, tensors as few large arrays."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The adapters that a run without training could draw with instead of the chosen one, and the command for each."""
 
-from __future__ import annotations
-
 import contextlib
 import shlex
 from collections.abc import Iterator, Sequence

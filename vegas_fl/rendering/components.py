@@ -1,7 +1,5 @@
 """The components of a FluxPipeline in diffusers' layout: checked before any work, and loaded strictly."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

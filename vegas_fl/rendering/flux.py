@@ -1,7 +1,5 @@
 """FLUX through diffusers: its location, shapes and fingerprints, and loading only the parts that are used."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 from collections.abc import Sequence

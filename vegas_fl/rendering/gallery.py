@@ -1,7 +1,5 @@
 """A page that shows all pictures of a run: thumbnails by node and class, and how each was made."""
 
-from __future__ import annotations
-
 import json
 from importlib import resources
 from pathlib import Path

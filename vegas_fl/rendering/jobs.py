@@ -1,7 +1,5 @@
 """The pictures that a node, or the server, has to draw: their names, the source of their embeddings, their recipes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -8,8 +8,6 @@ show that it agrees with human judgement better than Inception's). Results of di
 Letters: N pictures, K classes, F width of CLIP's joint space.
 """
 
-from __future__ import annotations
-
 import pickle
 from collections.abc import Iterable, Sequence
 from pathlib import Path

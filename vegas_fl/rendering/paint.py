@@ -1,7 +1,5 @@
 """A picture for any recording, with the adapters of a run."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """``images.source=recordings``: the recordings of a node that are drawn, and finding them again."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

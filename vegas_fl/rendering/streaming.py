@@ -5,8 +5,6 @@ evenly among the resident ones, whose computing hides the copies. Copies in main
 enough of it to the machine.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Text targets: the embeddings of class prompts by FLUX's two text encoders, which the adapters learn to predict."""
 
-from __future__ import annotations
-
 import hashlib
 import logging
 from collections.abc import Sequence

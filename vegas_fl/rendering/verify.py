@@ -1,7 +1,5 @@
 """Checks folders of pictures: names, counts, hashes, provenance, and whether the pictures can be reproduced."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Iterator, Sequence

@@ -3,8 +3,6 @@
 Every kind is a model that stays on its node and holds a :class:`Sampler` as ``.sampler``, which is shared.
 """
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from vegas_fl.algorithm.generators.base import Sampler, require_clips

@@ -1,7 +1,5 @@
 """What all kinds of generators share: the sampler, which is the part that leaves a node, and its standardisation."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 
 import torch

@@ -8,8 +8,6 @@ numbers each, leave the node. A component fitted to a single clip reveals that c
 Letters: N clips, S audio tokens of width D, K components.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

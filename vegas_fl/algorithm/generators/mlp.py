@@ -4,8 +4,6 @@ Generators of this kind are imported (:mod:`vegas_fl.migration.checkpoints`), ne
 S * D, and N(0, I) draws codes that no clip has.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 

@@ -16,8 +16,6 @@ Letters: N clips, S audio tokens of width D, Z width of the clip latent, W width
 components of the prior.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

@@ -1,7 +1,5 @@
 """Which of two classes embeddings are of, as an audio encoder's own labels have it: YAMNet names AudioSet's classes."""
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Callable, Mapping
