@@ -11,6 +11,7 @@ from typing import Any
 from clients.node import Node
 from vegas_fl.audio import encoders
 from vegas_fl.audio.clips import Clip
+from vegas_fl.core import devices
 from vegas_fl.core.errors import VegasError
 from vegas_fl.data.splits import split_evenly
 from vegas_fl.federation.messages import Generate, Judged, Pictures
@@ -83,8 +84,8 @@ def job_of(node: Node, request: Generate) -> Job:
     else:
         audio = sampled(
             {
-                label: sampler_from(headers[label], node.states[f"generator.{label}"], f"{label}'s generator").to(
-                    node.device
+                label: devices.moved(
+                    sampler_from(headers[label], node.states[f"generator.{label}"], f"{label}'s generator"), node.device
                 )
                 for label in classes
             }
@@ -92,7 +93,9 @@ def job_of(node: Node, request: Generate) -> Job:
         pictures = plan(config.seed, node.id, classes, node.entry.pictures)
         source = {"generator": {label: headers[label]["sha256"] for label in classes}}
     adapter = adapter_from(request.adapter, node.states["adapter"], "the adapter the server sent")
-    feed = AdapterFeed(audio, adapter.to(node.device), targets, config.conditioning, config.renderer.batch_size)
+    feed = AdapterFeed(
+        audio, devices.moved(adapter, node.device), targets, config.conditioning, config.renderer.batch_size
+    )
     made_from = recipes(config, node.id, classes, request.adapter_sha256, **source)
     return Job(
         node.id,

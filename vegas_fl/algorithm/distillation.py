@@ -26,8 +26,9 @@ import torch
 from torch import Tensor
 
 from vegas_fl.algorithm.adapter import Adapter, Conditioning, standardisation
-from vegas_fl.algorithm.training import adapt, branch_losses
+from vegas_fl.algorithm.training import adapt, backward
 from vegas_fl.config import StudentConfig
+from vegas_fl.core import devices
 from vegas_fl.core.errors import VegasError
 
 LARGE = 256 * 10**6
@@ -201,6 +202,18 @@ def distil(
         ``clip_loss`` and ``t5_loss`` (mean over the last epoch; 1 is what the mean of all targets scores),
         ``epochs`` and ``samples``.
     """
+
+    def run(at_once: int) -> Tensor:
+        return _distilled(student, x, targets, config, text, at_once)
+
+    clip_loss, t5_loss = devices.retrained(student, run, config.batch_size, "distillation").tolist()
+    return {"clip_loss": clip_loss, "t5_loss": t5_loss, "epochs": config.epochs, "samples": len(x)}
+
+
+def _distilled(
+    student: Adapter, x: Tensor, targets: Conditioning, config: StudentConfig, text: Conditioning, at_once: int
+) -> Tensor:
+    """Train ``student``; the mean loss ``[2]`` of each branch over the last epoch."""
     device = student.device
     scales = Conditioning(*(standardisation(target)[1].to(device) for target in text))
     optimizer = torch.optim.AdamW(student.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
@@ -213,15 +226,12 @@ def distil(
         for batch in torch.randperm(len(x)).split(config.batch_size):
             wanted = Conditioning(*(target[batch].to(device) for target in targets))
             seen, wanted = mix(x[batch].to(device, torch.float32), wanted, config.mixup)
-            losses = branch_losses(student(seen), wanted, scales)
             optimizer.zero_grad()
-            (losses.clip + losses.t5).backward()
+            totals += backward(student, seen, wanted, scales, at_once)
             optimizer.step()
             schedule.step()
-            totals += len(batch) * torch.stack(losses).detach()
     student.eval()
-    clip_loss, t5_loss = (totals / len(x)).tolist()
-    return {"clip_loss": clip_loss, "t5_loss": t5_loss, "epochs": config.epochs, "samples": len(x)}
+    return totals / len(x)
 
 
 def mix(x: Tensor, targets: Conditioning, alpha: float) -> tuple[Tensor, Conditioning]:
