@@ -67,9 +67,9 @@ class Server:
     def __init__(self, folder: Path, parent: int) -> None:
         self._parent, self._renderer = psutil.Process(parent), ""
         self._busy, self._idle_since = False, time.monotonic()
-        os.umask(0o077)
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
+        os.umask(0o077)
         own, self._socket = folder / f"{os.getpid()}", folder / SOCKET
         with _short(folder) as place:
             self._listener = Listener(f"{place}/{own.name}", "AF_UNIX", backlog=64)
@@ -135,7 +135,6 @@ class Worker:
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(0o700, parents=True, exist_ok=True)
         self._folder = folder
         self._connection: Connection | None = None
 
@@ -238,9 +237,11 @@ def _receive(connection: Connection) -> tuple[dict[str, Any], State]:
 
 @contextlib.contextmanager
 def _short(folder: Path) -> Iterator[str]:
-    """A path of a folder that is short enough for a socket in it: at most 107 bytes."""
+    """A path of this user's folder that is short enough for a socket in it: at most 107 bytes."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
+        if os.fstat(descriptor).st_uid != os.getuid():
+            raise PermissionError(f"{folder} belongs to another user")
         place = f"/proc/self/fd/{descriptor}"
         yield place if os.path.isdir(place) else str(folder)
     finally:
