@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -20,8 +21,6 @@ from vegas_fl.core.errors import VegasError
 from vegas_fl.rendering import worker
 from vegas_fl.rendering.judge import judge
 from vegas_fl.rendering.painter import Painter
-
-pytestmark = pytest.mark.slow
 
 NODE = "import subprocess, sys\nfor line in sys.stdin: subprocess.run([sys.executable, '-c', line])"
 """A process that starts one for each message, as a SuperNode does."""
@@ -81,6 +80,7 @@ def within(seconds: float, condition: Callable[[], bool]) -> bool:
     return condition()
 
 
+@pytest.mark.slow
 def test_models_are_loaded_once_and_draw_the_same(node: Node) -> None:
     own = pixels(Painter(renderer(batch_size=2), "cpu"), 3)[:, ::16, ::16].tolist()
     assert node.ask(batch_size=2) == (own, 2, "full", True)
@@ -101,6 +101,7 @@ def test_models_are_loaded_once_and_draw_the_same(node: Node) -> None:
     assert within(5, lambda: not node.workers())
 
 
+@pytest.mark.slow
 def test_without_a_worker_the_models_are_loaded_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -110,6 +111,7 @@ def test_without_a_worker_the_models_are_loaded_here(
     assert "does not answer: they are loaded for this request alone" in caplog.text
 
 
+@pytest.mark.slow
 def test_the_judge_and_mistakes_come_through(tmp_path: Path) -> None:
     pictures = []
     for index in range(3):
@@ -127,3 +129,20 @@ def test_the_judge_and_mistakes_come_through(tmp_path: Path) -> None:
     finally:
         for process in workers(tmp_path / "worker"):
             process.kill()
+
+
+def test_a_worker_ends_when_it_is_not_needed(tmp_path: Path) -> None:
+    first = worker.Server(tmp_path, os.getpid())
+    assert first._needed()
+    second = worker.Server(tmp_path, os.getpid())
+    assert second._needed() and not first._needed()
+    second._idle_since -= worker.IDLE
+    assert not second._needed()
+    second._busy = True
+    assert second._needed()
+    with subprocess.Popen(["sleep", "60"]) as parent:
+        orphan = worker.Server(tmp_path, parent.pid)
+        orphan._busy = True
+        assert orphan._needed()
+        parent.kill()
+    assert not orphan._needed()

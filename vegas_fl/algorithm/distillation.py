@@ -204,34 +204,27 @@ def distil(
     """
 
     def run(at_once: int) -> Tensor:
-        return _distilled(student, x, targets, config, text, at_once)
+        device = student.device
+        scales = Conditioning(*(standardisation(target)[1].to(device) for target in text))
+        optimizer = torch.optim.AdamW(student.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        steps = config.epochs * -(-len(x) // config.batch_size)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        totals = torch.zeros(2)
+        student.train()
+        for _ in range(config.epochs):
+            totals = torch.zeros(2, device=device)
+            for batch in torch.randperm(len(x)).split(config.batch_size):
+                wanted = Conditioning(*(target[batch].to(device) for target in targets))
+                seen, wanted = mix(x[batch].to(device, torch.float32), wanted, config.mixup)
+                optimizer.zero_grad()
+                totals += backward(student, seen, wanted, scales, at_once)
+                optimizer.step()
+                schedule.step()
+        student.eval()
+        return totals / len(x)
 
     clip_loss, t5_loss = devices.retrained(student, run, config.batch_size, "distillation").tolist()
     return {"clip_loss": clip_loss, "t5_loss": t5_loss, "epochs": config.epochs, "samples": len(x)}
-
-
-def _distilled(
-    student: Adapter, x: Tensor, targets: Conditioning, config: StudentConfig, text: Conditioning, at_once: int
-) -> Tensor:
-    """Train ``student``; the mean loss ``[2]`` of each branch over the last epoch."""
-    device = student.device
-    scales = Conditioning(*(standardisation(target)[1].to(device) for target in text))
-    optimizer = torch.optim.AdamW(student.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    steps = config.epochs * -(-len(x) // config.batch_size)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    totals = torch.zeros(2)
-    student.train()
-    for _ in range(config.epochs):
-        totals = torch.zeros(2, device=device)
-        for batch in torch.randperm(len(x)).split(config.batch_size):
-            wanted = Conditioning(*(target[batch].to(device) for target in targets))
-            seen, wanted = mix(x[batch].to(device, torch.float32), wanted, config.mixup)
-            optimizer.zero_grad()
-            totals += backward(student, seen, wanted, scales, at_once)
-            optimizer.step()
-            schedule.step()
-    student.eval()
-    return totals / len(x)
 
 
 def mix(x: Tensor, targets: Conditioning, alpha: float) -> tuple[Tensor, Conditioning]:

@@ -31,8 +31,7 @@ def train_adapter(
     adapter : Adapter
         Starts from its current weights. It is left on the CPU if its device has no room for a single clip.
     x : Tensor [N, S, D]
-        Audio embeddings of the node's training clips. As all other tensors, they may be on another device than the
-        adapter, and in half precision: they are moved batch by batch.
+        Audio embeddings of the clips. As all other tensors on any device, in any precision: moved batch by batch.
     labels : Tensor [N]
         The class of each clip: an index into the first dimension of ``targets``.
     targets : Conditioning
@@ -52,42 +51,28 @@ def train_adapter(
     Raises :class:`VegasError` if ``x`` is empty, or labels do not match the clips or the targets.
     """
     _check_labels(labels, clips=len(x), classes=len(targets.clip))
+    rows, wanted_of = (torch.arange(len(x)), clip_targets) if clip_targets else (labels, targets)
 
     def run(at_once: int) -> Tensor:
-        return _trained(adapter, x, labels, targets, config, epochs, clip_targets, at_once)
+        device = adapter.device
+        scales = Conditioning(*(standardisation(target)[1].to(device) for target in targets))
+        rates = {adapter.clip: config.clip_learning_rate, adapter.t5: config.t5_learning_rate}
+        groups = [{"params": branch.parameters(), "lr": rate} for branch, rate in rates.items()]
+        optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
+        totals = torch.full((2,), torch.nan)
+        adapter.train()
+        for _ in range(epochs):
+            totals = torch.zeros(2, device=device)
+            for batch in torch.randperm(len(x)).split(config.batch_size):
+                wanted = Conditioning(*(target[rows[batch]].to(device) for target in wanted_of))
+                optimizer.zero_grad()
+                totals += backward(adapter, x[batch].to(device, torch.float32), wanted, scales, at_once)
+                optimizer.step()
+        adapter.eval()
+        return totals / len(x)
 
     clip_loss, t5_loss = devices.retrained(adapter, run, config.batch_size, "local training").tolist()
     return {"clip_loss": clip_loss, "t5_loss": t5_loss, "epochs": epochs, "clips": len(x)}
-
-
-def _trained(
-    adapter: Adapter,
-    x: Tensor,
-    labels: Tensor,
-    targets: Conditioning,
-    config: AdapterConfig,
-    epochs: int,
-    clip_targets: Conditioning | None,
-    at_once: int,
-) -> Tensor:
-    """Train ``adapter``; the mean loss ``[2]`` of each branch over the last epoch."""
-    device = adapter.device
-    scales = Conditioning(*(standardisation(target)[1].to(device) for target in targets))
-    rates = {adapter.clip: config.clip_learning_rate, adapter.t5: config.t5_learning_rate}
-    groups = [{"params": branch.parameters(), "lr": rate} for branch, rate in rates.items()]
-    optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
-    totals = torch.full((2,), torch.nan)
-    adapter.train()
-    for _ in range(epochs):
-        totals = torch.zeros(2, device=device)
-        for batch in torch.randperm(len(x)).split(config.batch_size):
-            rows = labels[batch] if clip_targets is None else batch
-            wanted = Conditioning(*(target[rows].to(device) for target in (clip_targets or targets)))
-            optimizer.zero_grad()
-            totals += backward(adapter, x[batch].to(device, torch.float32), wanted, scales, at_once)
-            optimizer.step()
-    adapter.eval()
-    return totals / len(x)
 
 
 def backward(adapter: Adapter, x: Tensor, targets: Conditioning, scales: Conditioning, at_once: int) -> Tensor:

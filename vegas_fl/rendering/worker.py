@@ -54,22 +54,13 @@ CODE = str(Path(vegas_fl.__file__).resolve().parents[1])
 
 
 class Server:
-    """The worker's side.
-
-    Parameters
-    ----------
-    folder : Path
-        Of the socket.
-    parent : int
-        The process to end with.
-    """
+    """The worker's side: listens in ``folder``, and ends with the process ``parent``."""
 
     def __init__(self, folder: Path, parent: int) -> None:
         self._parent, self._renderer = psutil.Process(parent), ""
         self._busy, self._idle_since = False, time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
-        os.umask(0o077)
         own, self._socket = folder / f"{os.getpid()}", folder / SOCKET
         with _short(folder) as place:
             self._listener = Listener(f"{place}/{own.name}", "AF_UNIX", backlog=64)
@@ -126,13 +117,7 @@ class Server:
 
 
 class Worker:
-    """The side of those who ask. Without an answer they load the models themselves.
-
-    Parameters
-    ----------
-    folder : Path
-        Of the socket.
-    """
+    """The side of those who ask the worker of a ``folder``. Without an answer they load the models themselves."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -250,4 +235,5 @@ def _short(folder: Path) -> Iterator[str]:
 
 if __name__ == "__main__":
     logs.show(sys.stderr)
+    os.umask(0o077)
     Server(Path(sys.argv[1]), int(sys.argv[2])).run()
