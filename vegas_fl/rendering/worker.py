@@ -12,12 +12,13 @@ import contextlib
 import json
 import logging
 import os
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing.connection import Client, Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,8 +63,10 @@ class Server:
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
         own, self._socket = folder / f"{os.getpid()}", folder / SOCKET
+        self._listener = socket.socket(socket.AF_UNIX)
         with _short(folder) as place:
-            self._listener = Listener(f"{place}/{own.name}", "AF_UNIX", backlog=64)
+            self._listener.bind(f"{place}/{own.name}")
+        self._listener.listen()
         self._identity = own.stat().st_ino
         own.replace(self._socket)  # the newest worker takes the place of one before
 
@@ -71,7 +74,8 @@ class Server:
         """Answer until the process ends."""
         threading.Thread(target=self._watch, daemon=True).start()
         while True:
-            with contextlib.suppress(EOFError, OSError), self._listener.accept() as connection:
+            accepted, _ = self._listener.accept()
+            with contextlib.suppress(EOFError, OSError), Connection(accepted.detach()) as connection:
                 self._busy = True
                 while True:
                     _send(connection, *self._answer(*_receive(connection)))
