@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from vegas_fl.algorithm.generators.base import Sampler
 from vegas_fl.config import VAEConfig
+from vegas_fl.core import devices
 
 CHUNK = 32
 """Clips decoded at a time by :meth:`VAESampler.sample`; bounds the memory of the hidden layer."""
@@ -160,8 +161,7 @@ class VAESampler(Sampler):
         return self.log_sigma.clamp(*RESIDUAL_LOG_DEVIATION).exp()
 
     @torch.no_grad()
-    def sample(self, count: int, *, generator: torch.Generator) -> Tensor:
-        """``[count, S, D]``: see :meth:`Sampler.sample`."""
+    def _drawn(self, count: int, generator: torch.Generator) -> Tensor:
         z, w = self.prior.sample(count, self.tokens, generator)
         x = torch.empty(count, self.tokens, len(self.mean))
         for part, z_part, w_part in zip(x.split(CHUNK), z.split(CHUNK), w.split(CHUNK), strict=True):
@@ -228,6 +228,17 @@ def train_vae(x: Tensor, config: VAEConfig, device: str = "cpu") -> tuple[VAE, d
     See :func:`~vegas_fl.algorithm.generators.train_generator`. The metrics: ``nll`` and ``kl`` (nats per value of x,
     means over the last epoch), ``epochs``, ``components`` (used by the prior) and ``clips``.
     """
+    draws = torch.get_rng_state()
+
+    def run(at_once: int, place: str) -> tuple[VAE, dict[str, float]]:
+        torch.set_rng_state(draws)
+        return _trained(x, config, place, at_once)
+
+    return devices.sparing(run, config.batch_size, device, "the training of a generator")
+
+
+def _trained(x: Tensor, config: VAEConfig, device: str, at_once: int) -> tuple[VAE, dict[str, float]]:
+    """:func:`train_vae`, with ``at_once`` clips at a time, whose gradients add up to those of a batch."""
     vae = VAE(x.shape[1], x.shape[2], config).to(device)
     x = vae.sampler.fit_standardisation(x.to(device))
     optimizer = torch.optim.AdamW(vae.parameters(), lr=config.learning_rate, fused=True)
@@ -240,15 +251,18 @@ def train_vae(x: Tensor, config: VAEConfig, device: str = "cpu") -> tuple[VAE, d
         beta = config.beta * min(1.0, epoch / max(1.0, config.warmup * epochs))
         totals.zero_()
         for batch in torch.randperm(len(x)).split(config.batch_size):
-            nll, kl = vae(x[batch], config.input_noise)
             optimizer.zero_grad()
-            ((nll + beta * kl).mean() / x[0].numel()).backward()
+            for part in batch.split(at_once):
+                nll, kl = vae(x[part], config.input_noise)
+                (len(part) / len(batch) * (nll + beta * kl).mean() / x[0].numel()).backward()
+                totals += torch.stack([nll.detach().sum(), kl.detach().sum()])  # read at the end: no wait in each step
             nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
             optimizer.step()
-            totals += torch.stack([nll.detach().sum(), kl.detach().sum()])  # read at the end: no wait in each step
     vae.eval()
     with torch.no_grad():
-        posterior, _ = vae.encode(x, draw=False)
+        parts = x.split(len(x) if at_once == config.batch_size else at_once)
+        posteriors = [vae.encode(part, draw=False)[0] for part in parts]
+        posterior = Posterior(*map(torch.cat, zip(*posteriors, strict=True)))
     components = vae.sampler.prior.fit(posterior, config.prior_shrinkage)
     nll_total, kl_total = totals.tolist()
     return vae.cpu(), {
