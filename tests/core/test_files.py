@@ -10,7 +10,7 @@ import yaml
 
 from tests.support.command import vegas
 from vegas_fl.core.errors import VegasError
-from vegas_fl.core.files import parse_yaml, read_text, write_atomically
+from vegas_fl.core.files import own_secret, parse_yaml, read_text, write_atomically
 
 
 def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -51,3 +51,13 @@ def test_commands_refuse_pipes(line: str, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / name)
     told = vegas(tmp_path, *line.split(), code=1)
     assert "expected a regular file" in told.stdout + told.stderr or "Run out not found" in told.stderr
+
+
+def test_a_secret_is_made_once_and_kept(tmp_path: Path) -> None:
+    path = tmp_path / "own" / "clips.secret"
+    first = own_secret(path)
+    assert len(first) == 32 and first == own_secret(path) != own_secret(tmp_path / "other")
+    for damaged in ("", "zz", "00"):
+        path.write_text(damaged)
+        with pytest.raises(VegasError, match="restore it, or remove it"):
+            own_secret(path)
