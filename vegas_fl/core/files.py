@@ -5,6 +5,7 @@ import errno
 import functools
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,23 @@ def write_atomically(path: Path, data: bytes, *, durable: bool = True, mode: int
         ) from error
 
 
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Wait until no other process reads and changes ``path``, whose folder is made; raise VegasError if it cannot."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path.with_name(f".{path.name}.lock"), mode=0o600)
+        lock.acquire()
+    except OSError as error:
+        raise VegasError(
+            f"{path} cannot be written ({error.strerror}); change its permissions or choose another folder"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def own_secret(path: Path) -> bytes:
     """32 random bytes of the operating system that only this account can read, made on first use.
 
@@ -107,8 +125,7 @@ def own_secret(path: Path) -> bytes:
         They can neither be read nor written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(f".{path.name}.lock"), mode=0o600):
+        with locked(path):
             if not os.path.lexists(path):
                 write_atomically(path, secrets.token_hex(SECRET).encode(), mode=0o600)
             secret = bytes.fromhex(read_text(path))
