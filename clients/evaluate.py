@@ -16,7 +16,7 @@ from vegas_fl.federation.messages import Branches, Evaluate, Evaluation, Right, 
 from vegas_fl.storage.tensorfiles import State, load_into
 
 CANDIDATE = "candidate."
-MOST_ERROR = 10.0
+MOST_ERROR = 4.0
 """Largest mean squared error of a clip that a confined node reports, in units of the targets' variance (predicting the
 mean of all targets gives 1)."""
 STEPS = 4
