@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from clients.client_app import app as client_app
 from strategies import server_app
 from tests.support.sounds import sound
+from tests.support.uploads import listed, unlisted
 from vegas_fl.algorithm.metrics import RESAMPLES
 from vegas_fl.audio.embeddings import embed
 from vegas_fl.audio.encoders import yamnet
@@ -169,6 +170,20 @@ def test_no_file_of_the_server_has_a_nodes_host_or_path_or_name(ran: tuple[Liste
     for path in files:
         data = path.name.encode() + path.read_bytes()
         assert not [word for word in words if word.encode() in data], path
+
+
+def test_every_figure_and_tensor_that_is_sent_is_listed(ran: tuple[Listener, Config, Path]) -> None:
+    rows = listed()
+    for kind, values, states in ran[0].answers:
+        metrics = values.get("metrics", {})
+        for figures in metrics.values() if kind == "train.generator" else [metrics]:
+            assert not figures or not unlisted(set(figures), rows[kind, "metrics"])
+        for name, state in states.items():
+            if name.startswith("generator."):
+                keys = {key.partition(".")[0] for key in state}
+                assert not unlisted(keys, rows[kind, "generator.<class>"])
+            else:
+                assert (kind, name) in rows
 
 
 def test_resamples_are_sums_over_many_clips(ran: tuple[Listener, Config, Path]) -> None:

@@ -66,5 +66,5 @@ class Allow(Section):
     seconds: Most = 600
     memory: Most = 32
     candidates: Most = 64
-    evaluated: Most = 200
+    evaluated: Annotated[int, Field(ge=0, le=10**6)] = 200
     requests_per_day: Most = 1000
