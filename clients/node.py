@@ -94,11 +94,16 @@ class Node:
             raise AboutRecordings(str(error)) from error
 
     @property
-    def secret(self) -> bytes:
-        """What its clips' ids are keyed with: its own, or in process and in a simulation one of all runs."""
+    def place(self) -> Path:
+        """Folder of what it remembers of earlier runs: its own, or in process and in a simulation that of all runs."""
         folder = self.roots.output if self.roots else Path(self.config.paths.runs)
         assert folder is not None
-        return own_secret(folder / SECRET)
+        return folder
+
+    @property
+    def secret(self) -> bytes:
+        """What its clips' ids and its keys are made with."""
+        return own_secret(self.place / SECRET)
 
     @property
     def targets(self) -> Conditioning:

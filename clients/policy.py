@@ -38,6 +38,7 @@ from vegas_fl.federation.messages import (
     GeneratorQuality,
     Request,
     SumClips,
+    SumKeys,
     Sums,
     TrainAdapter,
     TrainedAdapter,
@@ -50,6 +51,8 @@ from vegas_fl.storage.tensorfiles import State
 
 EVALUATED = (CANDIDATE, "generator.")
 """Beginnings of the names of what is evaluated."""
+LEAST_NODES = 3
+"""Of a secure sum: of two, each knows the other's part."""
 KEPT = "policy.json"
 """In ``output-dir``: the first split and encoder, the requests of the day, and what was evaluated."""
 MOST_FIGURE = 1e4
@@ -59,6 +62,7 @@ STAGES: Mapping[type[Request[Any]], tuple[str, ...]] = {
     Evaluate: ("adapters",),
     EvaluateGenerators: ("generators", "adapters"),
     SumClips: ("adapters",),
+    SumKeys: ("adapters",),
     Generate: ("images",),
 }
 """The stages that a request may belong to."""
@@ -103,6 +107,8 @@ class Policy:
     def _reads_recordings(self) -> bool:
         if isinstance(self.asked, Generate):
             return self.node.config.images.source == "recordings"
+        if isinstance(self.asked, SumKeys):
+            return False
         return not isinstance(self.asked, Describe) or self.node.config.needs_recordings
 
     def _stages(self) -> set[str]:
@@ -112,7 +118,7 @@ class Policy:
 
     def _check_names(self) -> None:
         config, stages = self.node.config, self._stages()
-        aggregation = "analytic" if isinstance(self.asked, SumClips) else config.aggregation.name
+        aggregation = "analytic" if isinstance(self.asked, SumClips | SumKeys) else config.aggregation.name
         for key, values in (
             ("classes", self.node.entry.selected_classes),
             ("stages", sorted(stages)),
@@ -127,6 +133,9 @@ class Policy:
         for name, value, key in _sizes(self.node.config, self.node.id, self.asked):
             if value > (most := getattr(self.allow, key)):
                 self._refuse(f"{name}={value}", f"at most {most}", key)
+        if isinstance(self.asked, SumClips) and len(self.asked.keys) < LEAST_NODES and not self.allow.own_sums:
+            asked = f"a secure sum over {keys} nodes" if (keys := len(self.asked.keys)) else "sums that are not masked"
+            self._refuse(asked, f"secure sums over at least {LEAST_NODES}", "own_sums")
         if (memory := gigabytes(self.node, self.asked)) > self.allow.memory:
             self._refuse(f"networks and tensors of {memory:.3g} GB", f"at most {self.allow.memory}", "memory")
         candidates = sum(name.startswith(CANDIDATE) for name in self.node.states)

@@ -22,11 +22,13 @@ from vegas_fl.audio.embeddings import embed
 from vegas_fl.config import Config, compose
 from vegas_fl.data.datasets.folder import ClassFolders
 from vegas_fl.engines.inprocess import InProcessGrid
+from vegas_fl.federation import secure_sum
 from vegas_fl.federation.messages import (
     DESCRIBE,
     EVALUATE,
     EVALUATE_GENERATOR,
     SUM_CLIPS,
+    SUM_KEYS,
     TRAIN_ADAPTER,
     TRAIN_GENERATOR,
     pack,
@@ -120,9 +122,27 @@ def test_sums_over_clips_need_an_explicit_allowance(own: dict[str, Any]) -> None
     """Whatever the settings say that the run is."""
     told = refusal(own, SUM_CLIPS, *PLAIN)
     assert "refuses aggregations analytic; its owner allows kd, replay, fedavg, standalone" in told
-    allowed = allowing(own, aggregations=["kd", "analytic"], clips_per_class=21)
+    allowed = allowing(own, aggregations=["kd", "analytic"], clips_per_class=21, own_sums=True)
     assert "training on 20 clips of dog; its owner allows no fewer than 21" in refusal(allowed, SUM_CLIPS, *PLAIN)
-    assert ask(allowing(own, aggregations=["analytic"]), SUM_CLIPS, *PLAIN)[1].keys() == {"sums"}
+    analytic = {"aggregations": ["analytic"]}
+    for keys, what in (({}, "sums that are not masked"), ({"0": "02", "1": "03"}, "a secure sum over 2 nodes")):
+        told = refusal(allowing(own, **analytic), SUM_CLIPS, *PLAIN, more={"keys": keys})
+        assert f"refuses {what}; its owner allows secure sums over at least 3: allow.own_sums" in told
+    assert ask(allowing(own, **analytic, own_sums=True), SUM_CLIPS, *PLAIN)[1].keys() == {"sums"}
+
+
+def test_other_clips_are_not_summed_with_the_same_masks(own: dict[str, Any]) -> None:
+    """The difference of two such sums would be free of masks."""
+    allowed = allowing(own, aggregations=["analytic"], new_split=True)
+    key = ask(allowed, SUM_KEYS, *PLAIN, more={"sum": "x"})[0]["key"]
+    others = [secure_sum.public(secure_sum.private_key(b"x", about)) for about in "ab"]
+    more = {"sum": "x", "keys": dict(zip("012", (key, *others), strict=True))}
+    first, again = (ask(allowed, SUM_CLIPS, *PLAIN, more=more)[1]["sums"] for _ in range(2))
+    assert torch.equal(first["gram"], again["gram"]) and first["gram"].dtype == torch.int64
+    told = refusal(allowed, SUM_CLIPS, *PLAIN, more=more, nodes={"0": {**OWN, "samples_per_node": 38}})
+    assert "refuses other sums with the same masks" in told
+    told = refusal(allowed, SUM_CLIPS, *PLAIN, more=more | {"keys": {**more["keys"], "0": others[0]}})
+    assert "the keys of the secure sum cannot be used" in told
 
 
 def test_no_component_of_what_is_sent_is_a_clip(own: dict[str, Any]) -> None:

@@ -25,6 +25,8 @@ class Allow(Section):
         Least held-out clips of each class in an evaluation, and least pictures of recordings that are judged.
     features_of_recordings : bool
         Whether the judge's features of pictures drawn from recordings may leave.
+    own_sums : bool
+        Whether the server may see the sums of ``analytic`` of this node, or of fewer than three nodes.
     new_split : bool
         Whether a run may split the clips, or encode them, differently from the first one.
     epochs, tokens, width, samples, pictures, side, threads : int
@@ -54,6 +56,7 @@ class Allow(Section):
     clips_per_component: Least = 8
     clips_per_evaluation: Least = 10
     features_of_recordings: bool = False
+    own_sums: bool = False
     new_split: bool = False
     epochs: Most = 2000
     steps: Most = 100_000
