@@ -171,6 +171,7 @@ class FedAvgConfig(Section):
 class AnalyticConfig(Section):
     name: Literal["analytic"]
     ridge: PositiveFloat
+    secure_sum: bool
 
 
 class StandaloneConfig(Section):

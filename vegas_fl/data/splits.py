@@ -31,10 +31,10 @@ class Split:
     test: Parts
     notes: dict[str, list[str]]
 
-    def manifest(self) -> dict[str, dict[str, list[str]]]:
-        """The ids of its clips by part and class, sorted, so that equal splits have equal manifests."""
+    def manifest(self, secret: bytes) -> dict[str, dict[str, list[str]]]:
+        """The ids of its clips by part and class, sorted, so that with one secret equal splits have equal manifests."""
         return {
-            part: {label: sorted(clip.id for clip in clips) for label, clips in getattr(self, part).items()}
+            part: {label: sorted(clip.id(secret) for clip in clips) for label, clips in getattr(self, part).items()}
             for part in PARTS
         }
 
