@@ -129,3 +129,28 @@ def test_the_closed_form_adapter_is_made_of_sums(trained: Path, embedding_cache:
         for run in ("apart", "together")
     )
     assert (apart - together).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("granularity", ["group", "all"])
+def test_classes_may_share_a_generator(trained: Path, embedding_cache: Path, tmp_path: Path, granularity: str) -> None:
+    nodes = [
+        "nodes.0={selected_classes: [dog, drum], samples_per_node: 32}",
+        "nodes.1={selected_classes: [snoring, rain], samples_per_node: 32, generator: {train_classes: [snoring]}}",
+    ]
+    common = [
+        *nodes,
+        *DATA,
+        f"paths.cache={embedding_cache}",
+        EPOCHS,
+        *STUDENT,
+        "run=r",
+        "stages=[generators,adapters]",
+    ]
+    groups = "generator.groups={animals: [dog, drum]}"
+    vegas(tmp_path, *common, f"generator.granularity={granularity}", *([groups] if granularity == "group" else []))
+    files = sorted((tmp_path / "checkpoints/generators/r").glob("*.safetensors"))
+    assert [file.stem.rpartition("_")[2] for file in files] == ["dog", "drum", "snoring"]  # rain is not trained
+    last = [load_file(file) for file in files]
+    weights = [next(value for key, value in state.items() if key.endswith("decoder.2.weight")) for state in last]
+    assert weights[0].equal(weights[1])
+    assert weights[0].equal(weights[2]) == (granularity == "all")
