@@ -19,6 +19,7 @@ from clients.roots import Roots
 from clients.sum_clips import sum_clips
 from clients.train_adapter import train_adapter
 from clients.train_generator import train_generator
+from vegas_fl.core.devices import memory_explained
 from vegas_fl.core.errors import AboutRecordings, VegasError
 from vegas_fl.federation.messages import (
     Describe,
@@ -55,7 +56,8 @@ def answer(request: type[Q], mode: Mode[Q], message: Message, context: Context) 
         policy = None if roots is None else Policy.of(node, asked, context.node_config)
         if policy is not None:
             policy.check()
-        reply, states = mode(node, asked)
+        with memory_explained():
+            reply, states = mode(node, asked)
         if policy is not None:
             reply = policy.released(reply, states)
         worked = round(time.perf_counter() - start, 4)

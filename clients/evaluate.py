@@ -11,7 +11,7 @@ from vegas_fl.algorithm import metrics
 from vegas_fl.algorithm.adapter import Adapter
 from vegas_fl.algorithm.training import adapt
 from vegas_fl.config import BRANCHES
-from vegas_fl.core import seeds
+from vegas_fl.core import devices, seeds
 from vegas_fl.federation.messages import Branches, Evaluate, Evaluation, Right, Sums
 from vegas_fl.storage.tensorfiles import State, load_into
 
@@ -41,7 +41,7 @@ def evaluate(node: Node, request: Evaluate) -> tuple[Evaluation, dict[str, State
     totals: dict[str, Branches] = {}
     own: dict[str, Right] = {}
     with seeds.reproducible(config.seed, "evaluate", threads=config.threads):
-        adapter = Adapter(request.spaces.shape, config.adapter).to(node.device)
+        adapter = devices.moved(Adapter(request.spaces.shape, config.adapter), node.device)
         for name, state in states.items():
             if not name.startswith(CANDIDATE):
                 continue

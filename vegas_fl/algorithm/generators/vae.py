@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from vegas_fl.algorithm.generators.base import Sampler
 from vegas_fl.config import VAEConfig
+from vegas_fl.core import devices
 
 CHUNK = 32
 """Clips decoded at a time by :meth:`VAESampler.sample`; bounds the memory of the hidden layer."""
@@ -168,8 +169,7 @@ class VAESampler(Sampler):
         return self.log_sigma.clamp(*RESIDUAL_LOG_DEVIATION).exp()
 
     @torch.no_grad()
-    def sample(self, count: int, *, generator: torch.Generator) -> Tensor:
-        """``[count, S, D]``: see :meth:`Sampler.sample`."""
+    def _drawn(self, count: int, generator: torch.Generator) -> Tensor:
         z, w = self.prior.sample(count, self.tokens, generator)
         x = torch.empty(count, self.tokens, len(self.mean))
         for part, z_part, w_part in zip(x.split(CHUNK), z.split(CHUNK), w.split(CHUNK), strict=True):
@@ -243,6 +243,19 @@ def train_vae(clips: Sequence[Tensor], config: VAEConfig, device: str = "cpu") -
     The metrics: ``nll`` and ``kl`` (nats per value of x, means over all classes in the last epoch), ``epochs``,
     ``components`` (used by the prior) and ``clips`` of the class.
     """
+    draws = torch.get_rng_state()
+
+    def run(at_once: int, place: str) -> list[tuple[VAE, dict[str, float]]]:
+        torch.set_rng_state(draws)
+        return _trained(clips, config, place, at_once)
+
+    return devices.sparing(run, config.batch_size, device, "the training of a generator")
+
+
+def _trained(
+    clips: Sequence[Tensor], config: VAEConfig, device: str, at_once: int
+) -> list[tuple[VAE, dict[str, float]]]:
+    """:func:`train_vae`, with ``at_once`` clips at a time, whose gradients add up to those of a batch."""
     vae = VAE(clips[0].shape[1], clips[0].shape[2], config).to(device)
     models = [vae, *(copy.deepcopy(vae) for _ in clips[1:])]
     parts = [model.sampler.fit_standardisation(x.to(device)) for model, x in zip(models, clips, strict=True)]
@@ -259,25 +272,29 @@ def train_vae(clips: Sequence[Tensor], config: VAEConfig, device: str = "cpu") -
         beta = config.beta * min(1.0, epoch / max(1.0, config.warmup * epochs))
         totals.zero_()
         for batch in torch.randperm(len(x)).split(config.batch_size):
-            nll, kl = vae(x[batch], config.input_noise, None if codes is None else codes[labels[batch]])
             optimizer.zero_grad()
-            ((nll + beta * kl).mean() / x[0].numel()).backward()
+            for rows in batch.split(at_once):
+                nll, kl = vae(x[rows], config.input_noise, None if codes is None else codes[labels[rows]])
+                (len(rows) / len(batch) * (nll + beta * kl).mean() / x[0].numel()).backward()
+                totals += torch.stack([nll.detach().sum(), kl.detach().sum()])  # read at the end: no wait in each step
             nn.utils.clip_grad_norm_(trained, 1.0)
             optimizer.step()
-            totals += torch.stack([nll.detach().sum(), kl.detach().sum()])  # read at the end: no wait in each step
     nll_total, kl_total = (totals / x.numel()).tolist()
     figures = {"nll": nll_total, "kl": kl_total, "epochs": epochs}
-    shared = dict(vae.named_parameters())
+    shared = {name: value.clone() for name, value in vae.named_parameters()}
     found = []
     with torch.no_grad():
-        for label, (model, own) in reversed([*enumerate(zip(models, parts, strict=True))]):  # `shared` is the first's
+        for label, (model, own) in enumerate(zip(models, parts, strict=True)):
             for name, parameter in model.named_parameters():
                 parameter.copy_(shared[name])
             if codes is not None:
                 model.get_parameter("sampler.decoder.0.bias").add_(codes[label])
-            components = model.eval().sampler.prior.fit(model.encode(own, draw=False)[0], config.prior_shrinkage)
+            pieces = own.split(len(own) if at_once == config.batch_size else at_once)
+            posteriors = [model.eval().encode(piece, draw=False)[0] for piece in pieces]
+            posterior = Posterior(*map(torch.cat, zip(*posteriors, strict=True)))
+            components = model.sampler.prior.fit(posterior, config.prior_shrinkage)
             found.append((model.cpu(), {**figures, "components": components, "clips": len(own)}))
-    return found[::-1]
+    return found
 
 
 def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
