@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.support.generators import TOKENS, WIDTH, clips
-from vegas_fl.algorithm.generators import build_sampler, train_generator
+from vegas_fl.algorithm.generators import build_sampler, train_generator, train_generators
 from vegas_fl.algorithm.generators.vae import VAE, LatentPrior, Posterior
 from vegas_fl.config import VAEConfig
 from vegas_fl.core.errors import VegasError
@@ -187,3 +187,21 @@ def test_parameters_do_not_grow_with_tokens_times_width():
 def test_embeddings_that_cannot_be_learnt_are_refused(x):
     with pytest.raises(VegasError, match="generator"):
         train(x)
+
+
+def test_classes_that_share_a_network_keep_generators_of_their_own():
+    with reproducible(0, threads=1):
+        together = train_generators([clips(label, 12 + label) for label in range(3)], config())
+    means = torch.stack([clips(label).mean((0, 1)) for label in range(3)])
+    for label, (vae, figures) in enumerate(together):
+        samples = vae.sampler.sample(50, generator=generator("purity")).mean(1)
+        assert (torch.cdist(samples, means).argmin(1) == label).float().mean() > 0.95
+        assert figures["clips"] == 12 + label
+        elsewhere = build_sampler(TOKENS, WIDTH, config())
+        elsewhere.load_state_dict(vae.sampler.state_dict())
+        again = elsewhere.sample(50, generator=generator("purity")).mean(1)
+        assert torch.equal(again, samples)
+    last, bias = "decoder.2.weight", "decoder.0.bias"
+    states = [vae.sampler.state_dict() for vae, _ in together]
+    assert torch.equal(states[0][last], states[2][last])
+    assert not torch.equal(states[0][bias], states[2][bias])

@@ -157,3 +157,34 @@ def test_a_secure_sum_without_one_of_its_nodes_is_asked_for_again(tmp_path: Path
     server_app.run(nodes, config)
     nodes.crashes.clear()
     assert worst(tmp_path, "r")["analytic"] > 0.6
+
+    apart, together = (
+        load_file(trained / f"checkpoints/adapters/{run}/{run}_round_1_t5.safetensors")["readout"]
+        for run in ("apart", "together")
+    )
+    assert (apart - together).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("granularity", ["group", "all"])
+def test_classes_may_share_a_generator(trained: Path, embedding_cache: Path, tmp_path: Path, granularity: str) -> None:
+    nodes = [
+        "nodes.0={selected_classes: [dog, drum], samples_per_node: 32}",
+        "nodes.1={selected_classes: [snoring, printer], samples_per_node: 32, generator: {train_classes: [snoring]}}",
+    ]
+    common = [
+        *nodes,
+        *DATA,
+        f"paths.cache={embedding_cache}",
+        EPOCHS,
+        *STUDENT,
+        "run=r",
+        "stages=[generators,adapters]",
+    ]
+    groups = "generator.groups={animals: [dog, drum]}"
+    vegas(tmp_path, *common, f"generator.granularity={granularity}", *([groups] if granularity == "group" else []))
+    files = sorted((tmp_path / "checkpoints/generators/r").glob("*.safetensors"))
+    assert [file.stem.rpartition("_")[2] for file in files] == ["dog", "drum", "snoring"]  # printer is not trained
+    last = [load_file(file) for file in files]
+    weights = [next(value for key, value in state.items() if key.endswith("decoder.2.weight")) for state in last]
+    assert weights[0].equal(weights[1])
+    assert weights[0].equal(weights[2]) == (granularity == "all")

@@ -28,6 +28,7 @@ def contradictions(config: Config) -> list[str]:
             if mistake := class_name_mistake(name):
                 found.append(f"nodes.{node}.selected_classes: {mistake}")
     found += _different_splits(config)
+    found += _groups(config)
     order = [s for s in ("generators", "adapters", "images") if s in config.stages]
     if list(config.stages) != order:
         found.append(f"stages: {list(config.stages)} is out of order; use {order}")
@@ -72,6 +73,35 @@ def _different_splits(config: Config) -> Iterator[str]:
                     f"nodes {node} and {other} share the class {shared[0]} of one data set, but differ in "
                     f"{', '.join(differs)}, so they could use the same clips; set the same in both nodes.N.dataset"
                 )
+
+
+def _groups(config: Config) -> Iterator[str]:
+    """Classes that share a generator."""
+    everywhere = {
+        "generator": config.generator,
+        **{f"nodes.{i}.generator": n.generator for i, n in config.nodes.items()},
+    }
+    for key, settings in everywhere.items():
+        groups = getattr(settings, "groups", None) or {}
+        named = [label for group in groups.values() for label in group]
+        chosen = getattr(settings, "train_classes", None) or ()
+        if strange := sorted({*named, *chosen} - set(config.classes)):
+            yield f"{key}: {', '.join(strange)} is a class of no node; the classes are {', '.join(config.classes)}"
+        if twice := sorted({label for label in named if named.count(label) > 1}):
+            yield f"{key}.groups: {', '.join(twice)} is in more than one group; a class belongs to one"
+    asked = {i: n.generator.granularity for i, n in config.nodes.items() if n.generator and n.generator.granularity}
+    if config.generator.name != "vae" and asked:
+        yield f"nodes.{next(iter(asked))}.generator.granularity needs generator=vae, got {config.generator.name}"
+    if "generators" not in config.stages or config.generator.name != "vae":
+        return
+    if config.generator.granularity == "all" and asked:
+        yield f"generator.granularity=all is for all nodes; remove nodes.{next(iter(asked))}.generator.granularity"
+    for node in config.nodes:
+        own = config.generator_of(node)
+        if own["granularity"] == "group" and not own["groups"]:
+            yield f"node {node}: generator.granularity=group needs generator.groups, such as {{animals: [dog, cat]}}"
+    if not any(map(config.trained_together, config.nodes)):
+        yield "generator.train_classes leaves no node a class to train; name some of its classes, or set it to null"
 
 
 def _closed_form(config: Config) -> Iterator[str]:

@@ -54,6 +54,24 @@ class Config(Section):
         own = self.nodes[node].dataset
         return own.over(self.data) if own else self.data
 
+    def generator_of(self, node: str) -> dict[str, Any]:
+        """Which classes share a generator, and which are trained at all, on a node."""
+        own = self.nodes[node].generator
+        chosen = {"granularity": "class", "groups": {}, "train_classes": None, **self.generator.model_dump()}
+        return chosen | (own.model_dump(exclude_none=True) if own else {})
+
+    def trained_together(self, node: str) -> list[tuple[str, ...]]:
+        """The classes that a node trains generators of, in the groups that share a network."""
+        settings = self.generator_of(node)
+        chosen, granularity = settings["train_classes"], settings["granularity"]
+        labels = tuple(c for c in self.nodes[node].selected_classes if chosen is None or c in chosen)
+        if granularity in ("node", "all"):
+            return [labels] if labels else []
+        groups = settings["groups"].values() if granularity == "group" else ()
+        of = {label: names for names in groups for label in names}
+        together = dict.fromkeys(of.get(label, (label,)) for label in labels)
+        return [tuple(label for label in labels if label in names) for names in together]
+
     def peers(self, node: str) -> dict[str, NodeConfig]:
         """The nodes, including this one, that read the same data set and therefore share the clips of a class."""
         own, ours = self.nodes[node].dataset, self._source(node)
