@@ -1,8 +1,11 @@
 """``aggregation=analytic``: a closed-form adapter from sums over the nodes' clips, in one round and without training.
 
 Equal to ridge regression on all recordings in one place, whatever the split (:mod:`vegas_fl.algorithm.analytic`): the
-baseline that other aggregations should reach. The server sees each node's sums, and they reveal the node's clips: see
-there.
+baseline that other aggregations should reach.
+
+What a node's sums reveal to the server: the Gram matrix of N clips spans their statistics, so that with few clips it
+tells of any clip whether the node had it, and with one it is that clip; the class sums say how many clips of which
+classes the node has. Only the total should be readable: use secure aggregation, or trust the server.
 """
 
 from collections.abc import Iterable, Iterator
@@ -35,7 +38,7 @@ class Analytic(AdapterStrategy):
     def validate(
         self, round_: int, state: State, replies: Iterable[Message]
     ) -> tuple[list[LocalAdapter], dict[Path, str]]:
-        """Add up the sums that can be used, as they come; who sent them, and no files."""
+        """Add up the sums that can be used, as they come; who sent them, each with the total, and no files."""
 
         def check(node: str, reply: Reply[ClipCounts]) -> str | None:
             samples = {label: reply.values.samples.get(label, 0) for label in self.config.classes}
@@ -43,22 +46,21 @@ class Analytic(AdapterStrategy):
                 check_sums(reply.states.get("sums", {}), list(samples.values()), self.spaces.audio_width)
             )
 
-        self.sums: ClipSums | None = None
+        total: State = {}
 
         def keep(node: str, reply: Reply[ClipCounts]) -> LocalAdapter:
-            sums = ClipSums(**reply.states["sums"])
-            self.sums = sums if self.sums is None else self.sums + sums
-            return LocalAdapter(node, reply.values.samples, {})
+            total.update({name: total.get(name, 0) + part for name, part in reply.states["sums"].items()})
+            return LocalAdapter(node, reply.values.samples, {}, held=total)
 
         saved = self.federation.accept(SumClips, replies, f"sums, round {round_}", check, keep)
         return list(saved.values()), {}
 
     def aggregate(self, round_: int, previous: State, local: list[LocalAdapter]) -> State:
-        """The closed-form adapter."""
-        settings = self.config.aggregation
-        assert isinstance(settings, AnalyticConfig) and self.sums is not None
+        """The closed-form adapter of the total, which is the same in each of ``local``."""
+        settings, total = self.config.aggregation, local[0].held
+        assert isinstance(settings, AnalyticConfig) and total is not None
         adapter = self.build(previous)
-        adapter.set_readout(solve(self.sums, settings.ridge), self.targets)
+        adapter.set_readout(solve(ClipSums(**total), settings.ridge), self.targets)
         return adapter.state_dict()
 
     def candidates(self, state: State, local: list[LocalAdapter]) -> Iterator[tuple[str, State]]:
