@@ -30,6 +30,7 @@ def config(**changes) -> VAEConfig:
             "input_noise": 0.05,
             "prior_components": 1,
             "prior_shrinkage": 0.0,
+            "prior_scale": 1.0,
             "residual_noise": 0.0,
             **changes,
         }
@@ -187,3 +188,13 @@ def test_parameters_do_not_grow_with_tokens_times_width():
 def test_embeddings_that_cannot_be_learnt_are_refused(x):
     with pytest.raises(VegasError, match="generator"):
         train(x)
+
+
+def test_a_diagonal_prior_of_a_larger_scale_is_wider_and_forgets_how_coordinates_go_together():
+    z = torch.randn(60, 1) * torch.tensor([1.0, 1.0])
+    w, tiny = torch.zeros(60, 3, 1), torch.tensor(-20.0)
+    prior = LatentPrior(2, 1, 1)
+    prior.fit(Posterior(z, tiny.expand_as(z), w, tiny.expand_as(w)), 1.0, 1.5)
+    drawn, _ = prior.sample(4000, 3, generator(0))
+    assert drawn.std(0).allclose(1.5 * z.std(0), rtol=0.1)
+    assert abs(torch.corrcoef(drawn.T)[0, 1]) < 0.1

@@ -72,7 +72,7 @@ class LatentPrior(nn.Module):
         self.register_buffer("token_factor", torch.eye(token_latent))
 
     @torch.no_grad()
-    def fit(self, posterior: Posterior, shrinkage: float) -> int:
+    def fit(self, posterior: Posterior, shrinkage: float, scale: float = 1.0) -> int:
         """Fit to the aggregate posterior, the mixture of the posteriors of N clips.
 
         Its covariance is that of the posteriors' means plus the mean of their variances (law of total
@@ -84,6 +84,8 @@ class LatentPrior(nn.Module):
             Of all N training clips.
         shrinkage : float
             How far the covariances of the clip level are shrunk towards their diagonal, 0 to 1.
+        scale : float
+            Factor of the deviations of the posteriors' means at the clip level.
 
         Returns
         -------
@@ -109,7 +111,7 @@ class LatentPrior(nn.Module):
             weights, means, covariance = (
                 torch.as_tensor(array).to(codes) for array in (mixture.weights_, mixture.means_, mixture.covariances_)
             )
-        covariance = torch.lerp(covariance, covariance.diagonal().diag(), shrinkage) + variance.diag()
+        covariance = scale**2 * torch.lerp(covariance, covariance.diagonal().diag(), shrinkage) + variance.diag()
         self.weights.zero_()
         self.weights[:used] = weights
         self.means[:used] = means
@@ -249,7 +251,7 @@ def train_vae(x: Tensor, config: VAEConfig, device: str = "cpu") -> tuple[VAE, d
     vae.eval()
     with torch.no_grad():
         posterior, _ = vae.encode(x, draw=False)
-    components = vae.sampler.prior.fit(posterior, config.prior_shrinkage)
+    components = vae.sampler.prior.fit(posterior, config.prior_shrinkage, config.prior_scale)
     nll_total, kl_total = totals.tolist()
     return vae.cpu(), {
         "nll": nll_total / x.numel(),
