@@ -303,11 +303,13 @@ def _looks(node: Node) -> dict[str, Any]:
     data = node.data.model_dump(mode="json", exclude={"root", "clips_per_class"})
     shared = {node.id: node.entry} if node.data.partition == "none" else node.config.peers(node.id)
     classes = {peer: sorted(entry.selected_classes) for peer, entry in shared.items()}
+    folds = {peer: entry.dataset.folds for peer, entry in shared.items() if entry.dataset}
     encoder = node.config.encoder.model_dump(mode="json", exclude={"batch_size"})
     return {
         **{f"data.{key}": value for key, value in data.items()},
         **{f"encoder.{key}": value for key, value in encoder.items()},
         "selected_classes": classes,
+        **{f"folds of {peer}": own for peer, own in folds.items() if own != node.data.folds},
         "samples_per_node": node.entry.samples_per_node,
     }
 

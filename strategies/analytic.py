@@ -1,8 +1,12 @@
 """``aggregation=analytic``: a closed-form adapter from sums over the nodes' clips, in one round and without training.
 
 Equal to ridge regression on all recordings in one place, whatever the split (:mod:`vegas_fl.algorithm.analytic`): the
-baseline that other aggregations should reach. A node's sums reveal its clips, so with ``secure_sum`` the server sees
-only those over all nodes (:mod:`vegas_fl.federation.secure_sum`).
+baseline that other aggregations should reach.
+
+What a node's sums would reveal to the server: the Gram matrix of N clips spans their statistics, so that with few clips
+it tells of any clip whether the node had it, and with one it is that clip; the class sums say how many clips of which
+classes the node has. With ``secure_sum`` the server sees only those over all nodes
+(:mod:`vegas_fl.federation.secure_sum`).
 """
 
 import secrets
@@ -50,7 +54,7 @@ class Analytic(AdapterStrategy):
     def validate(
         self, round_: int, state: State, replies: Iterable[Message]
     ) -> tuple[list[LocalAdapter], dict[Path, str]]:
-        """Add up the sums that can be used, as they come; who sent them, and no files."""
+        """Add up the sums that can be used, as they come; who sent them, each with the total, and no files."""
 
         def check(node: str, reply: Reply[ClipCounts]) -> str | None:
             samples = {label: reply.values.samples.get(label, 0) for label in self.config.classes}
@@ -59,19 +63,18 @@ class Analytic(AdapterStrategy):
                 check_sums(reply.states.get("sums", {}), clips, self.spaces.audio_width, len(samples))
             )
 
-        added: State = {}
+        total: State = {}
 
         def keep(node: str, reply: Reply[ClipCounts]) -> LocalAdapter:
             sums = reply.states["sums"]
             plus = secure_sum.added if self.keys else plainly_added
-            added.update(plus(added, sums) if added else sums)
-            return LocalAdapter(node, reply.values.samples, {})
+            total.update(plus(total, sums) if total else sums)
+            return LocalAdapter(node, reply.values.samples, {}, held=total)
 
         what = f"sums, round {round_}"
         saved = self.federation.accept(SumClips, replies, what, check, keep)
         if self.keys:
-            added = self._total(what, added, list(saved.values()))
-        self.sums = ClipSums(**added)
+            total.update(self._total(what, total, list(saved.values())))
         return list(saved.values()), {}
 
     def _total(self, what: str, added: State, local: list[LocalAdapter]) -> State:
@@ -88,9 +91,11 @@ class Analytic(AdapterStrategy):
         return sums
 
     def aggregate(self, round_: int, previous: State, local: list[LocalAdapter]) -> State:
-        """The closed-form adapter."""
+        """The closed-form adapter of the total, which is the same in each of ``local``."""
+        total = local[0].held
+        assert total is not None
         adapter = self.build(previous)
-        adapter.set_readout(solve(self.sums, self.settings.ridge), self.targets)
+        adapter.set_readout(solve(ClipSums(**total), self.settings.ridge), self.targets)
         return adapter.state_dict()
 
     def candidates(self, state: State, local: list[LocalAdapter]) -> Iterator[tuple[str, State]]:

@@ -30,6 +30,7 @@ def config(**changes) -> VAEConfig:
             "input_noise": 0.05,
             "prior_components": 1,
             "prior_shrinkage": 0.0,
+            "prior_scale": 1.0,
             "residual_noise": 0.0,
             **changes,
         }
@@ -205,3 +206,13 @@ def test_classes_that_share_a_network_keep_generators_of_their_own():
     states = [vae.sampler.state_dict() for vae, _ in together]
     assert torch.equal(states[0][last], states[2][last])
     assert not torch.equal(states[0][bias], states[2][bias])
+
+
+def test_a_diagonal_prior_of_a_larger_scale_is_wider_and_forgets_how_coordinates_go_together():
+    z = torch.randn(60, 1) * torch.tensor([1.0, 1.0])
+    w, tiny = torch.zeros(60, 3, 1), torch.tensor(-20.0)
+    prior = LatentPrior(2, 1, 1)
+    prior.fit(Posterior(z, tiny.expand_as(z), w, tiny.expand_as(w)), 1.0, 1.5)
+    drawn, _ = prior.sample(4000, 3, generator(0))
+    assert drawn.std(0).allclose(1.5 * z.std(0), rtol=0.1)
+    assert abs(torch.corrcoef(drawn.T)[0, 1]) < 0.1

@@ -107,6 +107,7 @@ class VAEConfig(Section):
     input_noise: NonNegativeFloat
     prior_components: PositiveInt
     prior_shrinkage: Fraction
+    prior_scale: PositiveFloat
     residual_noise: NonNegativeFloat
 
 

@@ -73,18 +73,23 @@ class Config(Section):
         return [tuple(label for label in labels if label in names) for names in together]
 
     def peers(self, node: str) -> dict[str, NodeConfig]:
-        """The nodes, including this one, that read the same data set and therefore share the clips of a class."""
+        """The nodes, including this one, that read the same data set and therefore share the clips of a class. Where
+        they differ in ``dataset``, each has all its keys."""
         own, ours = self.nodes[node].dataset, self._source(node)
         return {
-            other: entry for other, entry in self.nodes.items() if entry.dataset == own or self._source(other) == ours
+            other: entry
+            if entry.dataset == own is None
+            else entry.model_copy(update={"dataset": DatasetConfig(**self.data_of(other).model_dump())})
+            for other, entry in self.nodes.items()
+            if entry.dataset == own or self._source(other) == ours
         }
 
     def with_root(self, node: str, root: str) -> Self:
         """This configuration for a ``node`` that keeps its data set in the folder ``root``. Its peers stay the same,
         unless nodes share no clips (``data.partition=none``)."""
         nodes = dict(self.nodes)
-        peers = {node: nodes[node]} if self.data_of(node).partition == "none" else self.peers(node)
-        for peer, entry in peers.items():
+        for peer in [node] if self.data_of(node).partition == "none" else self.peers(node):
+            entry = nodes[peer]
             changes = entry.dataset.model_dump() if entry.dataset else {}
             nodes[peer] = entry.model_copy(update={"dataset": DatasetConfig(**{**changes, "root": root})})
         return self.model_copy(update={"nodes": nodes})

@@ -75,7 +75,7 @@ class LatentPrior(nn.Module):
         self.register_buffer("token_factor", torch.eye(token_latent))
 
     @torch.no_grad()
-    def fit(self, posterior: Posterior, shrinkage: float) -> int:
+    def fit(self, posterior: Posterior, shrinkage: float, scale: float = 1.0) -> int:
         """Fit to the aggregate posterior, the mixture of the posteriors of N clips.
 
         Its covariance is that of the posteriors' means plus the mean of their variances (law of total
@@ -87,6 +87,8 @@ class LatentPrior(nn.Module):
             Of all N training clips.
         shrinkage : float
             How far the covariances of the clip level are shrunk towards their diagonal, 0 to 1.
+        scale : float
+            Factor of the deviations of the posteriors' means at the clip level.
 
         Returns
         -------
@@ -112,7 +114,7 @@ class LatentPrior(nn.Module):
             weights, means, covariance = (
                 torch.as_tensor(array).to(codes) for array in (mixture.weights_, mixture.means_, mixture.covariances_)
             )
-        covariance = torch.lerp(covariance, covariance.diagonal().diag(), shrinkage) + variance.diag()
+        covariance = scale**2 * torch.lerp(covariance, covariance.diagonal().diag(), shrinkage) + variance.diag()
         self.weights.zero_()
         self.weights[:used] = weights
         self.means[:used] = means
@@ -292,7 +294,7 @@ def _trained(
             pieces = own.split(len(own) if at_once == config.batch_size else at_once)
             posteriors = [model.eval().encode(piece, draw=False)[0] for piece in pieces]
             posterior = Posterior(*map(torch.cat, zip(*posteriors, strict=True)))
-            components = model.sampler.prior.fit(posterior, config.prior_shrinkage)
+            components = model.sampler.prior.fit(posterior, config.prior_shrinkage, config.prior_scale)
             found.append((model.cpu(), {**figures, "components": components, "clips": len(own)}))
     return found
 
