@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from strategies.trust import weighed
 from vegas_fl.algorithm.generators import build_sampler
 from vegas_fl.algorithm.trust import Owned, judge_generators
 from vegas_fl.audio.encoders.labels import preference
@@ -111,7 +112,8 @@ def _save(
         states = {node: reply.states[f"generator.{label}"] for node, reply in owners.items()}
         samples = {node: reply.values.samples[label] for node, reply in owners.items()}
         folder, header = Path(config.generator.checkpoint_dir), sampler_header(spaces, config.generator)
-        path = save_class_generator(folder, 1, label, states, samples, header)
+        weights = weighed(samples, config, f"training clips of {label}")
+        path = save_class_generator(folder, 1, label, states, weights, header)
         files.append(path)
         log.info("generator of %s: %s", label, path)
         for node, reply in owners.items():

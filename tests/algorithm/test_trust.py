@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vegas_fl.algorithm.trust import excessive_moves, judge_generators
+from vegas_fl.algorithm.trust import capped, excessive_moves, judge_generators
 
 
 def points(centre: float, spread: float = 1.0, seed: int = 0) -> Tensor:
@@ -55,3 +55,11 @@ def test_who_moves_farther_than_its_steps_explain_is_odd() -> None:
     moved = {"0": 8.0, "1": 9.0, "2": 15.0, "3": 30.0}
     assert list(excessive_moves(moved, {"0": 10, "1": 10, "2": 40, "3": 10})) == ["3"]
     assert excessive_moves({"0": 1.0, "1": 100.0}, {"0": 1, "1": 1}) == {}
+
+
+def test_nobody_counts_much_more_than_the_median() -> None:
+    assert capped({"0": 10, "1": 12, "2": 10**15}, 3.0) == {"0": 10, "1": 12, "2": 36}
+    assert capped({"0": 10, "1": 10**15}, 3.0) == {"0": 10, "1": 30}
+    assert capped({"0": 10**15}, 3.0) == {"0": 10**15} and capped({}, 3.0) == {}
+    fifth = capped({str(node): 10**15 if node < 4 else 10 for node in range(20)}, 3.0)
+    assert sum(fifth[str(node)] for node in range(4)) < sum(fifth.values()) / 2

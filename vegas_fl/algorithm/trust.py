@@ -41,6 +41,13 @@ MARGIN = 3.0
 """Difference of logits, averaged over samples, by which the encoder's labels decide between two classes."""
 
 
+def capped(claims: Mapping[str, int], most: float) -> dict[str, int]:
+    """What nodes count by, who say how many clips they have: nobody as more than ``most`` times the median of all (of
+    the middle two, the smaller)."""
+    limit = int(most * median_low(claims.values())) if claims else 0
+    return {node: min(claim, limit) for node, claim in claims.items()}
+
+
 def teaching_errors(
     adapter: Adapter, samples: Mapping[str, Tensor], targets: Mapping[str, Conditioning], scales: Conditioning
 ) -> dict[str, Conditioning]:
