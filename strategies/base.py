@@ -147,7 +147,7 @@ class AdapterStrategy(ABC):
             for path in [path for node in odd for path in saved.pop(node)[0].paths.values()]:
                 del writer.files[path]
                 path.unlink()
-            self.federation.drop(odd, f"adapters, round {round_}", len(saved))
+            self.federation.drop(odd, f"adapters, round {round_}", saved)
         about = {"stage": "adapters", "round": round_}
         self.record.add_all(
             [

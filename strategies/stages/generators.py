@@ -76,7 +76,7 @@ def _ask(federation: Federation, record: Record, spaces: Spaces) -> dict[str, Re
     rejected, undecided = judge_generators({owned: x for owned, x in points.items() if owned[0] in replies}, prefer)
     reasons = {node: f"returned an unusable generator.{label}: {why}" for (node, label), why in rejected.items()}
     kept = {node: reply for node, reply in replies.items() if node not in reasons}
-    federation.drop(reasons, "generators", len(kept))
+    federation.drop(reasons, "generators", kept)
     for text in undecided:
         log.warning("%s", text)
         record.add(stage="warning", text=text)

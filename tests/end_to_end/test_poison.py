@@ -16,7 +16,7 @@ from vegas_fl.storage.tensorfiles import State
 
 CLASSES = ("dog", "drum", "snoring", "chainsaw", "helicopter")
 NODES = [f"nodes.{i}={{selected_classes: [{label}], samples_per_node: 12}}" for i, label in enumerate(CLASSES)]
-SMALL = [*NODES, "federation.min_nodes=4", "stages=[generators,adapters]", "generator.checkpoint_dir=g"]
+SMALL = [*NODES, "stages=[generators,adapters]", "generator.checkpoint_dir=g"]
 
 
 def scaled(factor: float) -> Callable[[State], State]:
