@@ -54,7 +54,7 @@ def embed(
     keys, problems = _content_keys(clips)
     first = dict(zip(reversed(keys), reversed(clips), strict=True))  # of several copies, the first
     usable = {key: clip for key, clip in first.items() if key not in problems}
-    cache = Cache(cache_dir, encoders.fingerprint(config), max_seconds) if cache_dir else None
+    cache = Cache(cache_dir, encoders.fingerprint(config), max_seconds, encoders.shape(config)) if cache_dir else None
     found = cache.read(usable) if cache else {}
     if missing := {key: clip for key, clip in usable.items() if key not in found}:
         embedder = _Embedder(load_encoder(config, device), config.batch_size, max_seconds, cache)

@@ -29,6 +29,19 @@ def regular(path: Path) -> Path:
     return path
 
 
+def bounded(path: Path) -> Path:
+    """``path``, unless what is there is not a regular file, or larger than text is.
+
+    Raises
+    ------
+    OSError
+        It is, or it cannot be read.
+    """
+    if (size := regular(path).stat().st_size) > MOST_BYTES:
+        raise OSError(errno.EFBIG, f"expected at most {MOST_BYTES} bytes, got {size}", str(path))
+    return path
+
+
 def read_text(path: Path, encoding: str = "utf8", errors: str = "strict") -> str:
     """The text of a regular file.
 
@@ -37,9 +50,7 @@ def read_text(path: Path, encoding: str = "utf8", errors: str = "strict") -> str
     OSError, UnicodeDecodeError
         It cannot be read, is not a regular file, is too large, or is not text.
     """
-    if (size := regular(path).stat().st_size) > MOST_BYTES:
-        raise OSError(errno.EFBIG, f"expected at most {MOST_BYTES} bytes, got {size}", str(path))
-    return path.read_text(encoding, errors)
+    return bounded(path).read_text(encoding, errors)
 
 
 def parse_yaml(text: str) -> Any:
@@ -78,7 +89,8 @@ def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
+        temporary.unlink(missing_ok=True)
+        with open(temporary, "xb") as file:  # never through a link that somebody put there
             file.write(data)
             file.flush()
             if durable:
