@@ -57,8 +57,8 @@ ATTACKS = [
     (TRAIN_ADAPTER, noisy, "", ()),  # harmless to the others, whether it is dropped or not
     (TRAIN_ADAPTER, scaled(9.9), "the error of its clip branch", ("aggregation=fedavg",)),
     (TRAIN_ADAPTER, shuffled, "its weights moved by", ("aggregation=fedavg",)),
-    (TRAIN_GENERATOR, wide, "more than 6 times the usual", ()),
-    (TRAIN_GENERATOR, scaled(5.0), "more than 6 times the usual", ("aggregation=replay",)),
+    (TRAIN_GENERATOR, wide, "more than 2 times the usual", ()),
+    (TRAIN_GENERATOR, scaled(5.0), "more than 2 times the usual", ("aggregation=replay",)),
 ]
 
 
