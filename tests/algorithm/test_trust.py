@@ -24,30 +24,30 @@ def by_place(first: str, second: str, x: Tensor) -> float:
 
 def test_honest_generators_pass_also_those_of_a_single_clip() -> None:
     honest = {("0", "dog"): points(0), ("1", "drum"): points(10), ("2", "dog"): points(0.2, 0.01)}
-    assert judge_generators(honest, unheard) == ({}, {}, [])
+    assert judge_generators(honest, unheard) == ({}, [])
 
 
 def test_labels_decide_which_of_two_generators_lies() -> None:
     sent = {("0", "dog"): points(10, seed=1), ("1", "drum"): points(10)}
-    rejected, _, told = judge_generators(sent, by_place)
+    rejected, told = judge_generators(sent, by_place)
     assert list(rejected) == [("0", "dog")] and not told
 
 
 def test_without_labels_the_two_are_told() -> None:
-    rejected, _, (told,) = judge_generators({("0", "dog"): points(10, seed=1), ("1", "drum"): points(10)}, unheard)
+    rejected, (told,) = judge_generators({("0", "dog"): points(10, seed=1), ("1", "drum"): points(10)}, unheard)
     assert not rejected
     assert told.startswith("the generators of dog and drum (nodes 0, 1) give the same samples")
 
 
 def test_the_other_owners_of_a_class_outvote_one() -> None:
     sent = {(str(node), "dog"): points(0, seed=node) for node in range(3)}
-    judged = judge_generators({**sent, ("3", "dog"): points(10, seed=3), ("4", "drum"): points(10)}, unheard)
-    assert list(judged.outvoted) == [("3", "dog")] and not judged.rejected
+    rejected, _ = judge_generators({**sent, ("3", "dog"): points(10, seed=3), ("4", "drum"): points(10)}, unheard)
+    assert list(rejected) == [("3", "dog")]
 
 
 def test_samples_without_variety_or_without_measure_are_rejected() -> None:
     sent = {(str(node), "dog"): points(0, seed=node) for node in range(3)}
-    rejected, *_ = judge_generators({**sent, ("3", "dog"): points(5, 0.0), ("4", "dog"): points(0, 100.0)}, unheard)
+    rejected, _ = judge_generators({**sent, ("3", "dog"): points(5, 0.0), ("4", "dog"): points(0, 100.0)}, unheard)
     assert {node for node, _ in rejected} == {"3", "4"}
 
 
@@ -67,5 +67,5 @@ def test_nobody_counts_much_more_than_the_median() -> None:
 
 def test_a_few_odd_clips_of_an_honest_owner_are_not_spread_out_of_proportion() -> None:
     """Most generators are of a few clips and narrow, one is of three that have little in common."""
-    narrow = {(str(node), label): points(8 * node, 0.1, node) for node in range(5) for label in ("dog", "drum")}
-    assert not judge_generators({**narrow, ("9", "dog"): points(0, 3.0)}, unheard).rejected
+    narrow = {(str(node), f"class {node}"): points(8 * node, 0.1, node) for node in range(5)}
+    assert not judge_generators({**narrow, ("9", "dog"): points(-20, 3.0)}, unheard)[0]

@@ -8,9 +8,9 @@ by what it has itself: the text targets, the generators of all classes, and what
   targets, so training of any length passes.
 - How far training has moved an adapter (:func:`excessive_moves`) is compared with the median of the round, and with
   what AdamW can move at all.
-- A generator (:func:`judge_generators`) whose samples lie among those of another class is rejected if the labels of the
-  audio encoder say so too; it is only left out if the other owners of its class have others, because an honest owner
-  of a few odd clips does the same; what nothing decides is a warning.
+- A generator (:func:`judge_generators`) whose samples lie among those of another class is rejected if the other owners
+  of its class contradict it, or the labels of the audio encoder do; what nothing decides is a warning. Honest owners of
+  a few odd clips do the same, so a node's other generators still count.
 
 Letters: M samples, S audio tokens of width D, K classes, P width of CLIP's pooled vector, T tokens of width C of T5.
 """
@@ -129,17 +129,8 @@ Prefer = Callable[[str, str, Tensor], float | None]
 """Two classes and points ``[M, D]`` → mean logit of the first less that of the second; None if either has no label."""
 
 
-class Verdicts(NamedTuple):
-    """Generators that no honest node sends, and those that the others of their class outvote, each with the reason; and
-    warnings about those that nothing decides."""
-
-    rejected: dict[Owned, str]
-    outvoted: dict[Owned, str]
-    undecided: list[str]
-
-
-def judge_generators(points: Mapping[Owned, Tensor], prefer: Prefer) -> Verdicts:
-    """Which generators cannot be used.
+def judge_generators(points: Mapping[Owned, Tensor], prefer: Prefer) -> tuple[dict[Owned, str], list[str]]:
+    """Generators that cannot be used, each with the reason; and warnings about those that nothing decides.
 
     Parameters
     ----------
@@ -148,7 +139,7 @@ def judge_generators(points: Mapping[Owned, Tensor], prefer: Prefer) -> Verdicts
     prefer : Prefer
         What the audio encoder's own labels say about samples.
     """
-    rejected, outvoted = _degenerate(points), dict[Owned, str]()
+    rejected = _degenerate(points)
     left = {owned: x for owned, x in points.items() if owned not in rejected}
     clouds = {label: _cloud([x for (_, of), x in left.items() if of == label]) for _, label in left}
     owners = {label: sum(of == label for _, of in left) for label in clouds}
@@ -164,8 +155,7 @@ def judge_generators(points: Mapping[Owned, Tensor], prefer: Prefer) -> Verdicts
             heard = verdict is not None and theirs_too is not None and min(verdict, theirs_too) >= MARGIN
             if contradicted or heard:
                 who = "the encoder's labels agree" if heard else f"not among those of the other owners of {label}"
-                why = f"{share:.0%} of its samples lie among those of {other}, and {who}"
-                (rejected if heard else outvoted)[node, label] = why
+                rejected[node, label] = f"{share:.0%} of its samples lie among those of {other}, and {who}"
                 break
             unclear = verdict is None or abs(verdict) < MARGIN
             if unclear and share > 0.5 and owners[label] < 3 and clouds[label].share(theirs) > 0.5:
@@ -176,7 +166,7 @@ def judge_generators(points: Mapping[Owned, Tensor], prefer: Prefer) -> Verdicts
         "samples, and no label of the encoder decides which class they are of: look at these nodes' recordings"
         for pair, nodes in disputes.items()
     ]
-    return Verdicts(rejected, outvoted, told)
+    return rejected, told
 
 
 def _cloud(owners: Iterable[Tensor]) -> Cloud:
