@@ -138,7 +138,8 @@ class Coalition(Nodes):
                 for state in answer.values()
             ]
             states = {
-                name: self.attack(Scene(sent.get("adapter", {}), state, honest)) for name, state in states.items()
+                name: self.attack(Scene(sent.get("adapter", {}), state, honest or [state]))
+                for name, state in states.items()
             }
         return Message(pack(values, states), reply_to=message)
 
@@ -163,12 +164,14 @@ def test_a_fifth_of_the_nodes_costs_the_others_nothing(
     embedding_cache: Path, tmp_path: Path, aggregation: str, owned: list[str]
 ) -> None:
     known: Known = {}
-    chosen = f"aggregation={aggregation}"
-    clean = result(tmp_path / "clean", embedding_cache, owned, known, Coalition(known), chosen)
+    chosen = [f"aggregation={aggregation}", *(["rounds=3"] if aggregation == "fedavg" else [])]
+    clean = result(tmp_path / "clean", embedding_cache, owned, known, Coalition(known), *chosen)
     assert min(clean) > 0.9 and not lines(tmp_path / "clean", "dropped")
+    told: dict[str, list[float]] = {}
     attacks = [(TRAIN_ADAPTER, name, attack) for name, attack in ADAPTERS.items() if aggregation != "replay"]
     attacks += [(TRAIN_GENERATOR, name, attack) for name, attack in GENERATORS.items() if aggregation != "fedavg"]
     for kind, name, attack in attacks:
         nodes = Coalition(known, kind, attack)
-        found = result(tmp_path / f"{kind} {name}", embedding_cache, owned, known, nodes, chosen)
-        assert all(a >= 0.95 * b for a, b in zip(found, clean, strict=True)), (kind, name, found)
+        found = result(tmp_path / f"{kind} {name}", embedding_cache, owned, known, nodes, *chosen)
+        told[name] = found
+    assert all(a >= 0.95 * b for found in told.values() for a, b in zip(found, clean, strict=True)), (clean, told)
