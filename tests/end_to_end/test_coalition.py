@@ -157,21 +157,24 @@ def result(folder: Path, cache: Path, owned: list[str], known: Known, nodes: Coa
     return [sum(score[label] for label in honest) / len(honest) for score in scores]
 
 
+TRIED = {
+    "kd, one of four owners": (["aggregation=kd"], SHARED, TRAIN_ADAPTER, ADAPTERS),
+    "kd, all owners of a class": (["aggregation=kd"], ALONE, TRAIN_GENERATOR, GENERATORS),
+    "fedavg, all owners of a class": (["aggregation=fedavg", "rounds=3"], ALONE, TRAIN_ADAPTER, ADAPTERS),
+    "replay, one of four owners": (["aggregation=replay"], SHARED, TRAIN_GENERATOR, GENERATORS),
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("owned", [SHARED, ALONE], ids=["one of four owners", "all owners of a class"])
-@pytest.mark.parametrize("aggregation", ["kd", "fedavg", "replay"])
+@pytest.mark.parametrize(("chosen", "owned", "kind", "attacks"), TRIED.values(), ids=TRIED)
 def test_a_fifth_of_the_nodes_costs_the_others_nothing(
-    embedding_cache: Path, tmp_path: Path, aggregation: str, owned: list[str]
+    embedding_cache: Path, tmp_path: Path, chosen: list[str], owned: list[str], kind: str, attacks: dict[str, Attack]
 ) -> None:
     known: Known = {}
-    chosen = [f"aggregation={aggregation}", *(["rounds=3"] if aggregation == "fedavg" else [])]
     clean = result(tmp_path / "clean", embedding_cache, owned, known, Coalition(known), *chosen)
     assert min(clean) > 0.9 and not lines(tmp_path / "clean", "dropped")
     told: dict[str, list[float]] = {}
-    attacks = [(TRAIN_ADAPTER, name, attack) for name, attack in ADAPTERS.items() if aggregation != "replay"]
-    attacks += [(TRAIN_GENERATOR, name, attack) for name, attack in GENERATORS.items() if aggregation != "fedavg"]
-    for kind, name, attack in attacks:
+    for name, attack in attacks.items():
         nodes = Coalition(known, kind, attack)
-        found = result(tmp_path / f"{kind} {name}", embedding_cache, owned, known, nodes, *chosen)
-        told[name] = found
+        told[name] = result(tmp_path / name, embedding_cache, owned, known, nodes, *chosen)
     assert all(a >= 0.95 * b for found in told.values() for a, b in zip(found, clean, strict=True)), (clean, told)

@@ -110,6 +110,7 @@ HONEST = {
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("layout", HONEST.values(), ids=HONEST)
 def test_in_a_hundred_rounds_nobody_honest_is_dropped(embedding_cache: Path, tmp_path: Path, layout: list[str]) -> None:
     few = ("rounds=34", "evaluation.split=none", "aggregation.epochs=2", "stages=[generators,adapters]")
