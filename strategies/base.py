@@ -14,7 +14,7 @@ from flwr.app import Message, RecordDict
 
 from strategies.evaluation import evaluate
 from strategies.local_adapters import LocalAdapter, LocalWriter, find_local
-from strategies.trust import Screen
+from strategies.trust import Screen, weighed
 from vegas_fl.algorithm.adapter import Adapter, Conditioning
 from vegas_fl.algorithm.distillation import average
 from vegas_fl.config import Config
@@ -71,6 +71,7 @@ class AdapterStrategy(ABC):
                 replies = self.send(round_, self.configure(round_, state))
                 local, files = self.validate(round_, state, replies)
             self.latest |= {adapter.node: replace(adapter, held=None) for adapter in local}
+            local = self.weighed(local)
             merged = self.aggregate(round_, state, local)
             if merged is not None:
                 state, files = merged, files | self.save(round_, merged, local)
@@ -146,7 +147,7 @@ class AdapterStrategy(ABC):
             for path in [path for node in odd for path in saved.pop(node)[0].paths.values()]:
                 del writer.files[path]
                 path.unlink()
-            self.federation.drop(odd, f"adapters, round {round_}", len(saved))
+            self.federation.drop(odd, f"adapters, round {round_}", saved)
         about = {"stage": "adapters", "round": round_}
         self.record.add_all(
             [
@@ -180,6 +181,15 @@ class AdapterStrategy(ABC):
             else:
                 kept.append(adapter)
         return kept
+
+    def weighed(self, local: list[LocalAdapter]) -> list[LocalAdapter]:
+        """The adapters, with the clips of each class by which they count among the class's owners."""
+        samples: dict[str, dict[str, int]] = {adapter.node: {} for adapter in local}
+        for label in self.config.classes:
+            claims = {adapter.node: adapter.samples[label] for adapter in local if label in adapter.samples}
+            for node, count in weighed(claims, self.config, f"training clips of {label}").items():
+                samples[node][label] = count
+        return [replace(adapter, samples=samples[adapter.node]) for adapter in local]
 
     @abstractmethod
     def aggregate(self, round_: int, previous: State, local: list[LocalAdapter]) -> State | None:
@@ -221,8 +231,9 @@ class AdapterStrategy(ABC):
 
     def average(self, local: list[LocalAdapter], weighted: bool = True) -> State:
         """The nodes' mean adapter, weighted by their numbers of clips; one is in memory at a time."""
+        clips = weighed({adapter.node: adapter.clips for adapter in local}, self.config, "training clips")
         states = (adapter.state(self.spaces) for adapter in local)
-        return average(states, [adapter.clips if weighted else 1 for adapter in local])
+        return average(states, [clips[adapter.node] if weighted else 1 for adapter in local])
 
     def build(self, state: State) -> Adapter:
         """An adapter with the weights ``state``."""

@@ -10,6 +10,7 @@ import torch
 from flwr.app import RecordDict
 from torch import Tensor
 
+from strategies.trust import weighed
 from vegas_fl.algorithm import metrics
 from vegas_fl.config import BRANCHES, Config
 from vegas_fl.federation.checks import check_evaluation
@@ -140,9 +141,14 @@ def _record(
     stands_for: Mapping[str, float],
 ) -> None:
     """Add up what the nodes counted, and turn it into figures. ``stands_for``: :func:`_weight` of each node."""
+    claims: dict[str, int] = {}
+    for node, reply in answers:
+        claims[node] = max(claims.get(node, 0), reply.clips)
+    weights = weighed({node: claim for node, claim in claims.items() if claim}, federation.config, "unseen clips")
+    answers = [(node, reply.times(weights.get(node, 1) / (claims[node] or 1))) for node, reply in answers]
     totals: dict[str, Branches] = {}
     clips: dict[str, list[float]] = {}
-    recordings: dict[str, dict[str, int]] = {}
+    recordings: dict[str, dict[str, float]] = {}
     for node, reply in answers:
         for key, scores in reply.figures.items():
             name, weight = ("local", 1.0) if key == "own" else (key, stands_for[node] if key == "local" else 1.0)
@@ -159,16 +165,16 @@ def _record(
             sums: Sums = getattr(totals[name], branch)
             figures = _figures(sums, federation.config.classes)
             if name != "local":  # of which nodes score different adapters
-                figures |= _without_largest([reply for _, reply in answers], name, branch)
+                figures |= _without_largest(answers, claims, name, branch)
             if clips[name] and len(clips[name]) == len(sums.resampled) == len(sums.resampled_margin):
-                weights, right, margin = map(_doubles, (clips[name], sums.resampled, sums.resampled_margin))
-                shares[name] = right / weights
-                spreads = {"accuracy": shares[name], "margin": margin / weights}
+                drawn, right, margin = map(_doubles, (clips[name], sums.resampled, sums.resampled_margin))
+                shares[name] = right / drawn
+                spreads = {"accuracy": shares[name], "margin": margin / drawn}
                 if name != "local" and "local" in shares:
                     counts = torch.tensor(getattr(totals["local"], branch).confusion)
                     figures["gain"] = figures["accuracy"] - (counts.trace() / counts.sum()).item()
                     spreads["gain"] = shares[name] - shares["local"]
-                figures["recordings"] = sum(recordings[name].values())
+                figures["recordings"] = max(1, round(sum(recordings[name].values())))
                 for key in [key for key in spreads if key in figures]:
                     around = figures[key], spreads[key], figures["recordings"]
                     figures[f"{key}_interval"] = metrics.interval(*around, *LIMITS[key])
@@ -204,16 +210,18 @@ def _figures(sums: Sums, classes: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _without_largest(replies: Sequence[Evaluation], name: str, branch: str) -> dict[str, Any]:
+def _without_largest(
+    answers: Sequence[tuple[str, Evaluation]], claims: Mapping[str, int], name: str, branch: str
+) -> dict[str, Any]:
     """The node that claims the most clips, which nobody can check, and the accuracy on the clips of all others."""
     counts = {
-        reply.node: torch.tensor(getattr(reply.figures[name], branch).confusion, dtype=torch.float64)
-        for reply in replies
+        node: torch.tensor(getattr(reply.figures[name], branch).confusion, dtype=torch.float64)
+        for node, reply in answers
         if name in reply.figures
     }
-    if len(counts) < 2 or name == "local":
+    if len(counts) < 2:
         return {}
-    largest = max(counts, key=lambda node: counts[node].sum().item())
+    largest = max(counts, key=lambda node: claims[node])
     others = torch.stack([matrix for node, matrix in counts.items() if node != largest]).sum(0)
     return {"largest": largest, "accuracy_without_largest": (others.trace() / others.sum()).item()}
 
@@ -233,11 +241,11 @@ def _record_by_node(
                 torch.tensor([getattr(reply.figures[n], branch).confusion for n in LOCAL if n in reply.figures]).sum(0)
                 for reply in scored
             ]
-            held = torch.stack([c.sum(1) // len(reply.locals) for c, reply in zip(local, scored, strict=True)]).sum(0)
+            held = torch.stack([c.sum(1) / len(reply.locals) for c, reply in zip(local, scored, strict=True)]).sum(0)
             line: dict[str, Any] = {"node": node, "branch": branch}
             for whose, among in (("own", owned), ("others", ~owned)):
-                if count := int(held[among].sum()):
-                    line |= {f"{whose}_clips": count, whose: int(right[among].sum()) / count}
+                if count := round(held[among].sum().item()):
+                    line |= {f"{whose}_clips": count, whose: right[among].sum().item() / held[among].sum().item()}
                     if shared is not None:
                         counts = torch.tensor(getattr(shared, branch).confusion)[among]
                         line[f"{whose}_shared"] = (counts[:, among].trace() / counts.sum()).item()

@@ -1,14 +1,16 @@
 """What the server checks of adapters before they count: behaviour, by its own text targets and generators."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
 
 from vegas_fl.algorithm.adapter import Adapter, Conditioning, standardisation
-from vegas_fl.algorithm.trust import WORSE, excessive_moves, farthest, mean_errors, teaching_errors
+from vegas_fl.algorithm.trust import WORSE, capped, excessive_moves, farthest, mean_errors, teaching_errors
 from vegas_fl.config import BRANCHES, Config
 from vegas_fl.core import seeds
+from vegas_fl.core.errors import some
 from vegas_fl.storage.generators import load_class_generator
 from vegas_fl.storage.headers import Spaces
 from vegas_fl.storage.names import find_generators
@@ -16,6 +18,20 @@ from vegas_fl.storage.tensorfiles import State, norm
 
 SAMPLES = 16
 """Samples of each class on which an adapter is judged."""
+
+
+log = logging.getLogger("vegas_fl.server")
+
+
+def weighed(claims: Mapping[str, int], config: Config, what: str) -> dict[str, int]:
+    """By how many clips each node counts that says how many it has (``federation.max_weight``); told where it is fewer.
+    ``what``: of what they are, in words."""
+    weights = capped(claims, config.federation.max_weight)
+    if less := [
+        f"node {node} as {weights[node]}, not {claim}" for node, claim in claims.items() if weights[node] < claim
+    ]:
+        log.info("%s: %s (federation.max_weight)", what, some(less))
+    return weights
 
 
 class Screen:

@@ -7,6 +7,7 @@ from statistics import fmean
 
 from flwr.app import RecordDict
 
+from strategies.trust import weighed
 from vegas_fl.federation.checks import check_quality
 from vegas_fl.federation.messages import EvaluateGenerators, Figures, GeneratorQuality, Header
 from vegas_fl.federation.nodes import Federation
@@ -35,19 +36,22 @@ def evaluate_generators(federation: Federation, record: Record, spaces: Spaces) 
     replies = federation.ask(EvaluateGenerators, contents, "evaluation of the generators", check)
     recorded: dict[str, Figures] = {}
     for label in sorted({label for own in asked.values() for label in own}):
-        answers = [reply.values for reply in replies.values() if label in reply.values.figures]
+        owners = {node: reply.values for node, reply in replies.items() if label in reply.values.figures}
+        answers = list(owners.values())
         if not answers:
             log.info("generator of %s: no held-out clip to compare with", label)
             continue
+        held_out = {node: answer.held_out[label] for node, answer in owners.items()}
+        weights = weighed(held_out, config, f"held-out clips of {label}")
         recorded[label] = {
-            name: _mean((answer.figures[label][name], answer.held_out[label]) for answer in answers)
+            name: _mean((answer.figures[label][name], weights[node]) for node, answer in owners.items())
             for name in answers[0].figures[label]
         }
         record.add(
             stage="generator quality",
             label=label,
             samples=sum(answer.samples[label] for answer in answers),
-            held_out=sum(answer.held_out[label] for answer in answers),
+            held_out=sum(held_out.values()),
             **recorded[label],
         )
     if recorded:

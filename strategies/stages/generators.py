@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from strategies.trust import weighed
 from vegas_fl.algorithm.generators import build_sampler
 from vegas_fl.algorithm.generators import train_generators as train
 from vegas_fl.algorithm.trust import Owned, judge_generators
@@ -80,14 +81,25 @@ def _ask(federation: Federation, record: Record, spaces: Spaces) -> dict[str, Re
     content = TrainGenerators(spaces=spaces, training=record.progress.id).content(config)
     replies = federation.ask(TrainGenerators, dict.fromkeys(federation.nodes.values(), content), "generators", check)
     prefer = preference(config.encoder, spaces.audio, {label: words(label) for label in config.classes})
-    rejected, undecided = judge_generators({owned: x for owned, x in points.items() if owned[0] in replies}, prefer)
-    reasons = {node: f"returned an unusable generator.{label}: {why}" for (node, label), why in rejected.items()}
-    kept = {node: reply for node, reply in replies.items() if node not in reasons}
-    federation.drop(reasons, "generators", len(kept))
-    for text in undecided:
+    rejected, told = judge_generators({owned: x for owned, x in points.items() if owned[0] in replies}, prefer)
+    reasons: dict[str, str] = {}
+    for (node, label), why in rejected.items():
+        reasons[node] = f"returned an unusable generator.{label}: {why}"
+        replies[node] = _without(replies[node], label)
+    kept = {node: reply for node, reply in replies.items() if reply.states}
+    told += [f"node {node} {why}; its others are used" for node, why in reasons.items() if node in kept]
+    federation.drop({node: why for node, why in reasons.items() if node not in kept}, "generators", kept)
+    for text in told:
         log.warning("%s", text)
         record.add(stage="warning", text=text)
     return kept
+
+
+def _without(reply: Reply[TrainedGenerators], label: str) -> Reply[TrainedGenerators]:
+    """A reply without the generator of a class."""
+    samples = {of: count for of, count in reply.values.samples.items() if of != label}
+    states = {name: state for name, state in reply.states.items() if name != f"generator.{label}"}
+    return Reply(reply.values.model_copy(update={"samples": samples}), states)
 
 
 def _make_room(federation: Federation, record: Record, trained: set[str]) -> list[Path]:
@@ -128,7 +140,8 @@ def _save(
         )
     files = []
     for label in filter(states.__contains__, config.classes):
-        path = save_class_generator(folder, 1, label, states[label], samples[label], header)
+        weights = weighed(samples[label], config, f"training clips of {label}")
+        path = save_class_generator(folder, 1, label, states[label], weights, header)
         files.append(path)
         log.info("generator of %s: %s", label, path)
         for node, clips in samples[label].items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vegas_fl.algorithm.trust import excessive_moves, judge_generators
+from vegas_fl.algorithm.trust import capped, excessive_moves, judge_generators
 
 
 def points(centre: float, spread: float = 1.0, seed: int = 0) -> Tensor:
@@ -55,3 +55,17 @@ def test_who_moves_farther_than_its_steps_explain_is_odd() -> None:
     moved = {"0": 8.0, "1": 9.0, "2": 15.0, "3": 30.0}
     assert list(excessive_moves(moved, {"0": 10, "1": 10, "2": 40, "3": 10})) == ["3"]
     assert excessive_moves({"0": 1.0, "1": 100.0}, {"0": 1, "1": 1}) == {}
+
+
+def test_nobody_counts_much_more_than_the_median() -> None:
+    assert capped({"0": 10, "1": 12, "2": 10**15}, 3.0) == {"0": 10, "1": 12, "2": 36}
+    assert capped({"0": 10, "1": 10**15}, 3.0) == {"0": 10, "1": 30}
+    assert capped({"0": 10**15}, 3.0) == {"0": 10**15} and capped({}, 3.0) == {}
+    fifth = capped({str(node): 10**15 if node < 4 else 10 for node in range(20)}, 3.0)
+    assert sum(fifth[str(node)] for node in range(4)) < sum(fifth.values()) / 2
+
+
+def test_a_few_odd_clips_of_an_honest_owner_are_not_spread_out_of_proportion() -> None:
+    """Most generators are of a few clips and narrow, one is of three that have little in common."""
+    narrow = {(str(node), f"class {node}"): points(8 * node, 0.1, node) for node in range(5)}
+    assert not judge_generators({**narrow, ("9", "dog"): points(-20, 3.0)}, unheard)[0]

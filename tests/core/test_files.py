@@ -22,6 +22,18 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert blocked.read_text() == "a file, not a folder"
 
 
+def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
+    """Neither at the name of the file nor at that of the unfinished one, which can be guessed."""
+    (tmp_path / "precious").write_text("kept")
+    (tmp_path / "x").symlink_to("precious")
+    os.link(tmp_path / "precious", tmp_path / "y")
+    (tmp_path / f".z.{os.getpid()}.tmp").symlink_to("precious")
+    for name in "xyz":
+        write_atomically(tmp_path / name, b"new")
+        assert (tmp_path / name).read_text() == "new"
+    assert (tmp_path / "precious").read_text() == "kept"
+
+
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="expected a regular file"):

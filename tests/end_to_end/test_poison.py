@@ -16,7 +16,7 @@ from vegas_fl.storage.tensorfiles import State
 
 CLASSES = ("dog", "drum", "snoring", "chainsaw", "helicopter")
 NODES = [f"nodes.{i}={{selected_classes: [{label}], samples_per_node: 12}}" for i, label in enumerate(CLASSES)]
-SMALL = [*NODES, "federation.min_nodes=4", "stages=[generators,adapters]", "generator.checkpoint_dir=g"]
+SMALL = [*NODES, "stages=[generators,adapters]", "generator.checkpoint_dir=g"]
 
 
 def scaled(factor: float) -> Callable[[State], State]:
@@ -57,8 +57,8 @@ ATTACKS = [
     (TRAIN_ADAPTER, noisy, "", ()),  # harmless to the others, whether it is dropped or not
     (TRAIN_ADAPTER, scaled(9.9), "the error of its clip branch", ("aggregation=fedavg",)),
     (TRAIN_ADAPTER, shuffled, "its weights moved by", ("aggregation=fedavg",)),
-    (TRAIN_GENERATOR, wide, "more than 6 times the usual", ()),
-    (TRAIN_GENERATOR, scaled(5.0), "more than 6 times the usual", ("aggregation=replay",)),
+    (TRAIN_GENERATOR, wide, "more than 2 times the usual", ()),
+    (TRAIN_GENERATOR, scaled(5.0), "more than 2 times the usual", ("aggregation=replay",)),
 ]
 
 
@@ -91,3 +91,29 @@ def test_a_generator_that_gives_another_class_is_dropped(embedding_cache: Path, 
     run(tmp_path, embedding_cache, nodes, tmp_path, *SMALL, *few)
     (dropped,) = lines(tmp_path, "dropped")
     assert dropped["node"] == "0" and "lie among those of drum" in dropped["reason"]
+
+
+def owning(*classes: list[str]) -> list[str]:
+    return [
+        f"nodes.{i}={{selected_classes: [{', '.join(own)}], samples_per_node: 24}}" for i, own in enumerate(classes)
+    ]
+
+
+HONEST = {
+    "a class each": owning(*([label] for label in CLASSES)),
+    "two classes each": owning(*([label, CLASSES[(i + 1) % 5]] for i, label in enumerate(CLASSES))),
+    "Dirichlet": [
+        *owning(*([list(CLASSES)] * 5)),
+        *("data.partition=dirichlet", "data.dirichlet_alpha=0.1", "data.clips_per_class=60"),
+    ],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.parametrize("layout", HONEST.values(), ids=HONEST)
+def test_in_a_hundred_rounds_nobody_honest_is_dropped(embedding_cache: Path, tmp_path: Path, layout: list[str]) -> None:
+    few = ("rounds=34", "evaluation.split=none", "aggregation.epochs=2", "stages=[generators,adapters]")
+    run(tmp_path, embedding_cache, Nodes(5), tmp_path, *layout, *few, "generator.checkpoint_dir=g")
+    assert len({line["round"] for line in lines(tmp_path, "adapters") if "training" in line}) == 34
+    assert not lines(tmp_path, "dropped")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import itertools
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -239,6 +242,33 @@ def test_what_another_training_left_is_kept_though_the_new_one_is_killed_in_its_
         for path in tmp_path.glob("checkpoints/**/previous/*.safetensors")
     }
     assert kept == before
+
+
+@pytest.mark.slow
+def test_ten_kills_at_random_moments_change_nothing(undisturbed: Path, tmp_path: Path, small: list[str]) -> None:
+    """Also while files are written, and after the run was complete, when the same command starts anew."""
+    draw = random.Random(0)
+    for _ in range(10):
+        command = [sys.executable, "-m", "vegas_fl", *small]
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(draw.uniform(3, 15))
+        process.kill()
+        process.wait()
+    vegas(tmp_path, *small)
+    assert hashes(tmp_path) == hashes(undisturbed)
+    assert accuracies(tmp_path) == accuracies(undisturbed)
+
+
+@pytest.mark.slow
+def test_a_clock_that_jumps_changes_nothing(
+    undisturbed: Path, tmp_path: Path, small: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jumps = itertools.cycle([0.0, 1e9, -3e8, 1e8, -1.7e9])
+    monkeypatch.setattr(time, "time", lambda now=time.time: now() + next(jumps))
+    done = vegas(tmp_path, *small)
+    assert hashes(tmp_path) == hashes(undisturbed) and "was not written" not in done.stdout
+    assert (tmp_path / "runs/small/report.html").exists()
 
 
 def test_two_processes_do_not_work_on_one_run(

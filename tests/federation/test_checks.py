@@ -182,13 +182,16 @@ def test_an_evaluation_counts_clips_the_node_has(keys: Keys, value: Any, reason:
     assert check_evaluation(read(Evaluation, EVALUATION), candidates, held) is None
     local = {"clips": 3, "figures": {"local": {"clip": SUMS, "t5": SUMS}}}
     assert check_evaluation(read(Evaluation, local), candidates, {0: 1, 1: 2}) is None
+    assert "on 6 clips, but says it has 2" in str(
+        check_evaluation(read(Evaluation, EVALUATION | {"clips": 2}), candidates, held)
+    )
     lie = read(Evaluation, changed(EVALUATION, ("figures", *keys), value))
     assert reason in str(check_evaluation(lie, candidates, held))
 
 
 RESAMPLED = {**SUMS, "margin": 1.5, "resampled": [1.0] * RESAMPLES, "resampled_margin": [2.0] * RESAMPLES}
 SAMPLED = {
-    **{"clips": 3, "recordings": 2, "resampled": [3.0] * RESAMPLES},
+    **{"clips": 6, "recordings": 2, "resampled": [6.0] * RESAMPLES},
     "figures": {name: {"clip": {**RESAMPLED}, "t5": {**RESAMPLED}} for name in ("local", "kd")},
     "locals": {"0": {"clip": [1, 0], "t5": [1, 1]}},
 }
@@ -197,13 +200,13 @@ SAMPLED = {
 @pytest.mark.parametrize(
     ("keys", "value", "reason"),
     [
-        (("recordings",), 0, "claims 0 recordings of 3 clips"),
-        (("recordings",), 4, "claims 4 recordings of 3 clips"),
-        *[(("resampled",), values, "impossible resamples") for values in ([], [3.0], [9.0] * RESAMPLES)],
-        (("resampled",), [0.0, *[3.0] * (RESAMPLES - 1)], "impossible resamples"),
+        (("recordings",), 0, "claims 0 recordings of 6 clips"),
+        (("recordings",), 7, "claims 7 recordings of 6 clips"),
+        *[(("resampled",), values, "impossible resamples") for values in ([], [6.0], [9.0] * RESAMPLES)],
+        (("resampled",), [0.0, *[6.0] * (RESAMPLES - 1)], "impossible resamples"),
         (("figures", "kd", "t5", "resampled"), [], "returned 0 resamples for adapter kd"),
         (("figures", "kd", "t5", "resampled_margin"), [1.0], "resamples for adapter kd"),
-        (("figures", "kd", "clip", "resampled"), [4.0] * RESAMPLES, "impossible resamples for adapter kd"),
+        (("figures", "kd", "clip", "resampled"), [7.0] * RESAMPLES, "impossible resamples for adapter kd"),
         (("figures", "kd", "clip", "resampled"), [-1.0] * RESAMPLES, "impossible resamples for adapter kd"),
         (("figures", "local"), GONE, "scored the adapters of nodes 0"),
         (("locals", "1"), {"clip": [0, 0], "t5": [0, 0]}, "scored the adapters of nodes 0, 1, expected 0"),

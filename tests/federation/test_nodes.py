@@ -120,6 +120,26 @@ def test_by_default_every_node_is_needed() -> None:
         ask(federation({"1": raises}))
 
 
+def test_who_sends_what_cannot_be_used_is_needed_no_more() -> None:
+    answers = {"1": sends({})}
+    made = federation(answers)
+    assert list(ask(made)) == ["0", "2"]
+    answers["1"] = raises
+    made.muster()
+    assert list(ask(made)) == ["0", "2"]
+    answers["2"] = gives_up
+    with pytest.raises(VegasError, match="1 of 3 nodes sent a usable reply, expected 2"):
+        ask(made)
+    del answers["1"]
+    with pytest.raises(VegasError, match="2 of 3 nodes sent a usable reply, expected 3"):
+        ask(made)
+
+
+def test_half_of_the_nodes_do_not_outvote_the_other_half() -> None:
+    with pytest.raises(VegasError, match="1 of 2 nodes sent a usable reply, expected 2"):
+        ask(federation({"1": sends({})}, nodes=2))
+
+
 def test_too_few_nodes_are_not_waited_for_forever() -> None:
     config = compose(["federation.wait=0.3"])
     with pytest.raises(VegasError, match="1 of 2 nodes registered within 0.3 s"):

@@ -19,6 +19,7 @@ width C of T5.
 """
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
@@ -52,9 +53,10 @@ def distillation_targets(
     teachers : sequence of Teacher
         A node teaches the classes for which its weight is positive; classes without samples are ignored.
     reduce : {"mean", "median"}
-        ``mean`` is weighted; each teacher is loaded once. ``median`` is taken value by value and gives every teacher
-        of a class the same weight, because a faulty or hostile node may claim any number of clips; a teacher is
-        loaded once for each of its classes, and the outputs of all teachers of one class are held at a time.
+        ``mean`` is weighted; each teacher is loaded once. ``median`` is taken value by value, for classes of three or
+        more teachers, and gives each the same weight, because a faulty or hostile node may claim any number of clips;
+        a teacher is loaded once for each of its classes, or more often where the outputs of all of them are larger
+        than :data:`LARGE`.
 
     Returns
     -------
@@ -68,8 +70,8 @@ def distillation_targets(
     VegasError
         If a class has samples but no teacher.
     """
-    taught = {label for _, weights in teachers for label, weight in weights.items() if weight > 0}
-    if orphans := [label for label in samples if label not in taught]:
+    owners = Counter(label for _, weights in teachers for label, weight in weights.items() if weight > 0)
+    if orphans := [label for label in samples if label not in owners]:
         raise VegasError(
             f"No adapter teaches {', '.join(orphans)}: for each class with a generator, at least one node that owns "
             "the class must send its adapter."
@@ -77,8 +79,9 @@ def distillation_targets(
     x = stacked(samples)
     ends = list(itertools.accumulate(map(len, samples.values())))
     rows = {label: slice(end - len(one), end) for (label, one), end in zip(samples.items(), ends, strict=True)}
-    fill = _means if reduce == "mean" else _medians
-    return x, fill(samples, rows, teachers)
+    most = {label for label in samples if reduce == "median" and owners[label] >= 3}
+    targets = _means({label: one for label, one in samples.items() if label not in most}, rows, teachers)
+    return x, _medians({label: samples[label] for label in most}, rows, teachers, targets)
 
 
 def room_for(classes: Iterable[str], count: int, tokens: int, width: int) -> dict[str, Tensor]:
@@ -111,11 +114,15 @@ def _room(outputs: Conditioning, rows: Mapping[str, slice]) -> Conditioning:
     return Conditioning(*(branch.new_empty(count, *branch.shape[1:]) for branch in outputs))
 
 
-def _means(samples: Mapping[str, Tensor], rows: Mapping[str, slice], teachers: Sequence[Teacher]) -> Conditioning:
+def _means(
+    samples: Mapping[str, Tensor], rows: Mapping[str, slice], teachers: Sequence[Teacher]
+) -> Conditioning | None:
     """Weighted mean of the teachers' outputs for each class, accumulated in place, teacher by teacher."""
     sums: Conditioning | None = None
     totals: dict[str, float] = {}
     for load, weights in teachers:
+        if not any(weights.get(label, 0) > 0 for label in samples):
+            continue
         teacher = load()
         for label, weight in weights.items():
             if weight <= 0 or label not in samples:
@@ -129,23 +136,30 @@ def _means(samples: Mapping[str, Tensor], rows: Mapping[str, slice], teachers: S
                     torch.mul(output, weight, out=branch[rows[label]])
             totals[label] = totals.get(label, 0) + weight
         del teacher  # before the next one is loaded
-    assert sums is not None
     for label, total in totals.items():
-        for branch in sums:
+        for branch in sums or ():
             branch[rows[label]].div_(total)
     return sums
 
 
-def _medians(samples: Mapping[str, Tensor], rows: Mapping[str, slice], teachers: Sequence[Teacher]) -> Conditioning:
-    """Value-by-value median of the teachers' outputs for each class."""
-    medians: Conditioning | None = None
+def _medians(
+    samples: Mapping[str, Tensor],
+    rows: Mapping[str, slice],
+    teachers: Sequence[Teacher],
+    targets: Conditioning | None,
+) -> Conditioning:
+    """``targets`` with the value-by-value median of the teachers' outputs for each class in ``samples``."""
     for label, x in samples.items():
-        outputs = [adapt(load(), x) for load, weights in teachers if weights.get(label, 0) > 0]
-        medians = medians or _room(outputs[0], rows)
-        for branch, parts in zip(medians, zip(*outputs, strict=True), strict=True):
-            branch[rows[label]] = _median(torch.stack(parts))
-    assert medians is not None
-    return medians
+        loads = [load for load, weights in teachers if weights.get(label, 0) > 0]
+        one = adapt(loads[0](), x[:1])
+        targets = targets or _room(one, rows)
+        count = max(1, LARGE // (len(loads) * sum(branch.nbytes for branch in one)))
+        for part, start in zip(x.split(count), range(rows[label].start, rows[label].stop, count), strict=True):
+            outputs = zip(*(adapt(load(), part) for load in loads), strict=True)
+            for branch, parts in zip(targets, outputs, strict=True):
+                branch[start : start + len(part)] = _median(torch.stack(parts))
+    assert targets is not None
+    return targets
 
 
 def _median(x: Tensor) -> Tensor:

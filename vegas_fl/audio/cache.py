@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Self
 
 import torch
+from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
-from vegas_fl.core.files import write_atomically
+from vegas_fl.core.errors import VegasError
+from vegas_fl.core.files import regular, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +37,13 @@ ABANDONED = 3600.0
 
 
 class Cache:
-    """The embeddings of one space on disk. Leaving its ``with`` block writes what was added, and tidies up."""
+    """The embeddings of one space on disk, of ``shape`` [S, D] if given. Leaving its ``with`` block writes what was
+    added, and tidies up. What cannot be read or written costs time only: it is logged, and computed again."""
 
-    def __init__(self, folder: Path, fingerprint: str, max_seconds: float) -> None:
+    def __init__(
+        self, folder: Path, fingerprint: str, max_seconds: float, shape: tuple[int, int] | None = None
+    ) -> None:
+        self._shape = shape
         self._folder = folder / f"{fingerprint}-{max_seconds:g}s"
         self._pending: dict[str, torch.Tensor] = {}
         self._bytes = 0
@@ -48,8 +54,11 @@ class Cache:
         rest, found = set(wanted), dict[str, torch.Tensor]()
         for path in sorted(self._folder.glob("*.safetensors")) if rest else []:
             try:
-                part = _read_shard(path, rest)
-            except (FileNotFoundError, SafetensorError, ValueError, RuntimeError) as error:
+                part = _read_shard(path, rest, self._shape)
+            except PermissionError as error:
+                log.warning("%s cannot be read (%s): its clips are embedded again", path, error.strerror)
+                continue
+            except (OSError, SafetensorError, ValueError, TypeError, RuntimeError) as error:
                 if path.exists():  # otherwise another process has removed it
                     log.warning("%s is damaged (%s): removed; its clips are embedded again", path, error)
                     with contextlib.suppress(OSError):  # another user's file in a shared cache: skip it
@@ -87,27 +96,32 @@ class Cache:
             name = hashlib.sha256("".join(sorted(self._pending)).encode()).hexdigest()[:16]
             sums = {key: _checksum(value) for key, value in self._pending.items()}
             data = to_bytes(self._pending, metadata={"crc32": json.dumps(sums)})
-            write_atomically(self._folder / f"{name}.safetensors", data)
+            try:
+                write_atomically(self._folder / f"{name}.safetensors", data)
+            except VegasError as error:
+                log.warning("%s; %d clips will be embedded again by later runs", error, len(self._pending))
         self._pending, self._bytes, self._since = {}, 0, time.monotonic()
 
 
 def _keys(path: Path) -> set[str]:
     """The keys of a shard; none if it cannot be read."""
     try:
-        with safe_open(path, framework="pt") as shard:
+        with safe_open(regular(path), framework="pt") as shard:
             return set(shard.keys())
-    except (OSError, SafetensorError, RuntimeError):
+    except (OSError, SafetensorError, ValueError, RuntimeError):
         return set()
 
 
-def _read_shard(path: Path, wanted: set[str]) -> dict[str, torch.Tensor]:
-    """Those of ``wanted`` that a shard has; ValueError if one has changed since it was written."""
-    with safe_open(path, framework="pt") as shard:
-        sums = json.loads((shard.metadata() or {}).get("crc32", "{}"))
+def _read_shard(path: Path, wanted: set[str], shape: tuple[int, int] | None) -> dict[str, torch.Tensor]:
+    """Those of ``wanted`` that a shard has; ValueError if one has changed since it was written, or another shape."""
+    with safe_open(regular(path), framework="pt") as shard:
+        sums = TypeAdapter(dict[str, int]).validate_json((shard.metadata() or {}).get("crc32", "{}"))
         part = {key: shard.get_tensor(key) for key in wanted.intersection(shard.keys())}
     for key, value in part.items():
         if sums.get(key) != _checksum(value):
             raise ValueError(f"the embedding {key[:12]}… has changed")
+        if shape and (value.shape != shape or value.dtype != torch.float16):
+            raise ValueError(f"an embedding is {value.dtype} {list(value.shape)}, expected float16 {list(shape)}")
     return part
 
 

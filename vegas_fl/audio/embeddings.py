@@ -56,7 +56,7 @@ def embed(
     first = dict(zip(reversed(keys), reversed(clips), strict=True))  # of several copies, the first
     usable = {key: clip for key, clip in first.items() if key not in problems}
     fingerprint = encoders.fingerprint(config)
-    cache = Cache(cache_dir, fingerprint, max_seconds) if cache_dir else None
+    cache = Cache(cache_dir, fingerprint, max_seconds, encoders.shape(config)) if cache_dir else None
     found = cache.read(usable) if cache else {}
     if missing := {key: clip for key, clip in usable.items() if key not in found}:
         embedder = _Embedder(_encoder(config, device, fingerprint), config.batch_size, max_seconds, cache)

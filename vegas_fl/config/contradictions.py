@@ -33,10 +33,8 @@ def contradictions(config: Config) -> list[str]:
     order = [s for s in ("generators", "adapters", "images") if s in config.stages]
     if list(config.stages) != order:
         found.append(f"stages: {list(config.stages)} is out of order; use {order}")
-    if config.min_nodes > len(config.nodes):
-        found.append(
-            f"federation.min_nodes: expected at most {len(config.nodes)}, the number of nodes; got {config.min_nodes}"
-        )
+    if (least := config.federation.min_nodes or 0) > len(config.nodes):
+        found.append(f"federation.min_nodes: expected at most {len(config.nodes)}, the number of nodes; got {least}")
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", config.device):
         found.append(f"device: expected auto, cpu, cuda, cuda:N or mps; got {config.device!r}")
     if config.adapter.local_checkpoint_dir == config.adapter.checkpoint_dir:

@@ -281,6 +281,7 @@ class FederationConfig(Section):
     wait: PositiveFloat
     timeout: PositiveFloat
     max_norm: PositiveFloat
+    max_weight: Annotated[float, Field(ge=1)]
 
 
 class TransportConfig(Section):

@@ -105,11 +105,6 @@ class Config(Section):
         return tuple(sorted({*self.images.judge_classes, *self.classes}))
 
     @property
-    def min_nodes(self) -> int:
-        """How many nodes must send a valid reply in each stage."""
-        return self.federation.min_nodes or len(self.nodes)
-
-    @property
     def needs_recordings(self) -> bool:
         """Whether any stage of the run reads recordings."""
         draws = "images" in self.stages and self.images.source == "recordings"

@@ -31,9 +31,16 @@ class AboutRecordings(VegasError):
     """A mistake in recordings. Its text names them, so a deployed node does not send it to the server."""
 
 
+def shortened(value: object, most: int = 200) -> str:
+    """A value of a file in a message: as Python writes it, in its beginning and end if it is long."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most - 20]}…{text[-19:]}"
+
+
 def some(names: Sequence[str], shown: int = 5) -> str:
     """A list of names, shortened: "a, b and 7 more"."""
-    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
+    listed = ", ".join(name if len(name) <= 500 else f"{name[:500]}…" for name in names[:shown])
+    return listed + (f" and {len(names) - shown} more" if len(names) > shown else "")
 
 
 def explained(error: "ValidationError") -> str:

@@ -35,6 +35,19 @@ def regular(path: Path) -> Path:
     return path
 
 
+def bounded(path: Path) -> Path:
+    """``path``, unless what is there is not a regular file, or larger than text is.
+
+    Raises
+    ------
+    OSError
+        It is, or it cannot be read.
+    """
+    if (size := regular(path).stat().st_size) > MOST_BYTES:
+        raise OSError(errno.EFBIG, f"expected at most {MOST_BYTES} bytes, got {size}", str(path))
+    return path
+
+
 def read_text(path: Path, encoding: str = "utf8", errors: str = "strict") -> str:
     """The text of a regular file.
 
@@ -43,9 +56,7 @@ def read_text(path: Path, encoding: str = "utf8", errors: str = "strict") -> str
     OSError, UnicodeDecodeError
         It cannot be read, is not a regular file, is too large, or is not text.
     """
-    if (size := regular(path).stat().st_size) > MOST_BYTES:
-        raise OSError(errno.EFBIG, f"expected at most {MOST_BYTES} bytes, got {size}", str(path))
-    return path.read_text(encoding, errors)
+    return bounded(path).read_text(encoding, errors)
 
 
 def parse_yaml(text: str) -> Any:
@@ -85,7 +96,8 @@ def write_atomically(path: Path, data: bytes, *, durable: bool = True, mode: int
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb", opener=functools.partial(os.open, mode=mode)) as file:
+        temporary.unlink(missing_ok=True)
+        with open(temporary, "xb", opener=functools.partial(os.open, mode=mode)) as file:  # never through a link
             file.write(data)
             file.flush()
             if durable:

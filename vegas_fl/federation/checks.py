@@ -127,6 +127,8 @@ def check_evaluation(
                 return f"returned an invalid confusion matrix for adapter {name}"
             if any(count > candidates[name] * held[index] for index, count in enumerate(counts)):
                 return f"scored adapter {name} on {counts} clips per class, but holds {list(held.values())}"
+            if sum(counts) > candidates[name] * values.clips:
+                return f"scored adapter {name} on {sum(counts)} clips, but says it has {values.clips}"
             if abs(branch.cosine) > sum(counts) * (1 + ROUNDING):
                 return f"returned invalid metrics for adapter {name}: cosine sum {branch.cosine:g}"
             if {len(branch.resampled), len(branch.resampled_margin)} != {len(values.resampled)}:

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias, TypeVar
 
 from flwr.app import Message, RecordDict
@@ -15,7 +15,7 @@ from vegas_fl.core.errors import VegasError
 from vegas_fl.core.names import shown
 from vegas_fl.federation.checks import LONGEST
 from vegas_fl.federation.messages import R, Request
-from vegas_fl.federation.wire import Refused, Reply, read
+from vegas_fl.federation.wire import Missing, Refused, Reply, read
 from vegas_fl.runs.record import Record
 
 log = logging.getLogger("vegas_fl.server")
@@ -83,6 +83,8 @@ class Exchange:
         self.grid, self.config = grid, config
         self.nodes: dict[int, str] = {}
         """Flower's id → index in the configuration, of the nodes that take part."""
+        self.rejected: set[str] = set()
+        """Nodes that sent what cannot be used: the run needs them no more."""
         self._record: Record | None = None
         self._traffic = Traffic("", None)
         self._unrecorded: list[dict[str, Any]] = []
@@ -178,37 +180,47 @@ class Exchange:
         Raises
         ------
         VegasError
-            Fewer than ``federation.min_nodes`` are left; it lists every reason.
+            Too few are left (:meth:`needed`); it lists every reason.
         """
         accepted: dict[str, T] = {}
         dropped: dict[str, str] = {}
+        missing: set[str] = set()
         for message in replies:
-            node, reply, problem = self._read(kind, message, check)
+            node, reply, problem, absent = self._read(kind, message, check)
             if node is None:
                 log.warning("%s: ignored a reply to another request", what)
             elif node in accepted or node in dropped:
                 log.warning("%s: ignored a second reply of node %s", what, node)
             elif reply is None:
                 dropped[node] = problem
+                missing |= {node} if absent else set()
             elif not goes_on(node, reply):
                 accepted[node] = keep(node, reply)
                 log.debug("%s: node %s sent %s", what, node, ", ".join(reply.states) or "values only")
         asked = [self.nodes[id_] for id_ in self._traffic.down]
-        for node in set(asked) - set(accepted) - set(dropped):
-            dropped[node] = self._silent()
-        self.drop(dropped, what, len(accepted))
+        silent = set(asked) - set(accepted) - set(dropped)
+        self.drop(dropped | dict.fromkeys(silent, self._silent()), what, accepted, missing | silent)
         return {node: accepted[node] for node in sorted(accepted, key=int)}
 
-    def drop(self, dropped: Mapping[str, str], what: str, accepted: int) -> None:
-        """Record which replies to the last request cannot be used, by node with the reason; raise :class:`VegasError`
-        if fewer than the quorum are ``accepted``."""
-        asked = len(self._traffic.down)
+    def needed(self, of: int, rejected: int) -> int:
+        """How many of so many nodes a stage needs, if some sent what cannot be used: ``federation.min_nodes``, or else
+        all others, and more than half."""
+        return min(self.config.federation.min_nodes or max(of - rejected, of // 2 + 1), of)
+
+    def drop(
+        self, dropped: Mapping[str, str], what: str, accepted: Collection[str], missing: Collection[str] = ()
+    ) -> None:
+        """Record which nodes' replies to the last request cannot be used, with the reasons; ``missing``: which of them
+        sent none. Raise :class:`VegasError` if too few are ``accepted``."""
+        self.rejected |= set(dropped) - set(missing)
+        asked = {self.nodes[id_] for id_ in self._traffic.down}
+        needed = self.needed(len(asked), len((self.rejected & asked) - set(accepted)))
         about = {"stage": "dropped", "message": self._traffic.kind, "round": self._traffic.round}
         reasons = {node: dropped[node] for node in sorted(dropped, key=int)}
         self._write([{**about, "node": node, "reason": reason} for node, reason in reasons.items()])
-        if accepted < min(self.config.min_nodes, asked):
+        if len(accepted) < needed:
             raise VegasError(
-                f"{what}: {accepted} of {asked} nodes sent a usable reply, expected {self.config.min_nodes} "
+                f"{what}: {len(accepted)} of {len(asked)} nodes sent a usable reply, expected {needed} "
                 "(federation.min_nodes).\n" + "\n".join(f"- node {node}: {reason}" for node, reason in reasons.items())
             )
         for node, reason in reasons.items():
@@ -216,17 +228,18 @@ class Exchange:
 
     def _read(
         self, kind: type[Request[R]], message: Message, check: Check[R]
-    ) -> tuple[str | None, Reply[R] | None, str]:
-        """Whose reply it is (None: nobody was asked for it), and the reply, or why it cannot be used."""
+    ) -> tuple[str | None, Reply[R] | None, str, bool]:
+        """Whose reply it is (None: nobody was asked for it), and the reply, or why it cannot be used, and whether there
+        is none (:class:`Missing`)."""
         node = self.nodes.get(self._traffic.asked.get(message.metadata.reply_to_message_id, -1))
         try:
             reply = self.valid(kind, message)
             problem = check(node, reply) if node is not None else None
         except Refused as error:
-            return node, None, str(error)
+            return node, None, str(error), isinstance(error, Missing)
         except Exception as error:  # tensors may hold anything
-            return node, None, shown(f"cannot be checked ({type(error).__name__}: {error})")[:LONGEST]
-        return node, None if problem else reply, (problem or "")[:LONGEST]
+            return node, None, shown(f"cannot be checked ({type(error).__name__}: {error})")[:LONGEST], False
+        return node, None if problem else reply, (problem or "")[:LONGEST], False
 
     def valid(self, kind: type[Request[R]], message: Message) -> Reply[R]:
         """The reply to a request of some kind.
@@ -234,19 +247,19 @@ class Exchange:
         Raises
         ------
         Refused
-            It is an error of Flower's, reports a problem, or is not valid.
+            It is an error of Flower's or reports a problem (both :class:`Missing`), or is not valid.
         """
         if not message.has_error():
             try:
                 return read(message.content, kind.reply)  # type: ignore[arg-type]
             except Refused as error:
-                raise Refused(str(error)[:LONGEST]) from error
+                raise type(error)(str(error)[:LONGEST]) from error
         code = message.error.code
         if code == ErrorCode.NODE_UNAVAILABLE:
-            raise Refused("unavailable: its SuperNode was stopped or cannot be reached")
+            raise Missing("unavailable: its SuperNode was stopped or cannot be reached")
         if code in (ErrorCode.MESSAGE_UNAVAILABLE, ErrorCode.REPLY_MESSAGE_UNAVAILABLE):
-            raise Refused(self._silent())
-        raise Refused(f"failed: {shown(message.error.reason)}"[:LONGEST])
+            raise Missing(self._silent())
+        raise Missing(f"failed: {shown(message.error.reason)}"[:LONGEST])
 
     def _silent(self) -> str:
         return f"no reply within {self.config.federation.timeout:g} s"

@@ -11,7 +11,7 @@ from vegas_fl.core.errors import VegasError
 from vegas_fl.federation.checks import LONGEST, check_description
 from vegas_fl.federation.exchange import Exchange
 from vegas_fl.federation.messages import Describe, Description
-from vegas_fl.federation.wire import Refused
+from vegas_fl.federation.wire import Missing, Refused
 
 log = logging.getLogger("vegas_fl.server")
 
@@ -44,6 +44,8 @@ class Federation(Exchange):
         self.on_join: Callable[[Description], object] = lambda description: None
         """Called when a node joins a run that has started."""
         self._refused: set[int] = set()
+        self._strange = 0
+        """How many of them sent a description that cannot be used."""
 
     def gather(self) -> dict[str, Description]:
         """Wait for the configured nodes, and ask each what it holds. One that cannot take part, or embeds audio
@@ -52,23 +54,25 @@ class Federation(Exchange):
         Raises
         ------
         VegasError
-            Fewer than ``federation.min_nodes`` came within ``federation.wait`` or can take part; it lists every reason.
+            Too few (:meth:`needed`) came within ``federation.wait`` or can take part; it lists every reason.
         """
+        count = len(self.config.nodes)
         deadline = time.monotonic() + self.config.federation.wait
-        while len(present := sorted(self.grid.get_node_ids())) < len(self.config.nodes):
+        while len(present := sorted(self.grid.get_node_ids())) < count:
             if time.monotonic() >= deadline:
                 break
             time.sleep(POLL)
-        if len(present) < self.config.min_nodes:
+        if len(present) < self.needed(count, 0):
             raise VegasError(
-                f"{len(present)} of {len(self.config.nodes)} nodes registered within {self.config.federation.wait:g} "
-                f"s, expected at least {self.config.min_nodes}; start the others, or raise federation.wait"
+                f"{len(present)} of {count} nodes registered within {self.config.federation.wait:g} s, expected at "
+                f"least {self.needed(count, 0)}; start the others, or raise federation.wait"
             )
         found, refused, lost = self._describe(present)
         for id_ in odd_audio(found):
             refused[id_] = f"node {found.pop(id_).node} {OTHER_AUDIO}"
         reasons = sorted({*refused.values(), *lost})
-        if len(found) < self.config.min_nodes:
+        self._strange = sum(reason not in lost for reason in refused.values())
+        if len(found) < self.needed(count, self._strange):
             raise VegasError("The run cannot start; nothing was trained.\n" + "\n".join(f"- {p}" for p in reasons))
         for reason in reasons:
             log.warning("starting without a node: %s", reason)
@@ -85,23 +89,28 @@ class Federation(Exchange):
         Raises
         ------
         VegasError
-            Fewer than ``federation.min_nodes`` are there after ``federation.wait``.
+            Too few (:meth:`needed`) are there after ``federation.wait``.
         """
+        total = len(self.config.nodes)
         deadline = time.monotonic() + self.config.federation.wait
         waiting = False
-        while len(present := self._admit()) < self.config.min_nodes:
-            count = f"{len(present)} of {len(self.config.nodes)} nodes are connected"
+        while len(present := self._admit()) < (needed := self.needed(total, self._unneeded(present))):
+            count = f"{len(present)} of {total} nodes are connected"
             if time.monotonic() >= deadline:
                 raise VegasError(
-                    f"{count}, expected at least {self.config.min_nodes} (federation.min_nodes); start the others and "
+                    f"{count}, expected at least {needed} (federation.min_nodes); start the others and "
                     "run the same command to continue"
                 )
             if not waiting:
-                log.warning("%s, expected at least %d; waiting", count, self.config.min_nodes)
+                log.warning("%s, expected at least %d; waiting", count, needed)
             waiting = True
             time.sleep(POLL)
         if gone := [self.nodes.pop(id_) for id_ in list(self.nodes) if id_ not in present]:
             log.warning("continuing without nodes %s, which have disconnected", ", ".join(gone))
+
+    def _unneeded(self, present: set[int]) -> int:
+        """How many nodes are not there whose descriptions or replies could not be used."""
+        return self._strange + len(self.rejected - {self.nodes[id_] for id_ in present})
 
     def _admit(self) -> set[int]:
         """Let newcomers join; Flower's ids of the nodes that take part and are registered now."""
@@ -117,7 +126,8 @@ class Federation(Exchange):
                 elif not self._same_audio(description):
                     refused[id_] = f"node {description.node} {OTHER_AUDIO}"
                     del found[id_]
-            for reason in [*refused.values(), *lost]:
+            self._strange += sum(reason not in lost for reason in refused.values())
+            for reason in dict.fromkeys([*refused.values(), *lost]):
                 log.warning("a node that joined late cannot take part: %s", reason)
             self._refused |= set(refused)
             self._join(found)
@@ -148,6 +158,8 @@ class Federation(Exchange):
                     lost.append(f"a node {error}")
                     continue
                 problem = str(error)
+                if isinstance(error, Missing):
+                    lost.append(problem)
             else:
                 if not problem and description.node in (other.node for other in found.values()):
                     problem = f"two nodes have partition-id {description.node}; give each SuperNode its own"

@@ -38,6 +38,10 @@ class Refused(VegasError):
     """A reply cannot be used; its text is the reason."""
 
 
+class Missing(Refused):
+    """There is no reply to judge: the node failed, is gone, or says that it cannot do what it is asked."""
+
+
 Packed = Mapping[str, tuple[list[list[Any]], ArrayRecord]]
 """Tensors by name, ready to be sent: layout, and one array per dtype."""
 
@@ -89,7 +93,7 @@ def read(content: RecordDict, model: type[R]) -> Reply[R]:
         text = _text(content, "json")
         values = json.loads(text)
         if isinstance(values, dict) and "problem" in values:
-            raise Refused("; ".join(map(shown, str(values["problem"])[:MOST_PROBLEM].splitlines())))
+            raise Missing("; ".join(map(shown, str(values["problem"])[:MOST_PROBLEM].splitlines())))
         return Reply(model.model_validate_json(text), _states(content))
     except ValidationError as error:
         raise Refused(f"invalid reply: {shown(explained(error))}") from error

@@ -15,7 +15,7 @@ from vegas_fl.data.classes import prompt
 from vegas_fl.rendering import flux
 from vegas_fl.rendering.components import TEXT_PARTS
 from vegas_fl.storage import tensorfiles
-from vegas_fl.storage.tensorfiles import Damaged, State
+from vegas_fl.storage.tensorfiles import State
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,10 @@ def prompt_targets(prompts: Sequence[str], config: RendererConfig, cache: Path, 
             lambda batch, place: _encode(missing, config, place, batch), PROMPTS_AT_ONCE, device, "the text encoders"
         ).items():
             known[text] = state
-            tensorfiles.save(paths[text], state, {"prompt": text})
+            try:
+                tensorfiles.save(paths[text], state, {"prompt": text})
+            except VegasError as error:
+                log.warning("the text target of %r is not kept: %s", text, error)
     return Conditioning(*(torch.stack([known[text][branch] for text in prompts]) for branch in ("clip", "t5")))
 
 
@@ -117,10 +120,13 @@ def _encode(prompts: Sequence[str], config: RendererConfig, device: str, at_once
 
 
 def _kept(path: Path, text: str) -> State | None:
-    """The cached targets of a prompt; None if they are missing, or damaged, which is logged."""
+    """The cached targets of a prompt; None if they are missing, or damaged or of another one, which is logged."""
     try:
-        return tensorfiles.load(path, prompt=text).tensors if path.exists() else None
-    except Damaged as error:
+        state = tensorfiles.load(path, prompt=text).tensors if path.exists() else None
+        if state is not None and {name: tensor.ndim for name, tensor in state.items()} != {"clip": 1, "t5": 2}:
+            raise VegasError(f"{path} holds other tensors than expected")
+        return state
+    except VegasError as error:
         log.warning("the text target of %r is computed again: %s", text, error)
         return None
 

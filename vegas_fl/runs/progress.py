@@ -59,7 +59,9 @@ def exclusive(config: Config) -> Iterator[None]:
             "another name (run=…)"
         ) from error
     except OSError as error:
-        raise VegasError(f"{folder} cannot be written ({error.strerror}); choose another paths.runs") from error
+        raise VegasError(
+            f"{error.filename or folder} cannot be written ({error.strerror}); choose another paths.runs"
+        ) from error
     with held:
         yield
 

@@ -17,7 +17,10 @@ import re
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from vegas_fl.config import BRANCHES, Config
 from vegas_fl.core.errors import VegasError, some
@@ -141,13 +144,25 @@ def _checkpoints(
 def _header(path: Path, inode: int, changed: int) -> dict[str, Any]:
     """A file's header, read again if the file has changed; empty if it is damaged: whoever loads the file says so."""
     try:
-        return load_header(path)
-    except VegasError:
+        header = load_header(path)
+        _ABOUT.validate_python(header)
+    except (VegasError, ValidationError):
         return {}
+    return header
 
 
 def _round(header: Mapping[str, Any], name: re.Match[str]) -> int:
     return int(header.get("round", name["round"]))
+
+
+class _About(TypedDict, total=False):
+    round: Annotated[int, Field(ge=0)]
+    run: str
+    node: str | None
+    kind: str
+
+
+_ABOUT = TypeAdapter(_About)
 
 
 def adapter_rounds(config: Config, node: str | None = None) -> dict[int, dict[str, Path]]:

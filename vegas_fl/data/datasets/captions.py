@@ -10,10 +10,13 @@ from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
-from vegas_fl.core.errors import VegasError, some
+from vegas_fl.core.errors import VegasError, shortened, some
 from vegas_fl.core.files import read_text
-from vegas_fl.core.names import normal, undecodable
+from vegas_fl.core.names import normal, shown, undecodable
 from vegas_fl.data.datasets.folder import class_folders
+
+LONGEST = 5000
+"""Characters of a caption: the text encoders read 512 tokens at most."""
 
 
 def captions_of(root: Path, folder: Path, label: str, names: Set[str]) -> dict[str, str]:
@@ -35,7 +38,7 @@ def captions_of(root: Path, folder: Path, label: str, names: Set[str]) -> dict[s
     if strange := sorted(set(captions) - names):
         raise VegasError(
             f"{path} has captions for {len(strange)} recordings that are not in {folder / 'audios'}: "
-            f"{some(strange)}; restore the recordings or remove the captions"
+            f"{some(list(map(shown, strange)))}; restore the recordings or remove the captions"
         )
     return captions
 
@@ -57,7 +60,7 @@ def _of_class(content: Any, label: str, path: Path) -> Any:
         of, slash, name = normal(key).partition("/")
         if of not in classes:
             raise VegasError(
-                f"{path} has a caption for {key!r}, but {path.parent} has no such class; name recordings like "
+                f"{path} has a caption for {shortened(key)}, but {path.parent} has no such class; name recordings like "
                 f"{label}/video_00000, or put a captions.json into each class's folder"
             )
         if of == label and not slash:
@@ -76,7 +79,13 @@ def _checked(content: Any, path: Path) -> dict[str, str]:
         text = caption[0] if isinstance(caption, list) and caption else caption
         if not isinstance(name, str) or not isinstance(text, str) or not text.strip() or undecodable(text):
             raise VegasError(
-                f'{path}: expected {{"video_00000": "a dog barks"}}, got {name!r} with the caption {caption!r}'
+                f'{path}: expected {{"video_00000": "a dog barks"}}, got {shortened(name)} with the caption '
+                f"{shortened(caption)}"
+            )
+        if len(text) > LONGEST:
+            raise VegasError(
+                f"{path}: the caption of {shortened(name)} has {len(text)} characters, expected at most {LONGEST}; "
+                "shorten it"
             )
         captions[normal(Path(name).stem)] = text.strip()
     return captions

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vegas_fl.audio.clips import Clip, FileClip
-from vegas_fl.core.errors import OtherLayout, VegasError, some
+from vegas_fl.core.errors import OtherLayout, VegasError, shortened, some
 from vegas_fl.core.names import normal, shown
 from vegas_fl.data.datasets.base import Dataset
 from vegas_fl.data.datasets.tables import listed, records, whole_number
@@ -38,10 +38,10 @@ class Esc50(Dataset):
 
     def _clip(self, row: dict[str, str], place: str) -> FileClip:
         name, label, fold = row["filename"], normal(row["category"]), whole_number(row["fold"])
-        if not name or not label or fold is None:
+        if not name or not label or fold is None or len(name.encode(errors="replace")) > 255:
             raise VegasError(
-                f"{place}: filename {name!r}, fold {row['fold']!r}, category {label!r}; expected a value for each, "
-                "and a whole number for the fold"
+                f"{place}: filename {shortened(name)}, fold {shortened(row['fold'])}, category {shortened(label)}; "
+                "expected a value for each, a whole number for the fold, and a file name of at most 255 bytes"
             )
         path = self._audio / name
         if not path.exists():  # the csv may write a name in another Unicode form than the disk

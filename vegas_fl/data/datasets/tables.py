@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TextIO
 
 from vegas_fl.audio.clips import FileClip
-from vegas_fl.core.errors import VegasError
-from vegas_fl.core.files import regular
+from vegas_fl.core.errors import VegasError, shortened
+from vegas_fl.core.files import bounded
 
 
 @contextlib.contextmanager
@@ -23,7 +23,7 @@ def table(path: Path) -> Iterator[TextIO]:
         It is not a regular file, cannot be read, or is not text.
     """
     try:
-        with open(regular(path), encoding="utf-8-sig", newline="") as file:
+        with open(bounded(path), encoding="utf-8-sig", newline="") as file:
             yield file
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         why = error.strerror if isinstance(error, OSError) else error
@@ -43,8 +43,8 @@ def records(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str,
         names = [name.strip() for name in rows.fieldnames or ()]
         if missing := [name for name in columns if name not in names]:
             raise VegasError(
-                f"{path} has no column {', '.join(missing)}: its header is {','.join(names)!r}; expected the columns "
-                f"{', '.join(columns)} (and others), separated by commas"
+                f"{path} has no column {', '.join(missing)}: its header is {shortened(','.join(names))}; expected the "
+                f"columns {', '.join(columns)} (and others), separated by commas"
             )
         rows.fieldnames = names
         for row in rows:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vegas_fl.audio.clips import AUDIO_FILES, FileClip
-from vegas_fl.core.errors import OtherLayout, VegasError, some
+from vegas_fl.core.errors import OtherLayout, VegasError, shortened, some
 from vegas_fl.core.names import normal
 from vegas_fl.data.datasets.base import Dataset
 from vegas_fl.data.datasets.tables import listed, table, whole_number
@@ -71,7 +71,8 @@ def _clip(row: list[str], there: dict[str, Path], place: str) -> tuple[str, File
             raise ValueError(start)
     except (ValueError, KeyError) as error:
         raise VegasError(
-            f"{place}: expected a YouTube id, a start in seconds, a label, and train or test; got {','.join(row)!r}"
+            f"{place}: expected a YouTube id, a start in seconds, a label, and train or test; got "
+            f"{shortened(','.join(row))}"
         ) from error
     label = normal(label)
     names = (f"{video}_{seconds:06d}", f"{video}_{seconds}", video)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from vegas_fl.config import BRANCHES
+from vegas_fl.core.errors import some
 from vegas_fl.runs.report import charts
 from vegas_fl.runs.report.answers import BRANCH_NAMES, main_adapter
 from vegas_fl.runs.report.blocks import Block, Figure, FigureRow, Fold, Hint, Section, Table, chart
@@ -16,6 +17,7 @@ MEASURES = {
     "margin": "margin ↑",
     "cosine": "cosine ↑",
     "mse": "MSE ↓",
+    "accuracy_without_largest": "accuracy without the largest node ↑",
 }
 
 
@@ -41,6 +43,11 @@ def summary(runs: Sequence[Run]) -> Section:
         "run's aggregated adapter. Margin: 1 at the right text target, 0 half-way to the nearest wrong one. Cosine: of "
         "the angle to the right target; MSE: squared distance to it, 1 = what the mean of the targets scores."
     )
+    if largest := sorted({str(line["largest"]) for line in lines if line.get("largest")}):
+        hint += (
+            f" The largest node ({some(largest)}) says that it has the most clips, which nobody can check; in all "
+            "figures it counts as no more than federation.max_weight times the usual number."
+        )
     return Section("summary", "Adapters in figures", [table, Hint(hint)])
 
 
