@@ -53,7 +53,6 @@ def test_a_run_of_which_only_adapters_are_there_is_audited(ran: Path) -> None:
         (["generator.checkpoint_dir=no", "adapter.checkpoint_dir=no"], "left nothing to attack"),
         (["data=folder", "data.root=nowhere"], "nowhere"),
         (["data.split_seed=5"], "are others than those"),
-        (["data.test_ratio=0", "data.val_ratio=0"], "others than those"),
         (["--node", "7"], "has no node 7"),
     ],
 )
