@@ -16,9 +16,10 @@ from clients.generate import generate
 from clients.node import Node
 from clients.policy import Policy
 from clients.roots import Roots
-from clients.sum_clips import sum_clips
+from clients.sum_clips import sum_clips, sum_key
 from clients.train_adapter import train_adapter
 from clients.train_generator import train_generator
+from vegas_fl.core.devices import memory_explained
 from vegas_fl.core.errors import AboutRecordings, VegasError
 from vegas_fl.federation.messages import (
     Describe,
@@ -27,6 +28,7 @@ from vegas_fl.federation.messages import (
     Generate,
     Request,
     SumClips,
+    SumKeys,
     TrainAdapter,
     TrainGenerators,
     Values,
@@ -55,7 +57,8 @@ def answer(request: type[Q], mode: Mode[Q], message: Message, context: Context) 
         policy = None if roots is None else Policy.of(node, asked, context.node_config)
         if policy is not None:
             policy.check()
-        reply, states = mode(node, asked)
+        with memory_explained():
+            reply, states = mode(node, asked)
         if policy is not None:
             reply = policy.released(reply, states)
         worked = round(time.perf_counter() - start, 4)
@@ -80,6 +83,7 @@ app = ClientApp()
 app.query("describe")(partial(answer, Describe, describe))
 app.train("generator")(partial(answer, TrainGenerators, train_generator))
 app.train("adapter")(partial(answer, TrainAdapter, train_adapter))
+app.query("sums")(partial(answer, SumKeys, sum_key))
 app.train("sums")(partial(answer, SumClips, sum_clips))
 app.evaluate("adapter")(partial(answer, Evaluate, evaluate))
 app.evaluate("generator")(partial(answer, EvaluateGenerators, evaluate_generator))

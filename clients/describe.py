@@ -10,8 +10,8 @@ from vegas_fl.storage.tensorfiles import State
 
 
 def describe(node: Node, request: Describe) -> tuple[Description, dict[str, State]]:
-    """Clip counts, which clips they are (hashed names) and the audio space; only the node's number if the run needs no
-    recordings."""
+    """Clip counts, ids of the clips (keyed hashes of their names) and the audio space; only the node's number if the
+    run needs no recordings."""
     if "images" in node.config.stages and (problems := refused_folders(node.config, node.id, checkpoints=False)):
         raise VegasError(problems[0])
     if not node.config.needs_recordings:
@@ -20,7 +20,7 @@ def describe(node: Node, request: Describe) -> tuple[Description, dict[str, Stat
     tokens, width = encoders.shape(node.config.encoder)
     audio = AudioSpace(tokens=tokens, width=width, fingerprint=encoders.fingerprint(node.config.encoder))
     train, val, test = ({label: len(own) for label, own in getattr(clips, part).items()} for part in PARTS)
-    manifest = Manifests(**clips.manifest())
+    manifest = Manifests(**clips.manifest(node.secret))
     about = Description(
         node=node.id, notes=clips.notes, train=train, val=val, test=test, manifest=manifest, audio=audio
     )

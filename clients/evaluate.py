@@ -11,11 +11,17 @@ from vegas_fl.algorithm import metrics
 from vegas_fl.algorithm.adapter import Adapter
 from vegas_fl.algorithm.training import adapt
 from vegas_fl.config import BRANCHES
-from vegas_fl.core import seeds
+from vegas_fl.core import devices, seeds
 from vegas_fl.federation.messages import Branches, Evaluate, Evaluation, Right, Sums
 from vegas_fl.storage.tensorfiles import State, load_into
 
 CANDIDATE = "candidate."
+MOST_ERROR = 4.0
+"""Largest mean squared error of a clip that a confined node reports, in units of the targets' variance (predicting the
+mean of all targets gives 1)."""
+STEPS = 4
+"""A confined node rounds each clip's margin, before it is added to others, to a multiple of 1 / STEPS in [-1, 1]:
+many weighted sums of finer ones would add up to any precision."""
 
 
 def evaluate(node: Node, request: Evaluate) -> tuple[Evaluation, dict[str, State]]:
@@ -41,7 +47,7 @@ def evaluate(node: Node, request: Evaluate) -> tuple[Evaluation, dict[str, State
     totals: dict[str, Branches] = {}
     own: dict[str, Right] = {}
     with seeds.reproducible(config.seed, "evaluate", threads=config.threads):
-        adapter = Adapter(request.spaces.shape, config.adapter).to(node.device)
+        adapter = devices.moved(Adapter(request.spaces.shape, config.adapter), node.device)
         for name, state in states.items():
             if not name.startswith(CANDIDATE):
                 continue
@@ -68,10 +74,13 @@ def _scores(node: Node, adapter: Adapter, audio: Tensor, labels: Tensor, weights
     sums = {}
     for branch in BRANCHES:
         margins = metrics.margins(getattr(outputs, branch), getattr(node.targets, branch), labels)
+        errors = near[branch]["mse"].double()
+        if node.roots is not None:
+            margins, errors = (margins.clamp_min(-1) * STEPS).round() / STEPS, errors.clamp_max(MOST_ERROR)
         sums[branch] = Sums(
             confusion=metrics.confusion(labels, predicted[branch], len(node.config.classes)).tolist(),
             cosine=near[branch]["cosine"].double().sum().item(),
-            mse=near[branch]["mse"].double().sum().item(),
+            mse=errors.sum().item(),
             margin=margins.sum().item(),
             resampled=_rounded(weights @ (predicted[branch] == labels).double()),
             resampled_margin=_rounded(weights @ margins),

@@ -5,7 +5,7 @@ import torch
 
 from clients.node import Node
 from vegas_fl.algorithm import fidelity
-from vegas_fl.core import seeds
+from vegas_fl.core import devices, seeds
 from vegas_fl.federation.messages import EvaluateGenerators, GeneratorQuality
 from vegas_fl.storage.generators import sampler_from
 from vegas_fl.storage.tensorfiles import State
@@ -25,7 +25,7 @@ def evaluate_generator(node: Node, request: EvaluateGenerators) -> tuple[Generat
         if f"generator.{label}" not in node.states or not clips or not held_out_clips.get(label):
             continue
         sampler = sampler_from(request.generators[label], node.states[f"generator.{label}"], f"{label}'s generator")
-        sampler.to(node.device)
+        devices.moved(sampler, node.device)
         training, held_out = (
             fidelity.clip_vectors(node.embeddings({label: part})[0])
             for part in (clips[:MOST_CLIPS], held_out_clips[label])

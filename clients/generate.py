@@ -3,6 +3,7 @@ recordings only with ``images.source=recordings``. A long job is answered in par
 progress."""
 
 import dataclasses
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,18 @@ from typing import Any
 from clients.node import Node
 from vegas_fl.audio import encoders
 from vegas_fl.audio.clips import Clip
+from vegas_fl.core import devices
 from vegas_fl.core.errors import VegasError
 from vegas_fl.data.splits import split_evenly
 from vegas_fl.federation.messages import Generate, Judged, Pictures
 from vegas_fl.rendering.embeddings_file import write_embeddings
 from vegas_fl.rendering.folder import plan, plan_clips
 from vegas_fl.rendering.jobs import AdapterFeed, Job, job_path, recipes, recorded, sampled
-from vegas_fl.rendering.judge import judge_job
+from vegas_fl.rendering.judge import features, judge_job
+from vegas_fl.rendering.painter import painter
 from vegas_fl.rendering.recordings import unseen
 from vegas_fl.rendering.render import RenderResult, render
+from vegas_fl.rendering.worker import Worker
 from vegas_fl.storage import tensorfiles
 from vegas_fl.storage.adapters import adapter_from
 from vegas_fl.storage.generators import sampler_from
@@ -37,13 +41,14 @@ def generate(node: Node, request: Generate) -> tuple[Pictures, dict[str, State]]
     if config.images.output == "embeddings":
         written = write_embeddings(job, config, overwrite=overwrite)
         return _answer(job, written).model_copy(update={"notes": _notes(job)}), {}
+    worker = _worker(Path(config.paths.cache).expanduser())
     drawn = render(
         job,
         config,
         node.device,
         overwrite=overwrite,
         seconds=config.images.report_seconds,
-        patient=request.again,
+        load=worker.painter if worker else painter,
         show=True,
     )
     answer = _answer(job, drawn)
@@ -52,10 +57,15 @@ def generate(node: Node, request: Generate) -> tuple[Pictures, dict[str, State]]
             _keep(node.states, kept)
         return answer, {}
     kept.unlink(missing_ok=True)
-    judged, features, notes = judge_job(job, config, node.device)
-    states = {} if features is None else {"pictures": {"features": features}}
+    judged, seen, notes = judge_job(job, config, node.device, worker.features if worker else features)
+    states = {} if seen is None else {"pictures": {"features": seen}}
     about = {"judged": None if judged is None else Judged(**judged), "notes": notes + _notes(job)}
     return answer.model_copy(update=about), states
+
+
+def _worker(cache: Path) -> Worker | None:
+    """What keeps the models between messages; None in a process that answers more than one, and keeps them itself."""
+    return Worker(cache / "worker") if Path(sys.argv[0]).stem == "flwr-clientapp" else None
 
 
 def job_of(node: Node, request: Generate) -> Job:
@@ -74,8 +84,8 @@ def job_of(node: Node, request: Generate) -> Job:
     else:
         audio = sampled(
             {
-                label: sampler_from(headers[label], node.states[f"generator.{label}"], f"{label}'s generator").to(
-                    node.device
+                label: devices.moved(
+                    sampler_from(headers[label], node.states[f"generator.{label}"], f"{label}'s generator"), node.device
                 )
                 for label in classes
             }
@@ -83,7 +93,9 @@ def job_of(node: Node, request: Generate) -> Job:
         pictures = plan(config.seed, node.id, classes, node.entry.pictures)
         source = {"generator": {label: headers[label]["sha256"] for label in classes}}
     adapter = adapter_from(request.adapter, node.states["adapter"], "the adapter the server sent")
-    feed = AdapterFeed(audio, adapter.to(node.device), targets, config.conditioning, config.renderer.batch_size)
+    feed = AdapterFeed(
+        audio, devices.moved(adapter, node.device), targets, config.conditioning, config.renderer.batch_size
+    )
     made_from = recipes(config, node.id, classes, request.adapter_sha256, **source)
     return Job(
         node.id,

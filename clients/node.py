@@ -20,6 +20,7 @@ from vegas_fl.audio.embeddings import embed
 from vegas_fl.config import Config, DataConfig, NodeConfig
 from vegas_fl.core.devices import resolve_device
 from vegas_fl.core.errors import AboutRecordings, VegasError, explained
+from vegas_fl.core.files import own_secret
 from vegas_fl.core.names import class_name_mistake
 from vegas_fl.data.datasets import open_dataset
 from vegas_fl.data.splits import Split, node_clips
@@ -28,6 +29,7 @@ from vegas_fl.rendering.jobs import job_path
 from vegas_fl.storage.tensorfiles import State
 
 Q = TypeVar("Q", bound=Request[Any])
+SECRET = "clips.secret"
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,18 @@ class Node:
             return node_clips(self.data, self.config.peers(self.id), self.id, open_dataset(self.data))
         except VegasError as error:
             raise AboutRecordings(str(error)) from error
+
+    @property
+    def place(self) -> Path:
+        """Folder of what it remembers of earlier runs: its own, or in process and in a simulation that of all runs."""
+        folder = self.roots.output if self.roots else Path(self.config.paths.runs)
+        assert folder is not None
+        return folder
+
+    @property
+    def secret(self) -> bytes:
+        """What its clips' ids and its keys are made with."""
+        return own_secret(self.place / SECRET)
 
     @property
     def targets(self) -> Conditioning:

@@ -11,19 +11,23 @@ number of clips.
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import ValidationError
 
+from clients.evaluate import CANDIDATE, MOST_ERROR
+from clients.memory import gigabytes
 from clients.node import Node
 from vegas_fl.config import Allow, Config
 from vegas_fl.config.whole import flat
 from vegas_fl.core.errors import VegasError, explained, some
-from vegas_fl.core.files import read_text, write_atomically
+from vegas_fl.core.files import locked, read_text, write_atomically
 from vegas_fl.federation.messages import (
     Branches,
     Describe,
@@ -34,6 +38,7 @@ from vegas_fl.federation.messages import (
     GeneratorQuality,
     Request,
     SumClips,
+    SumKeys,
     Sums,
     TrainAdapter,
     TrainedAdapter,
@@ -41,13 +46,15 @@ from vegas_fl.federation.messages import (
     TrainGenerators,
     Values,
 )
+from vegas_fl.storage import tensorfiles
 from vegas_fl.storage.tensorfiles import State
 
+EVALUATED = (CANDIDATE, "generator.")
+"""Beginnings of the names of what is evaluated."""
+LEAST_NODES = 3
+"""Of a secure sum: of two, each knows the other's part."""
 KEPT = "policy.json"
-"""In ``output-dir``: the first split and encoder, and the requests of the day."""
-MOST_ERROR = 10.0
-"""Largest mean squared error per clip that is reported, in units of the targets' variance (predicting the mean of all
-targets gives 1)."""
+"""In ``output-dir``: the first split and encoder, the requests of the day, and what was evaluated."""
 MOST_FIGURE = 1e4
 STAGES: Mapping[type[Request[Any]], tuple[str, ...]] = {
     TrainGenerators: ("generators",),
@@ -55,6 +62,7 @@ STAGES: Mapping[type[Request[Any]], tuple[str, ...]] = {
     Evaluate: ("adapters",),
     EvaluateGenerators: ("generators", "adapters"),
     SumClips: ("adapters",),
+    SumKeys: ("adapters",),
     Generate: ("images",),
 }
 """The stages that a request may belong to."""
@@ -99,6 +107,8 @@ class Policy:
     def _reads_recordings(self) -> bool:
         if isinstance(self.asked, Generate):
             return self.node.config.images.source == "recordings"
+        if isinstance(self.asked, SumKeys):
+            return False
         return not isinstance(self.asked, Describe) or self.node.config.needs_recordings
 
     def _stages(self) -> set[str]:
@@ -108,7 +118,7 @@ class Policy:
 
     def _check_names(self) -> None:
         config, stages = self.node.config, self._stages()
-        aggregation = "analytic" if isinstance(self.asked, SumClips) else config.aggregation.name
+        aggregation = "analytic" if isinstance(self.asked, SumClips | SumKeys) else config.aggregation.name
         for key, values in (
             ("classes", self.node.entry.selected_classes),
             ("stages", sorted(stages)),
@@ -123,7 +133,12 @@ class Policy:
         for name, value, key in _sizes(self.node.config, self.node.id, self.asked):
             if value > (most := getattr(self.allow, key)):
                 self._refuse(f"{name}={value}", f"at most {most}", key)
-        candidates = sum(name.startswith("candidate.") for name in self.node.states)
+        if isinstance(self.asked, SumClips) and len(self.asked.keys) < LEAST_NODES and not self.allow.own_sums:
+            asked = f"a secure sum over {keys} nodes" if (keys := len(self.asked.keys)) else "sums that are not masked"
+            self._refuse(asked, f"secure sums over at least {LEAST_NODES}", "own_sums")
+        if (memory := gigabytes(self.node, self.asked)) > self.allow.memory:
+            self._refuse(f"networks and tensors of {memory:.3g} GB", f"at most {self.allow.memory}", "memory")
+        candidates = sum(name.startswith(CANDIDATE) for name in self.node.states)
         if candidates > self.allow.candidates:
             self._refuse(f"an evaluation of {candidates} adapters", f"{self.allow.candidates} a message", "candidates")
 
@@ -144,25 +159,44 @@ class Policy:
             if used > 1 and len(own) < used * allow.clips_per_component:
                 asked = f"a mixture of {used} components for {len(own)} clips of {label}"
                 self._refuse(asked, f"no fewer than {allow.clips_per_component} a component", "clips_per_component")
-        least, total = allow.clips_per_evaluation, sum(map(len, held.values()))
-        if (isinstance(self.asked, Evaluate) or (evaluates and "adapters" in stages)) and 0 < total < least:
-            asked = f"an evaluation on {total} clips (evaluation.split={split})"
-            self._refuse(asked, f"no fewer than {least}, or evaluation.split=none", "clips_per_evaluation")
-        if isinstance(self.asked, EvaluateGenerators) or (stages and config.evaluates_generators):
-            for label in clips.train:
-                if 0 < (count := len(held.get(label, []))) < least:
-                    asked = f"an evaluation of generators on {count} clips of {label} (evaluation.split={split})"
-                    allowed = f"no fewer than {least} of a class, or evaluation.generators=false"
-                    self._refuse(asked, allowed, "clips_per_evaluation")
+        adapters = isinstance(self.asked, Evaluate) or (evaluates and "adapters" in stages)
+        if adapters or isinstance(self.asked, EvaluateGenerators) or (stages and config.evaluates_generators):
+            self._check_held(held, split, "" if adapters else " of generators")
+        if isinstance(self.asked, Generate) or "images" in stages:
+            self._check_judged()
+
+    def _check_held(self, held: Mapping[str, Sequence[Any]], split: str, of: str) -> None:
+        for label, own in held.items():
+            if 0 < len(own) < (least := self.allow.clips_per_evaluation):
+                asked = f"an evaluation{of} on {len(own)} clips of {label} (evaluation.split={split})"
+                instead = "evaluation.generators=false" if of else "evaluation.split=none"
+                self._refuse(asked, f"no fewer than {least} of a class, or {instead}", "clips_per_evaluation")
+
+    def _check_judged(self) -> None:
+        """Of pictures drawn from recordings, figures and features are figures and features of the recordings."""
+        config, clips = self.node.config, self.node.clips
+        if config.images.source != "recordings" or not config.renderer.judge:
+            return
+        if config.evaluation.reference and not self.allow.features_of_recordings:
+            asked = "the judge's features of pictures drawn from recordings (evaluation.reference)"
+            self._refuse(asked, "figures only", "features_of_recordings")
+        held = {label: [*clips.val.get(label, []), *clips.test.get(label, [])] for label in clips.train}
+        self._check_held(held, "val+test of images.source=recordings; renderer.judge=null", " by the judge")
 
     def _keep(self) -> None:
-        """Pin the split and the encoder, and count the request."""
+        """Pin the split and the encoder, and count the request and what it evaluates."""
         assert self.node.roots is not None and self.node.roots.output is not None
-        path, now, today = self.node.roots.output / KEPT, _looks(self.node), datetime.date.today().isoformat()
+        path = self.node.roots.output / KEPT
+        with locked(path):
+            self._count(path)
+
+    def _count(self, path: Path) -> None:
+        now, today = _looks(self.node), datetime.date.today().isoformat()
         try:
             kept: dict[str, Any] = json.loads(read_text(path)) if path.exists() else {}
             pinned = dict(kept.get("pinned", now))
             counted = int(kept.get("requests", {}).get(today, 0)) + (not getattr(self.asked, "again", False))
+            evaluated = sorted({*map(str, kept.get("evaluated", [])), *self._evaluated()})
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise VegasError(f"{path} cannot be read; its owner may remove it") from error
         changed = [key for key in now if pinned.get(key) != now[key]]
@@ -176,7 +210,26 @@ class Policy:
         if counted > self.allow.requests_per_day:
             most = self.allow.requests_per_day
             self._refuse(f"request {counted} of this day that reads recordings", most, "requests_per_day")
-        write_atomically(path, json.dumps({"pinned": now, "requests": {today: counted}}, indent=1).encode())
+        if len(evaluated) > self.allow.evaluated:
+            asked = f"{len(evaluated)} different adapters and generators evaluated on the same clips"
+            self._refuse(asked, f"{self.allow.evaluated} in all, counted in output-dir/{KEPT}", "evaluated")
+        keeping = {"pinned": now, "requests": {today: counted}, "evaluated": evaluated}
+        write_atomically(path, json.dumps(keeping, indent=1).encode())
+
+    def _evaluated(self) -> set[str]:
+        """Ids of what the request evaluates: asked for again, it tells nothing new."""
+        asked, states = self.asked, self.node.states
+        if not isinstance(asked, Evaluate | EvaluateGenerators):
+            return set()
+        by = tensorfiles.digest(states.get("targets", {}) | states.get("class means", {}))
+        what = {name: tensorfiles.digest(state) for name, state in states.items() if name.startswith(EVALUATED)}
+        if isinstance(asked, Evaluate) and asked.own:
+            what["own"] = asked.own
+        about = json.dumps([by, self.node.config.seed, self.node.config.evaluation.split])
+        if isinstance(asked, EvaluateGenerators):  # each is compared with the clips of its class
+            about += json.dumps(asked.generators)
+            what = {name: name + id_ for name, id_ in what.items()}
+        return {hashlib.sha256(f"{about}{id_}".encode()).hexdigest()[:16] for id_ in what.values()}
 
     def released(self, reply: Values, states: dict[str, State]) -> Values:
         """A reply as it may leave the node: figures rounded, and clipped to what they can honestly be. In ``states``,
@@ -250,11 +303,13 @@ def _looks(node: Node) -> dict[str, Any]:
     data = node.data.model_dump(mode="json", exclude={"root", "clips_per_class"})
     shared = {node.id: node.entry} if node.data.partition == "none" else node.config.peers(node.id)
     classes = {peer: sorted(entry.selected_classes) for peer, entry in shared.items()}
+    folds = {peer: entry.dataset.folds for peer, entry in shared.items() if entry.dataset}
     encoder = node.config.encoder.model_dump(mode="json", exclude={"batch_size"})
     return {
         **{f"data.{key}": value for key, value in data.items()},
         **{f"encoder.{key}": value for key, value in encoder.items()},
         "selected_classes": classes,
+        **{f"folds of {peer}": own for peer, own in folds.items() if own != node.data.folds},
         "samples_per_node": node.entry.samples_per_node,
     }
 
@@ -276,12 +331,13 @@ def _rounded(figures: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _honest(sums: Sums) -> Sums:
-    """Sums over clips, to a tenth of a clip: what an interval needs."""
+    """Sums over clips, to a whole clip; sums over resamples, which have weights that are no whole numbers, to a tenth
+    of one. Of margins they are sums of coarse numbers already."""
     clips = sum(map(sum, sums.confusion))
     changes = {
-        "cosine": _clipped(sums.cosine, -clips, clips, 1),
-        "mse": _clipped(sums.mse, 0, MOST_ERROR * clips, 1),
-        "margin": None if sums.margin is None else _clipped(sums.margin, -clips, clips, 1),
+        "cosine": _clipped(sums.cosine, -clips, clips, 0),
+        "mse": _clipped(sums.mse, 0, MOST_ERROR * clips, 0),
+        "margin": None if sums.margin is None else _clipped(sums.margin, -clips, clips, 0),
         "resampled": [round(value, 1) for value in sums.resampled],
         # A resample may weigh a little more than all clips.
         "resampled_margin": [_clipped(value, -2 * clips, 2 * clips, 1) for value in sums.resampled_margin],

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import os
 import re
+import socket
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,7 +120,8 @@ class Roots:
         _refuse_links(folder, self.node, str(root))
 
     def without_places(self, value: Any) -> Any:
-        """A JSON value with the keys of the node's folders ("output-dir") instead of their paths."""
+        """A JSON value with the keys of the node's folders ("output-dir") instead of their paths, and without its host
+        name."""
         if isinstance(value, dict):
             return {key: self.without_places(inner) for key, inner in value.items()}
         if isinstance(value, list):
@@ -126,10 +129,14 @@ class Roots:
         if not isinstance(value, str):
             return value
         folders = dict(zip(KEYS, (self.data, self.output, self.generators, self.cache), strict=False))
-        places = {str(place): key for key, root in folders.items() if root for place in (root, root.resolve())}
+        folders |= {name: Path(place) for name, place in (self.models or {}).items() if Path(place).is_absolute()}
+        folders |= {"environment": Path(sys.prefix), "code": Path(__file__).parents[1], "home": Path.home()}
+        known = {key: root for key, root in folders.items() if root and root.name}  # not "/"
+        places = {str(place): key for key, root in known.items() for place in (root, root.resolve())}
         for place in sorted(places, key=len, reverse=True):
             value = value.replace(place, places[place])
-        return value
+        # Only in sentences: fingerprints and ids stay as they are.
+        return re.sub(rf"\b{re.escape(socket.gethostname())}\b", "host", value) if " " in value else value
 
     @property
     def _cache(self) -> Path:

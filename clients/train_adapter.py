@@ -7,7 +7,7 @@ from clients.node import Node
 from clients.own_adapter import keep
 from vegas_fl.algorithm.adapter import Adapter, Conditioning
 from vegas_fl.algorithm.training import train_adapter as train
-from vegas_fl.core import seeds
+from vegas_fl.core import devices, seeds
 from vegas_fl.core.progress import Progress
 from vegas_fl.federation.messages import TrainAdapter, TrainedAdapter
 from vegas_fl.storage.generators import class_generator_from
@@ -19,7 +19,7 @@ def train_adapter(node: Node, request: TrainAdapter) -> tuple[TrainedAdapter, di
     config = node.config
     adapter = Adapter(request.spaces.shape, config.adapter)
     load_into(adapter, node.states["adapter"], "the adapter the server sent")
-    adapter.to(node.device)
+    devices.moved(adapter, node.device)
     audio, labels = node.embeddings(node.clips.train)
     others, other_labels = replay(node, request)
     x = torch.cat([audio, *others]) if others else audio

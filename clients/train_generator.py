@@ -1,9 +1,9 @@
-"""Mode "train generator": one generator for each of the node's classes."""
+"""Mode "train generator": one generator for each of the node's classes, or of those that it is to train."""
 
 from pathlib import Path
 
 from clients.node import Node
-from vegas_fl.algorithm.generators import train_generator as train
+from vegas_fl.algorithm.generators import train_generators as train
 from vegas_fl.core import seeds
 from vegas_fl.core.progress import Progress
 from vegas_fl.federation.messages import TrainedGenerators, TrainGenerators
@@ -19,27 +19,29 @@ def train_generator(node: Node, request: TrainGenerators) -> tuple[TrainedGenera
     header = sampler_header(request.spaces, config.generator)
     _make_room(folder / f"node_{node.id}", request.training)
     metrics, shared = {}, {}
-    with Progress("generators", f"node {node.id}", len(node.clips.train), "class") as progress:
-        for label, clips in node.clips.train.items():
-            audio, _ = node.embeddings({label: clips})
-            with seeds.reproducible(config.seed, "generator", node.id, label, threads=config.threads):
-                generator, history = train(audio, config.generator, node.device)
-            tensorfiles.save(
-                generator_path(folder, config.generator.name, 1, label, node.id),
-                generator.state_dict(),
-                {
-                    **header,
-                    "kind": "whole generator",
-                    "class": label,
-                    "round": 1,
-                    "node": node.id,
-                    "clips": len(clips),
-                },
-            )
-            progress.add(1)
-            metrics[label] = history
-            shared[f"generator.{label}"] = generator.sampler.state_dict()
-    counts = {label: len(clips) for label, clips in node.clips.train.items()}
+    groups = [[label for label in group if label in node.clips.train] for group in config.trained_together(node.id)]
+    counts = {label: len(node.clips.train[label]) for group in groups for label in group}
+    with Progress("generators", f"node {node.id}", len(counts), "class") as progress:
+        for labels in filter(None, groups):
+            audio = [node.embeddings({label: node.clips.train[label]})[0] for label in labels]
+            with seeds.reproducible(config.seed, "generator", node.id, "+".join(labels), threads=config.threads):
+                generators = train(audio, config.generator, node.device)
+            for label, (generator, history) in zip(labels, generators, strict=True):
+                tensorfiles.save(
+                    generator_path(folder, config.generator.name, 1, label, node.id),
+                    generator.state_dict(),
+                    {
+                        **header,
+                        "kind": "whole generator",
+                        "class": label,
+                        "round": 1,
+                        "node": node.id,
+                        "clips": counts[label],
+                    },
+                )
+                progress.add(1)
+                metrics[label] = history
+                shared[f"generator.{label}"] = generator.sampler.state_dict()
     return TrainedGenerators(samples=counts, clips=sum(counts.values()), metrics=metrics), shared
 
 

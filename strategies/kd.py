@@ -22,7 +22,7 @@ from vegas_fl.algorithm.adapter import Adapter, Conditioning
 from vegas_fl.algorithm.distillation import distil, distillation_targets, room_for
 from vegas_fl.config import KDConfig, StudentConfig
 from vegas_fl.core import seeds
-from vegas_fl.core.devices import resolve_device
+from vegas_fl.core.devices import moved, resolve_device
 from vegas_fl.core.progress import Progress
 from vegas_fl.storage.generators import load_class_generator
 from vegas_fl.storage.names import find_generators
@@ -44,7 +44,7 @@ class KD(AdapterStrategy):
         with progress, seeds.reproducible(self.config.seed, self.name, round_, threads=self.config.threads):
             samples = self.sample(round_, self.taught(local), settings.samples_per_class)
             x, targets = self.lesson(samples, local)
-            student = self.build(self.average(local) if settings.warm_start else previous).to(self.device)
+            student = moved(self.build(self.average(local) if settings.warm_start else previous), self.device)
             del samples  # parts of x
             figures = distil(student, x, targets, settings, self.targets)
             progress.add(1)
@@ -95,4 +95,4 @@ class KD(AdapterStrategy):
         return distillation_targets(samples, teachers, "median" if settings.teachers == "median" else "mean")
 
     def _load(self, adapter: LocalAdapter) -> Adapter:
-        return adapter.load(self.spaces).build().to(self.device)
+        return moved(adapter.load(self.spaces).build(), self.device)

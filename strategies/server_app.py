@@ -23,7 +23,7 @@ from strategies.standalone import Standalone
 from vegas_fl.algorithm.adapter import Adapter, Conditioning
 from vegas_fl.config import Config, ConfigError, StudentConfig, compose, parse
 from vegas_fl.core import logs, seeds, versions
-from vegas_fl.core.devices import resolve_device
+from vegas_fl.core.devices import memory_explained, resolve_device
 from vegas_fl.core.errors import some
 from vegas_fl.federation.messages import Description
 from vegas_fl.federation.nodes import Federation
@@ -55,7 +55,8 @@ def main(grid: Grid, context: Context) -> None:
     config = read_config(context.run_config)
     if mistakes := preflight.check(config, nodes_are_here=False):
         raise ConfigError(mistakes)
-    run(grid, config)
+    with memory_explained():
+        run(grid, config)
 
 
 def read_config(run_config: Mapping[str, Any]) -> Config:

@@ -1,13 +1,18 @@
 """The first stage: a generator per class."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
 from vegas_fl.algorithm.generators import build_sampler
+from vegas_fl.algorithm.generators import train_generators as train
 from vegas_fl.algorithm.trust import Owned, judge_generators
 from vegas_fl.audio.encoders.labels import preference
+from vegas_fl.config import Config
+from vegas_fl.core import seeds
+from vegas_fl.core.devices import resolve_device
 from vegas_fl.data.classes import words
 from vegas_fl.federation.checks import check_norm, check_samples
 from vegas_fl.federation.messages import TrainedGenerators, TrainGenerators
@@ -15,12 +20,15 @@ from vegas_fl.federation.nodes import Federation
 from vegas_fl.federation.wire import Reply
 from vegas_fl.runs.record import Record
 from vegas_fl.storage import tensorfiles
-from vegas_fl.storage.generators import sampler_header, save_class_generator
+from vegas_fl.storage.generators import ClassGenerator, class_generator_from, sampler_header, save_class_generator
 from vegas_fl.storage.headers import Spaces
 from vegas_fl.storage.names import GENERATOR_FILES, find_generators, set_aside
 from vegas_fl.storage.tensorfiles import State, misfit
 
 log = logging.getLogger("vegas_fl.server")
+
+SAMPLES = 200
+"""Samples of each class's generators that one generator of all classes is trained on."""
 
 TRIED = 24
 """Samples that a generator has to give before it is kept, and by which it is judged."""
@@ -103,18 +111,37 @@ def _save(
 ) -> list[Path]:
     """Write and record the generators of each class."""
     config = federation.config
+    folder, header = Path(config.generator.checkpoint_dir), sampler_header(spaces, config.generator)
+    states: dict[str, dict[str, State]] = {}
+    samples: dict[str, dict[str, int]] = {}
+    for node, reply in replies.items():
+        for label, clips in reply.values.samples.items():
+            states.setdefault(label, {})[node] = reply.states[f"generator.{label}"]
+            samples.setdefault(label, {})[node] = clips
+    if getattr(config.generator, "granularity", None) == "all":
+        states = _of_all(
+            config,
+            {
+                label: class_generator_from({**header, "samples": samples[label]}, states[label], label)
+                for label in states
+            },
+        )
     files = []
-    for label in config.classes:
-        owners = {node: reply for node, reply in replies.items() if label in reply.values.samples}
-        if not owners:
-            continue
-        states = {node: reply.states[f"generator.{label}"] for node, reply in owners.items()}
-        samples = {node: reply.values.samples[label] for node, reply in owners.items()}
-        folder, header = Path(config.generator.checkpoint_dir), sampler_header(spaces, config.generator)
-        path = save_class_generator(folder, 1, label, states, samples, header)
+    for label in filter(states.__contains__, config.classes):
+        path = save_class_generator(folder, 1, label, states[label], samples[label], header)
         files.append(path)
         log.info("generator of %s: %s", label, path)
-        for node, reply in owners.items():
-            training = reply.values.metrics[label]
-            record.add(stage="generators", node=node, label=label, clips=samples[node], training=training)
+        for node, clips in samples[label].items():
+            training = replies[node].values.metrics[label]
+            record.add(stage="generators", node=node, label=label, clips=clips, training=training)
     return files
+
+
+def _of_all(config: Config, trained: Mapping[str, ClassGenerator]) -> dict[str, dict[str, State]]:
+    """By class and owner, the samplers of one network for all classes, trained on samples of the nodes' generators."""
+    draws = {label: seeds.generator(config.seed, "generators", label) for label in trained}
+    clips = [generator.sample(SAMPLES, generator=draws[label]) for label, generator in trained.items()]
+    with seeds.reproducible(config.seed, "generators", threads=config.threads):
+        models = train(clips, config.generator, resolve_device(config.device))
+    made = {label: model.sampler.state_dict() for label, (model, _) in zip(trained, models, strict=True)}
+    return {label: dict.fromkeys(generator.samples, made[label]) for label, generator in trained.items()}

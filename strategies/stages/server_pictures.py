@@ -6,7 +6,7 @@ from pathlib import Path
 from strategies.stages.picture_progress import progress_line
 from vegas_fl.algorithm.adapter import Conditioning
 from vegas_fl.config import Config
-from vegas_fl.core.devices import resolve_device
+from vegas_fl.core.devices import moved, resolve_device
 from vegas_fl.federation.messages import Judged, Pictures
 from vegas_fl.federation.wire import Reply
 from vegas_fl.rendering.embeddings_file import write_embeddings
@@ -53,7 +53,7 @@ def server_job(config: Config, subfolder: str, targets: Conditioning | None) -> 
     }
     feed = AdapterFeed(
         sampled_from_owners(generators),
-        adapter_from(saved.header, saved.state, "the global adapter").to(device),
+        moved(adapter_from(saved.header, saved.state, "the global adapter"), device),
         {} if targets is None else targets.by_class(config.classes),
         config.conditioning,
         config.renderer.batch_size,

@@ -11,14 +11,16 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
 
-from tests.support.fake_device import WAITS, pretended_gpu
+from tests.support.fake_device import GPU, WAITS, pretended_gpu
+from tests.support.memory import RAN_OUT, scarce
 from vegas_fl.algorithm import metrics
 from vegas_fl.algorithm.adapter import Adapter, AdapterShape, Conditioning
 from vegas_fl.algorithm.distillation import distil, distillation_targets, text_replay
 from vegas_fl.algorithm.generators import build_sampler
-from vegas_fl.algorithm.generators.vae import VAE, train_vae
+from vegas_fl.algorithm.generators.vae import VAE, VAESampler, train_vae
 from vegas_fl.algorithm.training import adapt, train_adapter
 from vegas_fl.config import StudentConfig, compose
+from vegas_fl.core import devices
 from vegas_fl.rendering.folder import Picture
 from vegas_fl.rendering.jobs import AdapterFeed
 
@@ -126,6 +128,18 @@ def walked(walk: Callable[[str], None]) -> list[str]:
     return list(WAITS)
 
 
+def full(walk: Callable[[str], None]) -> list[str]:
+    """What is logged on a pretended GPU that has no room for any input."""
+    said: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(devices.log, "warning", lambda text, *values: said.append(text % values))
+        for kind, method in ((Adapter, "forward"), (VAE, "forward"), (VAESampler, "decode")):
+            scarce(patch, kind, method, RAN_OUT[0], lambda x: x.device.type == GPU)
+        with pretended_gpu() as gpu:
+            walk(gpu)
+    return said
+
+
 @pytest.fixture(scope="module")
 def apart() -> Iterator[ProcessPoolExecutor]:
     """A process of its own, because torch keeps a pretended device once it is there; not forked, because torch's engine
@@ -153,3 +167,18 @@ def test_on_a_gpu(apart: ProcessPoolExecutor, walk: Callable[[str], None], waits
     """No two devices meet, and the number of times that the GPU is waited for does not grow with the steps."""
     reads = apart.submit(walked, walk).result()
     assert waits is None or len(reads) <= waits, reads
+
+
+@pytest.mark.parametrize(
+    "walk",
+    [
+        pytest.param(partial(distillation, reduce="mean"), id="distillation", marks=pytest.mark.slow),
+        pytest.param(evaluation, id="evaluation", marks=pytest.mark.slow),
+        pytest.param(generator_training, id="training of a generator"),
+        pytest.param(sampling, id="sampling"),
+        pytest.param(feeding, id="the renderer's feed"),
+    ],
+)
+def test_on_a_full_gpu(apart: ProcessPoolExecutor, walk: Callable[[str], None]) -> None:
+    """The CPU does it, and it is told."""
+    assert "continuing on the CPU" in apart.submit(full, walk).result()[-1]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.support.generators import TOKENS, WIDTH, clips
-from vegas_fl.algorithm.generators import build_sampler, train_generator
+from vegas_fl.algorithm.generators import build_sampler, train_generator, train_generators
 from vegas_fl.algorithm.generators.vae import VAE, LatentPrior, Posterior
 from vegas_fl.config import VAEConfig
 from vegas_fl.core.errors import VegasError
@@ -30,6 +30,7 @@ def config(**changes) -> VAEConfig:
             "input_noise": 0.05,
             "prior_components": 1,
             "prior_shrinkage": 0.0,
+            "prior_scale": 1.0,
             "residual_noise": 0.0,
             **changes,
         }
@@ -187,3 +188,31 @@ def test_parameters_do_not_grow_with_tokens_times_width():
 def test_embeddings_that_cannot_be_learnt_are_refused(x):
     with pytest.raises(VegasError, match="generator"):
         train(x)
+
+
+def test_classes_that_share_a_network_keep_generators_of_their_own():
+    with reproducible(0, threads=1):
+        together = train_generators([clips(label, 12 + label) for label in range(3)], config())
+    means = torch.stack([clips(label).mean((0, 1)) for label in range(3)])
+    for label, (vae, figures) in enumerate(together):
+        samples = vae.sampler.sample(50, generator=generator("purity")).mean(1)
+        assert (torch.cdist(samples, means).argmin(1) == label).float().mean() > 0.95
+        assert figures["clips"] == 12 + label
+        elsewhere = build_sampler(TOKENS, WIDTH, config())
+        elsewhere.load_state_dict(vae.sampler.state_dict())
+        again = elsewhere.sample(50, generator=generator("purity")).mean(1)
+        assert torch.equal(again, samples)
+    last, bias = "decoder.2.weight", "decoder.0.bias"
+    states = [vae.sampler.state_dict() for vae, _ in together]
+    assert torch.equal(states[0][last], states[2][last])
+    assert not torch.equal(states[0][bias], states[2][bias])
+
+
+def test_a_diagonal_prior_of_a_larger_scale_is_wider_and_forgets_how_coordinates_go_together():
+    z = torch.randn(60, 1) * torch.tensor([1.0, 1.0])
+    w, tiny = torch.zeros(60, 3, 1), torch.tensor(-20.0)
+    prior = LatentPrior(2, 1, 1)
+    prior.fit(Posterior(z, tiny.expand_as(z), w, tiny.expand_as(w)), 1.0, 1.5)
+    drawn, _ = prior.sample(4000, 3, generator(0))
+    assert drawn.std(0).allclose(1.5 * z.std(0), rtol=0.1)
+    assert abs(torch.corrcoef(drawn.T)[0, 1]) < 0.1

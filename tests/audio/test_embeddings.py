@@ -15,6 +15,7 @@ import torch
 from safetensors import safe_open
 
 from tests.support.sounds import embed_files, sound, yamnet
+from vegas_fl.audio import embeddings
 from vegas_fl.audio.clips import Clip, FileClip
 from vegas_fl.audio.embeddings import embed
 from vegas_fl.benchmarks.embedding import measure
@@ -213,3 +214,14 @@ def test_channels_that_cancel_are_told_in_the_log(tmp_path: Path, caplog: pytest
     assert [record.getMessage() for record in caplog.records] == [
         f"channels cancel each other when they are mixed, so the loudest one is used: {clips[0].path}"
     ]
+
+
+def test_the_encoder_is_loaded_once_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+    real = embeddings.load_encoder
+    monkeypatch.setattr(
+        embeddings, "load_encoder", lambda config, device: loaded.append(device) or real(config, device)
+    )
+    for tokens, number in ((7, 0), (7, 1), (6, 2)):
+        embed(write(tmp_path / str(number), 1), yamnet(tokens=tokens), cache_dir=None, max_seconds=1.0)
+    assert loaded == ["cpu", "cpu"]

@@ -15,11 +15,12 @@ from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
 
 import vegas_tiny
 from tests.support.datasets import data
+from tests.support.memory import scarce
 from tests.support.sounds import sound, yamnet
 from vegas_fl.audio import encoders
 from vegas_fl.audio.embeddings import embed
 from vegas_fl.audio.encoders import load_encoder
-from vegas_fl.audio.encoders.yamnet import YamNetEncoder
+from vegas_fl.audio.encoders.yamnet import YamNet, YamNetEncoder
 from vegas_fl.config import EncoderConfig
 from vegas_fl.core.errors import VegasError
 from vegas_fl.data.datasets import open_dataset
@@ -200,3 +201,11 @@ def test_real_classes_lie_apart(esc10: Path) -> None:
     print(json.dumps(figures))
     assert figures["nearest class mean"] >= 0.87
     assert figures["logistic regression"] >= 0.93
+
+
+def test_yamnet_with_little_memory_embeds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    waves = [np.random.default_rng(i).normal(0, 0.1, 32_000).astype(np.float32) for i in range(4)]
+    encoder = load_encoder(yamnet(tokens=2))
+    whole = encoder.encode(waves)
+    scarce(monkeypatch, YamNet, "features", RuntimeError("CUDNN_STATUS_ALLOC_FAILED"), lambda x: len(x) > 10)
+    torch.testing.assert_close(encoder.encode(waves), whole, rtol=1e-4, atol=1e-5)

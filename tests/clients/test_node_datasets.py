@@ -68,6 +68,33 @@ def test_mistakes_are_named(changes: str, seen: str) -> None:
         compose(["nodes.1.selected_classes=[dog]", f"nodes.0.dataset={changes}"])
 
 
+FOLDS = [
+    "data=esc50",
+    "data.root=esc",
+    "nodes.1.selected_classes=[dog]",
+    "data.train_folds=[1, 2]",
+    "data.test_folds=[4]",
+]
+
+
+@pytest.mark.parametrize(
+    ("changes", "seen"),
+    [
+        ("{test_folds: [1], train_folds: [5]}", "fold 1 is in test_folds of one and in train_folds of the other"),
+        ("{train_folds: [4], test_folds: [5]}", "fold 4 is in train_folds of one and in test_folds of the other"),
+        ("{train_folds: [1], split_seed: 1}", "but differ in split_seed, so"),
+        ("{train_folds: [1], partition: none}", "but differ in partition, train_folds"),
+        ("{train_folds: null, test_folds: null}", "but differ in test_folds, train_folds"),
+    ],
+)
+def test_nodes_may_use_other_folds_of_one_data_set_each_for_one_part(changes: str, seen: str) -> None:
+    own = compose([*FOLDS, "nodes.0.dataset={train_folds: [1]}"])
+    assert own.peers("1")["0"].dataset.train_folds == (1,)  # type: ignore[union-attr]
+    assert own.peers("0")["1"].dataset.train_folds == (1, 2)  # type: ignore[union-attr]
+    with pytest.raises(ConfigError, match=re.escape(seen)):
+        compose([*FOLDS, f"nodes.0.dataset={changes}"])
+
+
 def test_a_class_is_shared_out_among_those_who_read_the_same(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folders)
     third = "nodes.2={selected_classes: [dog], samples_per_node: 9}"

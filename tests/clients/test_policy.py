@@ -22,7 +22,18 @@ from vegas_fl.audio.embeddings import embed
 from vegas_fl.config import Config, compose
 from vegas_fl.data.datasets.folder import ClassFolders
 from vegas_fl.engines.inprocess import InProcessGrid
-from vegas_fl.federation.messages import DESCRIBE, EVALUATE, SUM_CLIPS, TRAIN_ADAPTER, TRAIN_GENERATOR, pack, unpack
+from vegas_fl.federation import secure_sum
+from vegas_fl.federation.messages import (
+    DESCRIBE,
+    EVALUATE,
+    EVALUATE_GENERATOR,
+    SUM_CLIPS,
+    SUM_KEYS,
+    TRAIN_ADAPTER,
+    TRAIN_GENERATOR,
+    pack,
+    unpack,
+)
 from vegas_fl.storage.headers import Spaces
 from vegas_fl.storage.tensorfiles import State
 
@@ -111,9 +122,27 @@ def test_sums_over_clips_need_an_explicit_allowance(own: dict[str, Any]) -> None
     """Whatever the settings say that the run is."""
     told = refusal(own, SUM_CLIPS, *PLAIN)
     assert "refuses aggregations analytic; its owner allows kd, replay, fedavg, standalone" in told
-    allowed = allowing(own, aggregations=["kd", "analytic"], clips_per_class=21)
+    allowed = allowing(own, aggregations=["kd", "analytic"], clips_per_class=21, own_sums=True)
     assert "training on 20 clips of dog; its owner allows no fewer than 21" in refusal(allowed, SUM_CLIPS, *PLAIN)
-    assert ask(allowing(own, aggregations=["analytic"]), SUM_CLIPS, *PLAIN)[1].keys() == {"sums"}
+    analytic = {"aggregations": ["analytic"]}
+    for keys, what in (({}, "sums that are not masked"), ({"0": "02", "1": "03"}, "a secure sum over 2 nodes")):
+        told = refusal(allowing(own, **analytic), SUM_CLIPS, *PLAIN, more={"keys": keys})
+        assert f"refuses {what}; its owner allows secure sums over at least 3: allow.own_sums" in told
+    assert ask(allowing(own, **analytic, own_sums=True), SUM_CLIPS, *PLAIN)[1].keys() == {"sums"}
+
+
+def test_other_clips_are_not_summed_with_the_same_masks(own: dict[str, Any]) -> None:
+    """The difference of two such sums would be free of masks."""
+    allowed = allowing(own, aggregations=["analytic"], new_split=True)
+    key = ask(allowed, SUM_KEYS, *PLAIN, more={"sum": "x"})[0]["key"]
+    others = [secure_sum.public(secure_sum.private_key(b"x", about)) for about in "ab"]
+    more = {"sum": "x", "keys": dict(zip("012", (key, *others), strict=True))}
+    first, again = (ask(allowed, SUM_CLIPS, *PLAIN, more=more)[1]["sums"] for _ in range(2))
+    assert torch.equal(first["gram"], again["gram"]) and first["gram"].dtype == torch.int64
+    told = refusal(allowed, SUM_CLIPS, *PLAIN, more=more, nodes={"0": {**OWN, "samples_per_node": 38}})
+    assert "refuses other sums with the same masks" in told
+    told = refusal(allowed, SUM_CLIPS, *PLAIN, more=more | {"keys": {**more["keys"], "0": others[0]}})
+    assert "the keys of the secure sum cannot be used" in told
 
 
 def test_no_component_of_what_is_sent_is_a_clip(own: dict[str, Any]) -> None:
@@ -195,9 +224,42 @@ def evaluation(
 
 def test_an_evaluation_on_few_clips_or_of_many_adapters_is_refused(own: dict[str, Any]) -> None:
     told = str(evaluation(own, 1, *FEW)["problem"])
-    assert "refuses an evaluation on 2 clips (evaluation.split=test)" in told and "evaluation.split=none" in told
-    assert "problem" not in evaluation(allowing(own, clips_per_evaluation=2), 1, *FEW)
+    assert "refuses an evaluation on 1 clips of dog (evaluation.split=test)" in told and "evaluation.split=none" in told
+    assert "problem" not in evaluation(allowing(own, clips_per_evaluation=1), 1, *FEW)
     assert "refuses an evaluation of 65 adapters" in str(evaluation(own, 65, *HALVES)["problem"])
+
+
+def test_what_was_ever_evaluated_is_counted_over_days(own: dict[str, Any]) -> None:
+    """By spreading an attack over days, requests and kinds of evaluations nothing is won; the same again is free."""
+    few = allowing(own, evaluated=2, requests_per_day=10**6)
+    for _ in range(2):
+        assert "problem" not in evaluation(few, 2, *HALVES)
+    told = "refuses 4 different adapters and generators evaluated on the same clips; its owner allows 2 in all"
+    assert told in str(evaluation(few, 2, *HALVES, first=2)["problem"])
+    assert told in str(evaluation(few, 2, *HALVES, off=-2.0)["problem"])  # other targets are other figures
+    assert "problem" not in evaluation(few, 2, *HALVES)
+    point = {"mean": torch.zeros(3)}  # the distance of the nearest clip from it would be a figure
+    states = {f"generator.{label}": point for label in ("dog", "bell")} | {"class means": {"dog": torch.zeros(3)}}
+    assert told in refusal(
+        few, EVALUATE_GENERATOR, *QUICK, "adapter.hidden=1", *HALVES, states=states, more={"generators": {}}
+    )
+
+
+def test_pictures_of_recordings_are_judged_as_recordings(own: dict[str, Any]) -> None:
+    drawn = [*QUICK, *HALVES, "images.source=recordings", "renderer.judge=pack", "evaluation.reference=/x"]
+    told = refusal(own, DESCRIBE, *drawn)
+    assert "refuses the judge's features of pictures drawn from recordings" in told
+    assert "problem" not in ask(own, DESCRIBE, *drawn[:-1])[0]
+    one = [*QUICK, *FEW, *drawn[-3:-1], "evaluation.split=none"]
+    assert "refuses an evaluation by the judge on 1 clips of dog" in refusal(own, DESCRIBE, *one)
+    allowed = allowing(own, features_of_recordings=True)
+    assert "problem" not in ask(allowed, DESCRIBE, *drawn)[0]
+
+
+def test_tensors_that_do_not_fit_are_refused_before_they_are_made(own: dict[str, Any]) -> None:
+    huge = {"adapter": {"hidden": 8192, "width": 8192, "heads": 1, "batch_size": 10**9}}
+    told = refusal(allowing(own, memory=1), TRAIN_ADAPTER, *PLAIN, **huge)
+    assert "GB; its owner allows at most 1: allow.memory" in told
 
 
 def test_evaluations_read_no_clip(own: dict[str, Any], sounds: Path) -> None:
@@ -237,9 +299,9 @@ def test_figures_leave_rounded_and_clipped(own: dict[str, Any]) -> None:
     assert values["clips"] == 20
     for branches in values["figures"].values():
         for sums in branches.values():
-            numbers = [sums["cosine"], sums["mse"], sums["margin"], *sums["resampled"], *sums["resampled_margin"]]
-            assert all(round(number, 1) == number for number in numbers)
-            assert abs(sums["cosine"]) <= 20 and sums["mse"] == 200  # of targets so far off: 10 a clip
+            assert all(round(sums[name]) == sums[name] for name in ("cosine", "mse", "margin"))
+            assert all(round(x, 1) == x for x in (*sums["resampled"], *sums["resampled_margin"]))
+            assert abs(sums["cosine"]) <= 20 and sums["mse"] == 80  # of targets so far off: 4 a clip
     metrics = ask(own, TRAIN_GENERATOR, *PLAIN)[0].get("metrics", {})
     assert all(round(float(x), 3) == x for of in metrics.values() for x in of.values())
 

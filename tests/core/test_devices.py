@@ -8,24 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.support.memory import RAN_OUT
 from vegas_fl.core import devices
 from vegas_fl.core.errors import VegasError
-
-RAN_OUT = [
-    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
-    RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
-    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
-    RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"),
-    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
-    RuntimeError("GET was unable to find an engine to execute this computation"),
-    RuntimeError("NVML_SUCCESS == r INTERNAL ASSERT FAILED at CUDACachingAllocator.cpp"),
-    RuntimeError("[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory"),
-    RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"),
-    OSError(12, "Cannot allocate memory"),
-    MemoryError(),
-]
-if hasattr(torch, "AcceleratorError"):
-    RAN_OUT.append(torch.AcceleratorError("CUDA error: out of memory", 2))
 
 
 @pytest.mark.parametrize("error", RAN_OUT, ids=lambda error: str(error)[:40])
@@ -51,7 +36,7 @@ def test_other_errors(error: Exception | None) -> None:
 
 
 def test_work_is_halved_and_ends_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(devices, "release", lambda device: None)
     tried = []
 
     def run(batch: int, device: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import yaml
 
 from tests.support.command import vegas
 from vegas_fl.core.errors import VegasError
-from vegas_fl.core.files import parse_yaml, read_text, write_atomically
+from vegas_fl.core.files import locked, own_secret, parse_yaml, read_text, write_atomically
 
 
 def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -51,3 +52,27 @@ def test_commands_refuse_pipes(line: str, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / name)
     told = vegas(tmp_path, *line.split(), code=1)
     assert "expected a regular file" in told.stdout + told.stderr or "Run out not found" in told.stderr
+
+
+def test_a_secret_is_made_once_and_kept(tmp_path: Path) -> None:
+    path = tmp_path / "own" / "clips.secret"
+    first = own_secret(path)
+    assert len(first) == 32 and first == own_secret(path) != own_secret(tmp_path / "other")
+    for damaged in ("", "zz", "00"):
+        path.write_text(damaged)
+        with pytest.raises(VegasError, match="restore it, or remove it"):
+            own_secret(path)
+
+
+def test_two_processes_never_change_a_file_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "count"
+    path.write_text("0")
+
+    def add() -> None:
+        for _ in range(20):
+            with locked(path):
+                write_atomically(path, str(int(path.read_text()) + 1).encode(), durable=False)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: add(), range(4)))
+    assert path.read_text() == "80"

@@ -10,7 +10,7 @@ import pytest
 from tests.support.datasets import data
 from tests.support.sounds import write
 from tests.support.splits import entry, names, nodes, split
-from vegas_fl.config import DataConfig
+from vegas_fl.config import DataConfig, DatasetConfig, NodeConfig
 from vegas_fl.core.errors import VegasError
 from vegas_fl.data.checks import check
 from vegas_fl.data.datasets import open_dataset
@@ -118,6 +118,38 @@ def test_small_folds_leave_no_owner_without_clips(folds: DataConfig) -> None:
     assert len(dealt) == len(set(dealt)) == 40
 
 
+def test_each_fold_is_dealt_among_the_owners_that_use_it(folds: DataConfig) -> None:
+    """Two owners train on folds 1 and 2, two others on 3; all test on 4."""
+    own = [(1, 2), (1, 2), (3,), (3,)]
+    entries = {
+        str(index): NodeConfig(
+            selected_classes=("dog",), samples_per_node=99, dataset=DatasetConfig(train_folds=trained)
+        )
+        for index, trained in enumerate(own)
+    }
+    settings = [entries[node].dataset.over(folds) for node in entries]  # type: ignore[union-attr]
+    assert [check(settings[int(node)], entries, [node]) for node in entries] == [[]] * 4
+    parts = [split(settings[int(node)], entries, node) for node in entries]
+    assert [len(part.train["dog"]) for part in parts] == [10, 10, 5, 5]
+    assert sorted(len(part.test["dog"]) for part in parts) == [2, 2, 3, 3]
+    dealt = [name for part in parts for name in (*names(part.train), *names(part.test))]
+    assert len(dealt) == len(set(dealt)) == 40
+
+
+def test_owners_beyond_the_clips_of_their_own_folds_are_named(folds: DataConfig) -> None:
+    entries = nodes(*[entry(("dog",))] * 4)
+    entries = {
+        node: one.model_copy(update={"dataset": DatasetConfig(train_folds=(1,))}) for node, one in entries.items()
+    }
+    own = NodeConfig(selected_classes=("dog",), samples_per_node=9, dataset=DatasetConfig(train_folds=(3,)))
+    entries |= {str(index): own for index in range(4, 15)}
+    found = check(own.dataset.over(folds), entries, [*entries][4:])  # type: ignore[union-attr]
+    assert found == [
+        "class dog has 10 recordings to train on, too few for 11 nodes (4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14): none is "
+        "left for node 14; select it on fewer nodes"
+    ]
+
+
 def test_the_order_of_the_nodes_and_of_their_classes_changes_nothing() -> None:
     config = data(name="toy", clips_per_class=20)
     entries = nodes(entry(("dog", "drum")), entry(("drum", "dog")))
@@ -213,7 +245,7 @@ def test_nodes_with_folders_of_their_own_keep_all_their_clips(tmp_path: Path) ->
 def test_a_manifest_proves_the_same_clips() -> None:
     config = data(name="toy", clips_per_class=20)
     entries = nodes(entry(("dog",)))
-    first, again = split(config, entries).manifest(), split(config, entries).manifest()
-    other = split(config.model_copy(update={"split_seed": 7}), entries).manifest()
+    first, again = (split(config, entries).manifest(b"secret") for _ in range(2))
+    other = split(config.model_copy(update={"split_seed": 7}), entries).manifest(b"secret")
     assert first == again != other
     assert [len(first[part]["dog"]) for part in ("train", "val", "test")] == [16, 2, 2]

@@ -6,10 +6,15 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
+from strategies import server_app
 from tests.support.command import vegas
+from tests.support.nodes import Nodes
 from tests.support.once import Once
+from vegas_fl.config import compose
+from vegas_fl.core.errors import VegasError
 
 pytestmark = pytest.mark.slow
 
@@ -17,6 +22,7 @@ NODES = [
     f"nodes.{i}={{selected_classes: [{c}], samples_per_node: 16}}" for i, c in enumerate(("dog", "drum", "snoring"))
 ]
 DATA = ["data.clips_per_class=24", "data.train_ratio=0.6", "data.test_ratio=0.3"]
+MIN = "federation.min_nodes=2"
 EPOCHS = "generator.epochs=40"
 STUDENT = ["aggregation.epochs=8", "aggregation.samples_per_class=100", "evaluation.generators=false"]
 
@@ -117,15 +123,62 @@ def test_nodes_may_hold_dirichlet_shares(tmp_path: Path, embedding_cache: Path) 
     assert worst(tmp_path, "skewed")["kd"] > 0.9
 
 
+CLOSED = ["aggregation=analytic", "adapter=linear", "stages=[adapters]", "evaluation.compare=[]"]
+
+
 def test_the_closed_form_adapter_is_made_of_sums(trained: Path, embedding_cache: Path) -> None:
-    """Whatever the split: a node per class and one node for all give the same adapter."""
+    """Whatever the split: a node per class and one node for all give the same adapter, and so do masked sums, in
+    process and over Flower."""
     every = "nodes.0={selected_classes: [dog, drum, snoring], samples_per_node: 48}"
-    for run, nodes in (("apart", NODES), ("together", [every, "~nodes.1"])):
-        closed = ["aggregation=analytic", "adapter=linear", "stages=[adapters]", f"run={run}", "evaluation.compare=[]"]
-        vegas(trained, *nodes, *DATA, *closed, f"paths.cache={embedding_cache}")
+    runs = {
+        "apart": NODES,
+        "plain": [*NODES, "aggregation.secure_sum=false"],
+        "flower": [*NODES, "engine=flower"],
+        "together": [every, "~nodes.1"],
+    }
+    for run, nodes in runs.items():
+        vegas(trained, *nodes, *DATA, *CLOSED, f"run={run}", f"paths.cache={embedding_cache}")
     assert worst(trained, "apart")["analytic"] > 0.9
-    apart, together = (
-        load_file(trained / f"checkpoints/adapters/{run}/{run}_round_1_t5.safetensors")["readout"]
-        for run in ("apart", "together")
-    )
-    assert (apart - together).abs().max() < 1e-6
+    readouts = {
+        run: load_file(trained / f"checkpoints/adapters/{run}/{run}_round_1_t5.safetensors")["readout"] for run in runs
+    }
+    assert all((readouts["apart"] - other).abs().max() < 1e-6 for other in readouts.values())
+    assert torch.equal(readouts["apart"], readouts["flower"])
+
+
+def test_a_secure_sum_without_one_of_its_nodes_is_asked_for_again(tmp_path: Path, embedding_cache: Path) -> None:
+    nodes = Nodes(3)
+    paths = [f"paths.{key}={tmp_path / key}" for key in ("checkpoints", "runs")]
+    config = compose([*NODES, *DATA, *CLOSED, *paths, "run=r", f"paths.cache={embedding_cache}", MIN])
+    nodes.crashes.add(("1", "train.sums"))
+    with pytest.raises(VegasError, match="without those of nodes 1 the masks of the others do not cancel"):
+        server_app.run(nodes, config)
+    nodes.crashes = {("1", "query.sums")}  # not there from the start: a sum over the others
+    server_app.run(nodes, config)
+    nodes.crashes.clear()
+    assert worst(tmp_path, "r")["analytic"] > 0.6
+
+
+@pytest.mark.parametrize("granularity", ["group", "all"])
+def test_classes_may_share_a_generator(trained: Path, embedding_cache: Path, tmp_path: Path, granularity: str) -> None:
+    nodes = [
+        "nodes.0={selected_classes: [dog, drum], samples_per_node: 32}",
+        "nodes.1={selected_classes: [snoring, printer], samples_per_node: 32, generator: {train_classes: [snoring]}}",
+    ]
+    common = [
+        *nodes,
+        *DATA,
+        f"paths.cache={embedding_cache}",
+        EPOCHS,
+        *STUDENT,
+        "run=r",
+        "stages=[generators,adapters]",
+    ]
+    groups = "generator.groups={animals: [dog, drum]}"
+    vegas(tmp_path, *common, f"generator.granularity={granularity}", *([groups] if granularity == "group" else []))
+    files = sorted((tmp_path / "checkpoints/generators/r").glob("*.safetensors"))
+    assert [file.stem.rpartition("_")[2] for file in files] == ["dog", "drum", "snoring"]  # printer is not trained
+    last = [load_file(file) for file in files]
+    weights = [next(value for key, value in state.items() if key.endswith("decoder.2.weight")) for state in last]
+    assert weights[0].equal(weights[1])
+    assert weights[0].equal(weights[2]) == (granularity == "all")

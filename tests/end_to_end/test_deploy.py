@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import soundfile
 import torch
@@ -179,6 +180,8 @@ def test_pictures_are_on_the_nodes_and_the_same_to_the_byte(
         assert len(drawn) == 4
         assert drawn == pictures(tmp_path / f"output_images/again/node_{node}")
         assert drawn == pictures(own / "plain" / f"node_{node}")
+        # The models were loaded for the first of these messages, and kept for the second.
+        assert (deployment.at(node) / f"node_{node}/supernode_{node}.log").read_text().count("renderer.memory=") == 1
     assert not list(whole.rglob("*.png"))
 
 
@@ -240,6 +243,20 @@ def test_a_node_that_is_cut_off_is_dropped_and_rejoins(deployment: Deployment) -
     assert {node for round_, node in trained if round_ == 1} == {"0", "1"}
     # Flower sees that it is back with its next sign of life: a round may begin before.
     assert {node for round_, node in trained if round_ > 1} == set(NODES)
+
+
+def test_what_keeps_a_nodes_models_ends_with_it(deployment: Deployment, whole: Path) -> None:
+    """However it ends; as another worker of the same node, it is started when the next message needs it."""
+    node, folder = deployment.at("0"), str(deployment.at("0") / "output/cache/worker")
+    (supernode,) = [p for p in psutil.process_iter(["cmdline"]) if str(node / "node_0/node_0") in _command(p)]
+    if not (kept := [p for p in psutil.process_iter(["cmdline"]) if folder in _command(p)]):
+        pytest.skip("it had been idle for minutes")
+    supernode.kill()
+    assert not psutil.wait_procs(kept, timeout=10)[1]
+
+
+def _command(process: psutil.Process) -> list[str]:
+    return process.info["cmdline"] or []
 
 
 def test_a_private_key_is_its_owners_alone(deployment: Deployment) -> None:

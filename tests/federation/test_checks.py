@@ -345,5 +345,5 @@ def test_features_of_pictures_can_be_compared_with_real_ones(features: torch.Ten
 )
 def test_sums_are_those_of_the_clips_that_a_node_names(change, problem):
     sums = clip_sums(*clips(0, 2), 3)._asdict()
-    found = check_sums(change(sums), [24, 0, 24], 24)
+    found = check_sums(change(sums), [24, 0, 24], 24, 3)
     assert found is None if problem is None else re.search(problem, found or "")

@@ -255,6 +255,18 @@ def test_known_mistakes_are_pointed_out(old: dict[str, Any], seen: str) -> None:
     assert any(seen in sentence for sentence in imported(old)[0].suspicious)
 
 
+def test_granularity_of_generators_is_taken_over() -> None:
+    old = {"nodes": {"0": node("dog", "rain", generator_granularity="unified"), "1": node("drum", "rooster")}}
+    shared = {"generator_granularity": "per_group", "generator_class_group": {"birds": ["rooster", "drum"]}}
+    _, config = imported(
+        {**old, "generators": {**shared, "generator_train_classes": ["dog", "rain", "drum", "rooster"]}}
+    )
+    assert config.trained_together("0") == [("dog", "rain")]
+    assert config.trained_together("1") == [("drum", "rooster")]
+    found, _ = imported({**two(), "generator_granularity": "per_planet"})
+    assert any("is per_planet, expected per_class, per_group or unified" in line for line in found.suspicious)
+
+
 def test_a_typo_is_told_and_so_is_what_it_meant() -> None:
     new, _ = imported(two(gloabl_rounds=3, favourite_colour="blue"))
     assert "gloabl_rounds: did you mean global_rounds? The replaced system ignored it" in new.unsupported

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -74,8 +75,14 @@ class Hosts:
     def _link(self, host: str, state: str) -> None:
         subprocess.run(["ip", "-n", f"{self.prefix}{SERVER}", "link", "set", f"to{host}", state], check=True)
 
-    def left(self) -> list[int]:
-        """Processes that run in the namespaces."""
+    def left(self, seconds: float = 5.0) -> list[int]:
+        """Processes that run in the namespaces, even after some seconds."""
+        end = time.monotonic() + seconds
+        while (found := self._running()) and time.monotonic() < end:
+            time.sleep(0.2)
+        return found
+
+    def _running(self) -> list[int]:
         if self.prefix is None:
             return []
         listed = [

@@ -7,7 +7,7 @@ heterogeneous federated learning with closed-form classifiers").
 
 **What the sums reveal.** The Gram matrix of a node with N clips has rank N: its eigenvectors span the statistics of the
 node's clips, so with few clips it tells for any clip whether the node had it, and with one it is that clip. A node's
-class sums say which classes it has. Only sums over all nodes should be readable, by secure aggregation.
+class sums say which classes it has. With ``aggregation.secure_sum``, only sums over all nodes can be read.
 
 Letters: N clips, S audio tokens of width D, F = 2 D + 1 statistics, K classes.
 """

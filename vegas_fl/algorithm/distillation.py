@@ -26,8 +26,9 @@ import torch
 from torch import Tensor
 
 from vegas_fl.algorithm.adapter import Adapter, Conditioning, standardisation
-from vegas_fl.algorithm.training import adapt, branch_losses
+from vegas_fl.algorithm.training import adapt, backward
 from vegas_fl.config import StudentConfig
+from vegas_fl.core import devices
 from vegas_fl.core.errors import VegasError
 
 LARGE = 256 * 10**6
@@ -201,26 +202,28 @@ def distil(
         ``clip_loss`` and ``t5_loss`` (mean over the last epoch; 1 is what the mean of all targets scores),
         ``epochs`` and ``samples``.
     """
-    device = student.device
-    scales = Conditioning(*(standardisation(target)[1].to(device) for target in text))
-    optimizer = torch.optim.AdamW(student.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    steps = config.epochs * -(-len(x) // config.batch_size)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    totals = torch.zeros(2)
-    student.train()
-    for _ in range(config.epochs):
-        totals = torch.zeros(2, device=device)
-        for batch in torch.randperm(len(x)).split(config.batch_size):
-            wanted = Conditioning(*(target[batch].to(device) for target in targets))
-            seen, wanted = mix(x[batch].to(device, torch.float32), wanted, config.mixup)
-            losses = branch_losses(student(seen), wanted, scales)
-            optimizer.zero_grad()
-            (losses.clip + losses.t5).backward()
-            optimizer.step()
-            schedule.step()
-            totals += len(batch) * torch.stack(losses).detach()
-    student.eval()
-    clip_loss, t5_loss = (totals / len(x)).tolist()
+
+    def run(at_once: int) -> Tensor:
+        device = student.device
+        scales = Conditioning(*(standardisation(target)[1].to(device) for target in text))
+        optimizer = torch.optim.AdamW(student.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        steps = config.epochs * -(-len(x) // config.batch_size)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        totals = torch.zeros(2)
+        student.train()
+        for _ in range(config.epochs):
+            totals = torch.zeros(2, device=device)
+            for batch in torch.randperm(len(x)).split(config.batch_size):
+                wanted = Conditioning(*(target[batch].to(device) for target in targets))
+                seen, wanted = mix(x[batch].to(device, torch.float32), wanted, config.mixup)
+                optimizer.zero_grad()
+                totals += backward(student, seen, wanted, scales, at_once)
+                optimizer.step()
+                schedule.step()
+        student.eval()
+        return totals / len(x)
+
+    clip_loss, t5_loss = devices.retrained(student, run, config.batch_size, "distillation").tolist()
     return {"clip_loss": clip_loss, "t5_loss": t5_loss, "epochs": config.epochs, "samples": len(x)}
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vegas_fl.algorithm.adapter import Adapter, Conditioning, standardisation
 from vegas_fl.config import AdapterConfig
+from vegas_fl.core import devices
 from vegas_fl.core.errors import VegasError
 
 
@@ -28,10 +29,9 @@ def train_adapter(
     Parameters
     ----------
     adapter : Adapter
-        Starts from its current weights.
+        Starts from its current weights. It is left on the CPU if its device has no room for a single clip.
     x : Tensor [N, S, D]
-        Audio embeddings of the node's training clips. As all other tensors, they may be on another device than the
-        adapter, and in half precision: they are moved batch by batch.
+        Audio embeddings of the clips. As all other tensors on any device, in any precision: moved batch by batch.
     labels : Tensor [N]
         The class of each clip: an index into the first dimension of ``targets``.
     targets : Conditioning
@@ -51,26 +51,44 @@ def train_adapter(
     Raises :class:`VegasError` if ``x`` is empty, or labels do not match the clips or the targets.
     """
     _check_labels(labels, clips=len(x), classes=len(targets.clip))
-    device = adapter.device
-    scales = Conditioning(*(standardisation(target)[1].to(device) for target in targets))
-    rates = {adapter.clip: config.clip_learning_rate, adapter.t5: config.t5_learning_rate}
-    groups = [{"params": branch.parameters(), "lr": rate} for branch, rate in rates.items()]
-    optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
-    totals = torch.full((2,), torch.nan)
-    adapter.train()
-    for _ in range(epochs):
-        totals = torch.zeros(2, device=device)
-        for batch in torch.randperm(len(x)).split(config.batch_size):
-            rows = labels[batch] if clip_targets is None else batch
-            wanted = Conditioning(*(target[rows].to(device) for target in (clip_targets or targets)))
-            losses = branch_losses(adapter(x[batch].to(device, torch.float32)), wanted, scales)
-            optimizer.zero_grad()
-            (losses.clip + losses.t5).backward()
-            optimizer.step()
-            totals += len(batch) * torch.stack(losses).detach()
-    adapter.eval()
-    clip_loss, t5_loss = (totals / len(x)).tolist()
+    rows, wanted_of = (torch.arange(len(x)), clip_targets) if clip_targets else (labels, targets)
+
+    def run(at_once: int) -> Tensor:
+        device = adapter.device
+        scales = Conditioning(*(standardisation(target)[1].to(device) for target in targets))
+        rates = {adapter.clip: config.clip_learning_rate, adapter.t5: config.t5_learning_rate}
+        groups = [{"params": branch.parameters(), "lr": rate} for branch, rate in rates.items()]
+        optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
+        totals = torch.full((2,), torch.nan)
+        adapter.train()
+        for _ in range(epochs):
+            totals = torch.zeros(2, device=device)
+            for batch in torch.randperm(len(x)).split(config.batch_size):
+                wanted = Conditioning(*(target[rows[batch]].to(device) for target in wanted_of))
+                optimizer.zero_grad()
+                totals += backward(adapter, x[batch].to(device, torch.float32), wanted, scales, at_once)
+                optimizer.step()
+        adapter.eval()
+        return totals / len(x)
+
+    clip_loss, t5_loss = devices.retrained(adapter, run, config.batch_size, "local training").tolist()
     return {"clip_loss": clip_loss, "t5_loss": t5_loss, "epochs": epochs, "clips": len(x)}
+
+
+def backward(adapter: Adapter, x: Tensor, targets: Conditioning, scales: Conditioning, at_once: int) -> Tensor:
+    """The gradients of the mean loss of a batch ``[B, S, D]``, of which ``at_once`` rows pass at a time: they add up.
+
+    Returns
+    -------
+    Tensor [2]
+        The loss of each branch, times B.
+    """
+    totals = torch.zeros(2, device=x.device)
+    for part, *wanted in zip(*(value.split(at_once) for value in (x, *targets)), strict=True):
+        losses = branch_losses(adapter(part), Conditioning(*wanted), scales)
+        (len(part) / len(x) * (losses.clip + losses.t5)).backward()
+        totals += len(part) * torch.stack(losses).detach()
+    return totals
 
 
 def branch_losses(outputs: Conditioning, targets: Conditioning, scales: Conditioning) -> Conditioning:
@@ -93,9 +111,14 @@ def branch_losses(outputs: Conditioning, targets: Conditioning, scales: Conditio
 def adapt(adapter: Adapter, x: Tensor, batch_size: int = 64) -> Conditioning:
     """Outputs of ``adapter`` for all of ``x`` [N, S, D], computed in batches on the adapter's device: clip [N, P] and
     t5 [N, T, C], where x is."""
-    batches = (adapter(batch.to(adapter.device, torch.float32)) for batch in x.split(batch_size))
-    outputs = [[branch.to(x.device) for branch in batch] for batch in batches]
-    return Conditioning(*(torch.cat(parts) for parts in zip(*outputs, strict=True)))
+
+    def run(batch: int, device: str) -> Conditioning:
+        adapter.to(device)
+        batches = (adapter(part.to(device, torch.float32)) for part in x.split(batch))
+        outputs = [[branch.to(x.device) for branch in part] for part in batches]
+        return Conditioning(*(torch.cat(parts) for parts in zip(*outputs, strict=True)))
+
+    return devices.sparing(run, batch_size, str(adapter.device), "an adapter")
 
 
 def _check_labels(labels: Tensor, clips: int, classes: int) -> None:

@@ -2,6 +2,7 @@
 
 import abc
 import hashlib
+import hmac
 import math
 import os
 from collections.abc import Sequence
@@ -67,10 +68,11 @@ class Clip(abc.ABC):
             The recording is missing or unreadable.
         """
 
-    @property
-    def id(self) -> str:
-        """Its name in manifests: a hash of class and file name, which reveals neither folders nor content."""
-        return hashlib.sha256(f"{self.label}/{Path(self.name).name}".encode()).hexdigest()[:16]
+    def id(self, secret: bytes) -> str:
+        """Its name in manifests: a hash of class and file name, keyed so that guessed names cannot be tried
+        (HMAC-SHA256)."""
+        name = f"{self.label}/{Path(self.name).name}".encode()
+        return hmac.new(secret, name, hashlib.sha256).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Audio embeddings of clips: read from the cache, or computed."""
 
 import contextlib
+import functools
 import logging
 import os
 import random
@@ -54,10 +55,11 @@ def embed(
     keys, problems = _content_keys(clips)
     first = dict(zip(reversed(keys), reversed(clips), strict=True))  # of several copies, the first
     usable = {key: clip for key, clip in first.items() if key not in problems}
-    cache = Cache(cache_dir, encoders.fingerprint(config), max_seconds) if cache_dir else None
+    fingerprint = encoders.fingerprint(config)
+    cache = Cache(cache_dir, fingerprint, max_seconds) if cache_dir else None
     found = cache.read(usable) if cache else {}
     if missing := {key: clip for key, clip in usable.items() if key not in found}:
-        embedder = _Embedder(load_encoder(config, device), config.batch_size, max_seconds, cache)
+        embedder = _Embedder(_encoder(config, device, fingerprint), config.batch_size, max_seconds, cache)
         with cache or contextlib.nullcontext():
             embedder.run(missing, progress)
         if embedder.cancelled:
@@ -70,6 +72,12 @@ def embed(
     for position, key in enumerate(keys):
         embeddings[position] = found[key]
     return embeddings
+
+
+@functools.lru_cache(maxsize=1)
+def _encoder(config: EncoderConfig, device: str, fingerprint: str) -> AudioEncoder:
+    """The encoder of this process, loaded once for all nodes and requests."""
+    return load_encoder(config, device)
 
 
 def _content_keys(clips: Sequence[Clip]) -> tuple[list[str], dict[str, str]]:

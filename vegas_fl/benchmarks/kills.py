@@ -2,8 +2,8 @@
 
 A SuperLink and two SuperNodes with TLS and node keys on this machine; a run of all stages (two classes, two rounds,
 eight pictures). In each run one process gets SIGKILL: the command that submitted the run, the SuperLink, its ServerApp,
-a SuperNode, or a node's ClientApp. What ``vegas-fl deploy`` had started is started again, and the run's command is
-repeated until it succeeds.
+a SuperNode, a node's ClientApp, or its worker. What ``vegas-fl deploy`` had started is started again, and the run's
+command is repeated until it succeeds.
 """
 
 import contextlib
@@ -27,6 +27,7 @@ PROCESSES = {
     "ServerApp": "flwr-serverapp",
     "SuperNode": "flower-supernode",
     "ClientApp": "flwr-clientapp",
+    "worker": "vegas_fl.rendering.worker",
 }
 """What may be killed beside the command, and the program that it runs."""
 VICTIMS = ("command", *PROCESSES)

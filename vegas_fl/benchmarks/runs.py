@@ -28,10 +28,11 @@ T = TypeVar("T")
 def run_in(folder: Path, overrides: Sequence[str]) -> list[dict[str, Any]]:
     """Run vegas-fl with all its output in ``folder``; the lines of its ``metrics.jsonl``."""
     from vegas_fl.engines.run import run
+    from vegas_fl.rendering.plan import node_bytes
 
     places = [f"paths.checkpoints={folder}/checkpoints", f"paths.runs={folder}/runs", f"images_output_dir={folder}/out"]
     config = compose([*overrides, *places])
-    run(config)
+    run(config, node_bytes)
     return [
         json.loads(line) for line in (folder / "runs" / config.run / "metrics.jsonl").read_text("utf8").splitlines()
     ]

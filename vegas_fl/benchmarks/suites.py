@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -196,10 +196,10 @@ def fewshot(recordings: Recordings, seed: int) -> Iterator[Task]:
 
 
 def noisy(recordings: Recordings, seed: int) -> Iterator[Task]:
-    """Test clips with a clip of another class underneath."""
+    """Test clips as they are, and with a clip of another class underneath."""
     for train, test in recordings.rotation:
         task = recordings.task("clean", train, test)
-        yield Task(task.name, task.nodes, {f"{level} dB": recordings.mixed(test, level) for level in LEVELS})
+        yield replace(task, tests=task.tests | {f"{level} dB": recordings.mixed(test, level) for level in LEVELS})
 
 
 SUITES: dict[str, Callable[[Recordings, int], Iterator[Task]]] = {

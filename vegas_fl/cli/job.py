@@ -92,10 +92,11 @@ def _main(composed: DictConfig) -> None:
     with ended():  # Hydra would add a line about its job
         config = _checked(composed, job.overrides.task)
         from vegas_fl.rendering.choice import choices
+        from vegas_fl.rendering.plan import node_bytes
 
         for line in choices(config, [word.lstrip("+") for word in job.overrides.task]):
             logging.getLogger("vegas_fl.server").info("%s", line)
-        run(config)
+        run(config, node_bytes)
 
 
 def _checked(composed: DictConfig, overrides: Sequence[str], may_lack: bool = False) -> Config:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 
 from vegas_fl.cli import usage
+from vegas_fl.core.devices import memory_explained
 from vegas_fl.core.errors import VegasError
 
 HELP, VERSION, COMPLETION = ("-h", "--help"), ("-V", "--version"), ("-sc", "--shell-completion")
@@ -24,7 +25,8 @@ def ended() -> Iterator[None]:
     input, 1: a failure)."""
     try:
         try:
-            yield
+            with memory_explained():
+                yield
         except VegasError as error:
             print(error, file=sys.stderr)
             sys.exit(error.exit_code)

@@ -14,6 +14,7 @@ from vegas_fl.config.sections import (
     AnalyticConfig,
     ConditioningConfig,
     DataConfig,
+    DatasetConfig,
     EncoderConfig,
     FedAvgConfig,
     FlowerConfig,

@@ -22,7 +22,11 @@ class Allow(Section):
     clips_per_class, clips_per_component : int
         Least training clips of a class, and of each component of a generator's mixture.
     clips_per_evaluation : int
-        Least held-out clips: of an evaluation of adapters in all, of one of generators in each class.
+        Least held-out clips of each class in an evaluation, and least pictures of recordings that are judged.
+    features_of_recordings : bool
+        Whether the judge's features of pictures drawn from recordings may leave.
+    own_sums : bool
+        Whether the server may see the sums of ``analytic`` of this node, or of fewer than three nodes.
     new_split : bool
         Whether a run may split the clips, or encode them, differently from the first one.
     epochs, tokens, width, samples, pictures, side, threads : int
@@ -32,8 +36,11 @@ class Allow(Section):
         Most optimisation steps of a generator's training.
     seconds : int
         Most seconds of a clip.
-    candidates, requests_per_day : int
-        Most adapters in a message to evaluate, and requests that read recordings.
+    memory : int
+        Most GB that the tensors of a training step are estimated to take.
+    candidates, evaluated, requests_per_day : int
+        Most adapters in a message to evaluate; different adapters and generators ever evaluated on the node's clips;
+        and requests that read recordings.
     """
 
     classes: Annotated[tuple[ClassName, ...] | None, Field(strict=False)] = None
@@ -48,6 +55,8 @@ class Allow(Section):
     clips_per_class: Least = 8
     clips_per_component: Least = 8
     clips_per_evaluation: Least = 10
+    features_of_recordings: bool = False
+    own_sums: bool = False
     new_split: bool = False
     epochs: Most = 2000
     steps: Most = 100_000
@@ -58,5 +67,7 @@ class Allow(Section):
     side: Most = 2048
     threads: Most = 64
     seconds: Most = 600
+    memory: Most = 32
     candidates: Most = 64
+    evaluated: Annotated[int, Field(ge=0, le=10**6)] = 200
     requests_per_day: Most = 1000

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 
+from vegas_fl.config.sections import PARTS, DataConfig
 from vegas_fl.config.whole import Config
 from vegas_fl.core.names import class_name_mistake
 
@@ -28,6 +29,7 @@ def contradictions(config: Config) -> list[str]:
             if mistake := class_name_mistake(name):
                 found.append(f"nodes.{node}.selected_classes: {mistake}")
     found += _different_splits(config)
+    found += _groups(config)
     order = [s for s in ("generators", "adapters", "images") if s in config.stages]
     if list(config.stages) != order:
         found.append(f"stages: {list(config.stages)} is out of order; use {order}")
@@ -60,18 +62,63 @@ def contradictions(config: Config) -> list[str]:
 
 
 def _different_splits(config: Config) -> Iterator[str]:
-    """Nodes that share a class of one data set, but with different settings for splitting it."""
+    """Nodes that share a class of one data set, but with different settings for splitting it. Where clips are dealt
+    evenly, each node may use folds of its own, and no fold for two parts."""
+    data = {node: config.data_of(node) for node in config.nodes}
     for node, entry in config.nodes.items():
-        ours = config.data_of(node).model_dump(exclude={"max_seconds", "root"})
         for other, peer in config.peers(node).items():
-            theirs = config.data_of(other).model_dump(exclude={"max_seconds", "root"})
             shared = [name for name in entry.selected_classes if name in peer.selected_classes]
-            differs = [key for key in ours if ours[key] != theirs[key]]
-            if node < other and shared and differs:
+            ours, theirs = data[node], data[other]
+            if node >= other or not shared or ours == theirs:
+                continue
+            free = {"max_seconds", "root"}
+            if ours.partition == theirs.partition == "even" and ours.by_folds and theirs.by_folds:
+                free |= {f"{part}_folds" for part in PARTS}
+            differs = [key for key in set(DataConfig.model_fields) - free if getattr(ours, key) != getattr(theirs, key)]
+            if differs:
                 yield (
                     f"nodes {node} and {other} share the class {shared[0]} of one data set, but differ in "
-                    f"{', '.join(differs)}, so they could use the same clips; set the same in both nodes.N.dataset"
+                    f"{', '.join(sorted(differs))}, so they could use the same clips; set the same in both "
+                    "nodes.N.dataset"
                 )
+                continue
+            for part, folds in ours.folds.items():
+                for their_part, their_folds in theirs.folds.items():
+                    if part != their_part and (both := sorted({*folds} & {*their_folds})):
+                        yield (
+                            f"nodes {node} and {other} share the class {shared[0]} of one data set, but fold {both[0]} "
+                            f"is in {part}_folds of one and in {their_part}_folds of the other; use it for the same "
+                            "part in both nodes.N.dataset"
+                        )
+
+
+def _groups(config: Config) -> Iterator[str]:
+    """Classes that share a generator."""
+    everywhere = {
+        "generator": config.generator,
+        **{f"nodes.{i}.generator": n.generator for i, n in config.nodes.items()},
+    }
+    for key, settings in everywhere.items():
+        groups = getattr(settings, "groups", None) or {}
+        named = [label for group in groups.values() for label in group]
+        chosen = getattr(settings, "train_classes", None) or ()
+        if strange := sorted({*named, *chosen} - set(config.classes)):
+            yield f"{key}: {', '.join(strange)} is a class of no node; the classes are {', '.join(config.classes)}"
+        if twice := sorted({label for label in named if named.count(label) > 1}):
+            yield f"{key}.groups: {', '.join(twice)} is in more than one group; a class belongs to one"
+    asked = {i: n.generator.granularity for i, n in config.nodes.items() if n.generator and n.generator.granularity}
+    if config.generator.name != "vae" and asked:
+        yield f"nodes.{next(iter(asked))}.generator.granularity needs generator=vae, got {config.generator.name}"
+    if "generators" not in config.stages or config.generator.name != "vae":
+        return
+    if config.generator.granularity == "all" and asked:
+        yield f"generator.granularity=all is for all nodes; remove nodes.{next(iter(asked))}.generator.granularity"
+    for node in config.nodes:
+        own = config.generator_of(node)
+        if own["granularity"] == "group" and not own["groups"]:
+            yield f"node {node}: generator.granularity=group needs generator.groups, such as {{animals: [dog, cat]}}"
+    if not any(map(config.trained_together, config.nodes)):
+        yield "generator.train_classes leaves no node a class to train; name some of its classes, or set it to null"
 
 
 def _closed_form(config: Config) -> Iterator[str]:

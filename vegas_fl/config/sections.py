@@ -92,6 +92,9 @@ class EncoderConfig(Section):
 class VAEConfig(Section):
     name: Literal["vae"]
     checkpoint_dir: str
+    granularity: Literal["class", "group", "node", "all"] = "class"
+    groups: dict[str, tuple[ClassName, ...]] = {}
+    train_classes: tuple[ClassName, ...] | None = None
     clip_latent: PositiveInt
     token_latent: PositiveInt
     hidden: PositiveInt
@@ -104,12 +107,14 @@ class VAEConfig(Section):
     input_noise: NonNegativeFloat
     prior_components: PositiveInt
     prior_shrinkage: Fraction
+    prior_scale: PositiveFloat
     residual_noise: NonNegativeFloat
 
 
 class GMMConfig(Section):
     name: Literal["gmm"]
     checkpoint_dir: str
+    train_classes: tuple[ClassName, ...] | None = None
     components: PositiveInt
     covariance: Literal["diag", "spherical"]
 
@@ -171,6 +176,7 @@ class FedAvgConfig(Section):
 class AnalyticConfig(Section):
     name: Literal["analytic"]
     ridge: PositiveFloat
+    secure_sum: bool
 
 
 class StandaloneConfig(Section):
@@ -214,10 +220,19 @@ class FlowerConfig(Section):
     gpus_per_node: Annotated[float, Field(ge=0)] | None = None
 
 
+class OwnGenerator(Section):
+    """The keys of ``generator`` that a node sets for itself; None: those of the run."""
+
+    granularity: Literal["class", "group", "node"] | None = None
+    groups: dict[str, tuple[ClassName, ...]] | None = None
+    train_classes: tuple[ClassName, ...] | None = None
+
+
 class NodeConfig(Section):
     selected_classes: Annotated[tuple[ClassName, ...], Field(min_length=1)]
     samples_per_node: PositiveInt
     dataset: DatasetConfig | None = None
+    generator: OwnGenerator | None = None
 
     @property
     def training_clips(self) -> int:

@@ -54,19 +54,42 @@ class Config(Section):
         own = self.nodes[node].dataset
         return own.over(self.data) if own else self.data
 
+    def generator_of(self, node: str) -> dict[str, Any]:
+        """Which classes share a generator, and which are trained at all, on a node."""
+        own = self.nodes[node].generator
+        chosen = {"granularity": "class", "groups": {}, "train_classes": None, **self.generator.model_dump()}
+        return chosen | (own.model_dump(exclude_none=True) if own else {})
+
+    def trained_together(self, node: str) -> list[tuple[str, ...]]:
+        """The classes that a node trains generators of, in the groups that share a network."""
+        settings = self.generator_of(node)
+        chosen, granularity = settings["train_classes"], settings["granularity"]
+        labels = tuple(c for c in self.nodes[node].selected_classes if chosen is None or c in chosen)
+        if granularity in ("node", "all"):
+            return [labels] if labels else []
+        groups = settings["groups"].values() if granularity == "group" else ()
+        of = {label: names for names in groups for label in names}
+        together = dict.fromkeys(of.get(label, (label,)) for label in labels)
+        return [tuple(label for label in labels if label in names) for names in together]
+
     def peers(self, node: str) -> dict[str, NodeConfig]:
-        """The nodes, including this one, that read the same data set and therefore share the clips of a class."""
+        """The nodes, including this one, that read the same data set and therefore share the clips of a class. Where
+        they differ in ``dataset``, each has all its keys."""
         own, ours = self.nodes[node].dataset, self._source(node)
         return {
-            other: entry for other, entry in self.nodes.items() if entry.dataset == own or self._source(other) == ours
+            other: entry
+            if entry.dataset == own is None
+            else entry.model_copy(update={"dataset": DatasetConfig(**self.data_of(other).model_dump())})
+            for other, entry in self.nodes.items()
+            if entry.dataset == own or self._source(other) == ours
         }
 
     def with_root(self, node: str, root: str) -> Self:
         """This configuration for a ``node`` that keeps its data set in the folder ``root``. Its peers stay the same,
         unless nodes share no clips (``data.partition=none``)."""
         nodes = dict(self.nodes)
-        peers = {node: nodes[node]} if self.data_of(node).partition == "none" else self.peers(node)
-        for peer, entry in peers.items():
+        for peer in [node] if self.data_of(node).partition == "none" else self.peers(node):
+            entry = nodes[peer]
             changes = entry.dataset.model_dump() if entry.dataset else {}
             nodes[peer] = entry.model_copy(update={"dataset": DatasetConfig(**{**changes, "root": root})})
         return self.model_copy(update={"nodes": nodes})

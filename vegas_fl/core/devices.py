@@ -10,13 +10,17 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from vegas_fl.core.errors import VegasError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
+Network = TypeVar("Network", bound="nn.Module")
 
 OUT_OF_MEMORY = (
     "out of memory",
@@ -160,11 +164,47 @@ def sparing(run: Callable[[int, str], Result], batch: int, device: str, what: st
             raise VegasError(f"Out of memory by {what} on the CPU; free memory used by other programs")
 
 
-def gpus() -> int:
-    """Number of CUDA devices that torch can use."""
+def moved(network: Network, device: str) -> Network:
+    """``network`` itself, on a device, or on the CPU where the device has no room for it."""
+    return sparing(lambda _, place: network.to(place), 1, device, f"a network ({type(network).__name__})")
+
+
+def retrained(network: "nn.Module", run: Callable[[int], Result], batch: int, what: str) -> Result:
+    """``run(batch)``, which trains ``network`` in place, as in :func:`sparing`: again from the weights and the random
+    draws that it began with, with half as many rows at a time, and at last with the network on the CPU."""
     import torch
 
-    return torch.cuda.device_count()
+    weights = {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
+    draws = torch.get_rng_state()
+
+    def attempt(batch: int, device: str) -> Result:
+        network.to(device).load_state_dict(weights)
+        torch.set_rng_state(draws)
+        return run(batch)
+
+    return sparing(attempt, batch, str(next(network.parameters()).device), what)
+
+
+@contextlib.contextmanager
+def memory_explained() -> Iterator[None]:
+    """Turn an error that says that memory ran out into a :class:`VegasError`."""
+    try:
+        yield
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        first = (str(error).strip().splitlines() or ["MemoryError"])[0]
+        raise VegasError(
+            f"Out of memory ({first}); free memory used by other programs, or compute less at a time: fewer "
+            "encoder.tokens, a smaller adapter.batch_size, fewer aggregation.samples_per_class"
+        ) from error
+
+
+def gpus() -> list[int]:
+    """The memory of each CUDA device that torch can use, in bytes."""
+    import torch
+
+    return [torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count())]
 
 
 def release(device: str) -> None:

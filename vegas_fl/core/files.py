@@ -2,16 +2,22 @@
 
 import contextlib
 import errno
+import functools
 import os
+import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock
 
 from vegas_fl.core.errors import VegasError
 
 MOST_BYTES = 2**28
 """Of a file of text that is read whole."""
+SECRET = 32
+"""Bytes of a secret."""
 MOST_YAML = 2**22
 """Characters of YAML: its parser takes a hundred times as much memory."""
 
@@ -70,15 +76,16 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
+def write_atomically(path: Path, data: bytes, *, durable: bool = True, mode: int = 0o666) -> None:
     """Write ``data`` so that ``path`` is never a partial file: at any moment it is absent, the old file or the new one.
 
-    Without ``durable`` this holds if the process is killed, but not if the power fails.
+    Without ``durable`` this holds if the process is killed, but not if the power fails. The umask is taken off
+    ``mode``.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
+        with open(temporary, "wb", opener=functools.partial(os.open, mode=mode)) as file:
             file.write(data)
             file.flush()
             if durable:
@@ -90,6 +97,43 @@ def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
         raise VegasError(
             f"{path} cannot be written ({error.strerror}); free the disk or choose another folder"
         ) from error
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Wait until no other process reads and changes ``path``, whose folder is made; raise VegasError if it cannot."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path.with_name(f".{path.name}.lock"), mode=0o600)
+        lock.acquire()
+    except OSError as error:
+        raise VegasError(
+            f"{path} cannot be written ({error.strerror}); change its permissions or choose another folder"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def own_secret(path: Path) -> bytes:
+    """32 random bytes of the operating system that only this account can read, made on first use.
+
+    Raises
+    ------
+    VegasError
+        They can neither be read nor written.
+    """
+    try:
+        with locked(path):
+            if not os.path.lexists(path):
+                write_atomically(path, secrets.token_hex(SECRET).encode(), mode=0o600)
+            secret = bytes.fromhex(read_text(path))
+    except (OSError, ValueError) as error:
+        raise VegasError(f"{path} cannot be read ({error}); restore it, or remove it to get a new secret") from error
+    if len(secret) != SECRET:
+        raise VegasError(f"{path} has {len(secret)} bytes, expected {SECRET}; restore it, or remove it")
+    return secret
 
 
 def nearest_existing(path: Path) -> Path:

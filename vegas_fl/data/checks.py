@@ -2,13 +2,14 @@
 
 import contextlib
 import difflib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from vegas_fl.audio.clips import Clip
 from vegas_fl.config import PARTS, Config, DataConfig, NodeConfig
 from vegas_fl.core.errors import VegasError
 from vegas_fl.data.datasets import Dataset, missing_folder, open_dataset
-from vegas_fl.data.shares import owners, shares, training, units
+from vegas_fl.data.shares import owners, shares, sharing, training, units
 
 
 def check_recordings(config: Config, may_lack: bool = False) -> list[str]:
@@ -72,9 +73,9 @@ def _overlaps(config: DataConfig, nodes: Mapping[str, NodeConfig], keys: str) ->
     """Nodes that would all use the same clips of a class."""
     labels = sorted({label for node in nodes.values() for label in node.selected_classes})
     for label in labels if config.partition == "none" else []:
-        if len(sharing := owners(nodes, label)) > 1:
+        if len(among := owners(nodes, label)) > 1:
             yield (
-                f"nodes {', '.join(sharing)} overlap: with {keys}.partition=none each would use all clips of {label} "
+                f"nodes {', '.join(among)} overlap: with {keys}.partition=none each would use all clips of {label} "
                 f"in {keys}.root={config.root}; use {keys}.partition=even, or give each node a folder of its own "
                 "(nodes.N.dataset.root)"
             )
@@ -122,16 +123,22 @@ def contents(
             if not clips:
                 yield "; ".join([_unknown_class(node_id, label, dataset.classes), *dataset.passed_over(label)])
                 continue
-            sharing = owners(nodes, label)
             usable = len(units(config, training(config, clips)))
             if not usable:
                 folds = list(config.folds["train"])
                 yield f"class {label} has no clip in {keys}.train_folds={folds}; choose other folds"
-            elif config.partition == "even" and sharing.index(node_id) >= usable:
-                yield (
-                    f"class {label} has {usable} recordings to train on, too few for {len(sharing)} nodes "
-                    f"({', '.join(sharing)}): none is left for node {node_id}; select it on fewer nodes"
-                )
+            elif config.partition == "even":
+                counts: Counter[tuple[str, ...]] = Counter()
+                for fold in config.folds["train"] if config.by_folds else [None]:
+                    among = sharing(config, nodes, label, None if fold is None else [fold])
+                    available = [clip for clip in training(config, clips) if fold in (None, clip.fold)]
+                    counts[among] += len(units(config, available))
+                if all(among.index(node_id) >= count for among, count in counts.items()):
+                    among = tuple(sorted({node for group in counts for node in group}, key=int))
+                    yield (
+                        f"class {label} has {usable} recordings to train on, too few for {len(among)} nodes "
+                        f"({', '.join(among)}): none is left for node {node_id}; select it on fewer nodes"
+                    )
 
 
 def _unknown_class(node_id: str, label: str, classes: Sequence[str]) -> str:

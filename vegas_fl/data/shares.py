@@ -41,6 +41,14 @@ def owners(nodes: Mapping[str, NodeConfig], label: str) -> list[str]:
     return sorted((node for node, entry in nodes.items() if label in entry.selected_classes), key=int)
 
 
+def sharing(
+    config: DataConfig, nodes: Mapping[str, NodeConfig], label: str, folds: Sequence[int] | None
+) -> tuple[str, ...]:
+    """The owners of a class that use one of ``folds``; None: all owners. Each fold is dealt among those that use it."""
+    used = {node: (own.over(config) if (own := nodes[node].dataset) else config).folds for node in owners(nodes, label)}
+    return tuple(node for node, own in used.items() if folds is None or {*sum(own.values(), ())} & {*folds})
+
+
 def training(config: DataConfig, clips: Sequence[Clip]) -> list[Clip]:
     """The clips available for training: those of the training folds, or all."""
     return [clip for clip in clips if not config.by_folds or clip.fold in config.folds["train"]]

@@ -2,10 +2,12 @@
 
 Everything is drawn from ``data.split_seed`` and the class, so that every node can compute its own part: the clips
 of a class are shuffled and dealt to its owners (disjoint, complete), and each owner's share is split. Clips cut from
-one recording stay together. With folds, each fold is dealt by itself, and folds determine the parts.
+one recording stay together. With folds, each fold is dealt by itself, among the owners that use it, and folds determine
+the parts.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +19,7 @@ from vegas_fl.core.errors import VegasError
 from vegas_fl.core.seeds import derive_seed
 from vegas_fl.data.checks import contents, settings_mistakes
 from vegas_fl.data.datasets import Dataset
-from vegas_fl.data.shares import Share, grouped, owners, shares, units
+from vegas_fl.data.shares import Share, grouped, shares, sharing, units
 
 Parts = dict[str, list[Clip]]
 
@@ -31,10 +33,10 @@ class Split:
     test: Parts
     notes: dict[str, list[str]]
 
-    def manifest(self) -> dict[str, dict[str, list[str]]]:
-        """The ids of its clips by part and class, sorted, so that equal splits have equal manifests."""
+    def manifest(self, secret: bytes) -> dict[str, dict[str, list[str]]]:
+        """The ids of its clips by part and class, sorted, so that with one secret equal splits have equal manifests."""
         return {
-            part: {label: sorted(clip.id for clip in clips) for label, clips in getattr(self, part).items()}
+            part: {label: sorted(clip.id(secret) for clip in clips) for label, clips in getattr(self, part).items()}
             for part in PARTS
         }
 
@@ -59,13 +61,12 @@ def node_clips(config: DataConfig, nodes: Mapping[str, NodeConfig], node_id: str
     if mistakes := [*settings_mistakes(config), *contents(config, nodes, [node_id], dataset)]:
         raise VegasError("\n".join(mistakes))
     node = nodes[node_id]
-    sharing = {node_id: node} if config.partition == "none" else nodes
-    fractions = shares(config, sharing, dataset)
+    peers = {node_id: node} if config.partition == "none" else nodes
+    fractions = shares(config, peers, dataset)
     parts: dict[str, Parts] = {}
     for label in node.selected_classes:
-        among = owners(sharing, label)
-        share = Share(among.index(node_id), len(among), fractions[label])
-        parts[label] = _parts(config, label, _dealt(config, label, dataset.clips(label), share))
+        dealt = _dealt(config, peers, node_id, label, dataset.clips(label), fractions[label])
+        parts[label] = _parts(config, label, dealt)
     owned = [label for label in parts if parts[label]["train"]]  # all of them, if shares are even
     caps = split_evenly(node.training_clips, owned)
     split = Split({}, {}, {}, {})
@@ -77,20 +78,29 @@ def node_clips(config: DataConfig, nodes: Mapping[str, NodeConfig], node_id: str
     return split
 
 
-def _dealt(config: DataConfig, label: str, clips: Sequence[Clip], share: Share) -> list[Clip]:
+def _dealt(
+    config: DataConfig,
+    peers: Mapping[str, NodeConfig],
+    node: str,
+    label: str,
+    clips: Sequence[Clip],
+    fractions: np.ndarray | None,
+) -> list[Clip]:
     """A node's share of a class, shuffled; with folds, its share of every fold (or of every part, see below)."""
     folds = [tuple(sorted(config.folds[part])) for part in PARTS]
-    even = share.fractions is None
+    even = fractions is None
     # Small fractions of small folds would all be rounded to nothing: folds of one part are cut as one.
-    groups = [(fold,) for part in folds for fold in part] if even else folds
+    groups = [(fold,) for part in folds for fold in part] if even else [part for part in folds if part]
     dealt: list[Clip] = []
-    skipped = 0
+    skipped: Counter[tuple[str, ...]] = Counter()
     for group in groups if config.by_folds else [None]:
         members = units(config, [clip for clip in clips if group is None or clip.fold in group])
         name = group[0] if group and even else group
         order = np.random.default_rng(derive_seed(config.split_seed, "split", label, name)).permutation(len(members))
-        dealt += [clip for i in share.of(order, skipped) for clip in members[i]]
-        skipped += len(members)
+        among = sharing(config, peers, label, group)
+        share = Share(among.index(node), len(among), fractions)
+        dealt += [clip for i in share.of(order, skipped[among]) for clip in members[i]]
+        skipped[among] += len(members)
     return dealt
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import secrets
 import socket
@@ -10,7 +11,7 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 from urllib.request import urlopen
@@ -24,12 +25,16 @@ PRIVATE = "private"
 """Name of the connection to a SuperLink that is started for one run."""
 START_TIMEOUT = 60.0
 """Seconds that a SuperLink has to start."""
+ROOM = 0.95
+"""Share of a GPU's memory that the nodes of a simulation take together."""
 COMPLETED, ENDED = "finished:completed", "finished"
 """State of a completed run, and the beginning of the state of any run that ended."""
 
 
-def run(config: Config) -> None:
+def run(config: Config, node_bytes: Callable[[Config], float]) -> None:
     """Submit ``config``, follow its log, and wait for its end.
+
+    ``node_bytes`` estimates the GPU memory that a node takes.
 
     With ``engine.connection`` the run continues when this process is killed; the same command then follows it.
 
@@ -41,7 +46,7 @@ def run(config: Config) -> None:
     settings = config.engine
     assert isinstance(settings, FlowerConfig)
     resolved = anchored(config).model_dump_json()
-    simulation = _simulation(config) if settings.connection is None else []
+    simulation = _simulation(config, node_bytes) if settings.connection is None else []
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vegas-fl-")))
         environment = flower_environment()
@@ -74,11 +79,17 @@ def quoted(value: str | int) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _simulation(config: Config) -> list[str]:
+def _simulation(config: Config, node_bytes: Callable[[Config], float]) -> list[str]:
     """Options for the size of a simulation."""
     assert isinstance(config.engine, FlowerConfig)
-    cpus, here = config.engine.cpus_per_node, 0 if config.device == "cpu" else gpus()
-    share = config.engine.gpus_per_node if config.engine.gpus_per_node is not None else float(here > 0)
+    cpus, memory = config.engine.cpus_per_node, [] if config.device == "cpu" else gpus()
+    here, share = len(memory), config.engine.gpus_per_node
+    if share is None:
+        share = 0.0
+        if memory:
+            fit = int(ROOM * min(memory) / node_bytes(config))
+            at_once = max(1, min(fit, -(-len(config.nodes) // here)))
+            share = math.floor(1e4 / at_once) / 1e4  # Ray counts in ten-thousandths
     if share and config.device.startswith("cuda:"):
         raise VegasError(
             f"device={config.device} names one GPU, but Flower's simulation spreads the nodes over all; use "

@@ -1,5 +1,7 @@
 """Run a configuration with its engine."""
 
+from collections.abc import Callable
+
 from vegas_fl.config import Config, FlowerConfig
 
 
@@ -8,8 +10,8 @@ def elsewhere(config: Config) -> bool:
     return isinstance(config.engine, FlowerConfig) and config.engine.connection is not None
 
 
-def run(config: Config) -> None:
-    """Run ``config`` with the engine that it names.
+def run(config: Config, node_bytes: Callable[[Config], float]) -> None:
+    """Run ``config`` with the engine that it names; ``node_bytes`` estimates the GPU memory that a node takes.
 
     Raises
     ------
@@ -19,7 +21,7 @@ def run(config: Config) -> None:
     if isinstance(config.engine, FlowerConfig):
         from vegas_fl.engines import flower
 
-        flower.run(config)
+        flower.run(config, node_bytes)
     else:
         from vegas_fl.engines import inprocess
 

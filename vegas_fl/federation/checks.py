@@ -61,13 +61,17 @@ def check_samples(
     return None
 
 
-def check_sums(sums: State, counts: list[int], width: int) -> str | None:
+def check_sums(sums: State, counts: list[int] | None, width: int, classes: int) -> str | None:
     """Sums over clips (:class:`~vegas_fl.algorithm.analytic.ClipSums`) that ``counts`` clips of each class can have,
-    whose embeddings have the given width."""
-    size, clips = 2 * width + 1, sum(counts)
-    shapes = {"gram": (size, size), "by_class": (size, len(counts))}
+    whose embeddings have the given width; of masked sums, without counts, only shapes can be checked."""
+    size = 2 * width + 1
+    shapes = {"gram": (size, size), "by_class": (size, classes)}
     if {name: tuple(tensor.shape) for name, tensor in sums.items()} != shapes:
         return f"sent unusable sums: expected the shapes {shapes}"
+    if counts is None:
+        masked = all(tensor.dtype == torch.int64 for tensor in sums.values())
+        return None if masked else "sent unusable sums: expected masked ones, int64"
+    clips = sum(counts)
     if any(tensor.dtype != torch.float64 or not tensor.isfinite().all() for tensor in sums.values()):
         return "sent unusable sums: expected finite numbers in float64"
     gram, by_class = sums["gram"], sums["by_class"]

@@ -5,6 +5,7 @@
 | ``query.describe`` | say what it holds | :class:`Description` | |
 | ``train.generator`` | train a generator per class | :class:`TrainedGenerators` | ``generator.<class>`` |
 | ``train.adapter`` | train the adapter it is sent | :class:`TrainedAdapter` | ``adapter`` |
+| ``query.sums`` | make a key for a secure sum | :class:`SumKey` | |
 | ``train.sums`` | add up statistics of its clips | :class:`ClipCounts` | ``sums`` |
 | ``evaluate.adapter`` | score ``candidate.<name>`` on its own unseen clips | :class:`Evaluation` | |
 | ``evaluate.generator`` | compare ``generator.<class>`` with its own clips | :class:`GeneratorQuality` | |
@@ -48,6 +49,7 @@ def added(one: list[float], other: list[float]) -> list[float]:
 DESCRIBE = "query.describe"
 TRAIN_GENERATOR = "train.generator"
 TRAIN_ADAPTER = "train.adapter"
+SUM_KEYS = "query.sums"
 SUM_CLIPS = "train.sums"
 EVALUATE = "evaluate.adapter"
 EVALUATE_GENERATOR = "evaluate.generator"
@@ -139,6 +141,12 @@ class TrainedAdapter(Values):
     clips: Count
     samples: Clips
     metrics: Training
+
+
+class SumKey(Values):
+    """A public key for one secure sum (:mod:`vegas_fl.federation.secure_sum`)."""
+
+    key: Annotated[str, Field(pattern=r"^[0-9a-f]{98}$")]
 
 
 class ClipCounts(Values):
@@ -297,12 +305,23 @@ class TrainAdapter(Request[TrainedAdapter]):
     generators: dict[Label, Header] = {}
 
 
+class SumKeys(Request[SumKey]):
+    """Make a key for the secure sum of this name."""
+
+    kind = SUM_KEYS
+    reply = SumKey
+    sum: Hash
+
+
 class SumClips(Request[ClipCounts]):
-    """Send the sums of :mod:`vegas_fl.algorithm.analytic` over the training clips."""
+    """Send the sums of :mod:`vegas_fl.algorithm.analytic` over the training clips; with the ``keys`` of all nodes of
+    the secure ``sum``, masked."""
 
     kind = SUM_CLIPS
     reply = ClipCounts
     spaces: Spaces
+    sum: Hash = ""
+    keys: Annotated[dict[NodeId, Hash], Field(max_length=10_000)] = {}
 
 
 class Evaluate(Request[Evaluation]):

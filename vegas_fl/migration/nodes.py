@@ -13,6 +13,13 @@ DATASETS = {"vegas": "vegas", "esc50": "esc50", "vggsound": "vggsound"}
 
 DEFAULT_SAMPLES = 200
 
+GRANULARITY = {
+    **dict.fromkeys(("per_class", "perclass", "class"), "class"),
+    **dict.fromkeys(("per_group", "pergroup", "group"), "group"),
+    **dict.fromkeys(("unified", "all", "single"), "node"),
+}
+"""The replaced system's values of generator_granularity, and ours."""
+
 
 def nodes_of(
     flat: Mapping[str, Any],
@@ -47,6 +54,8 @@ def nodes_of(
         entries[str(position)] = made
         changes: dict[str, Any] = {"name": named[node], "root": None} if named[node] != most else {}
         changes |= folds(entry, new)
+        if own := granularity(entry, f"nodes.{node}.", new):
+            made["generator"] = own
         if changes:
             made["dataset"] = changes
             new.taken.append(f"nodes.{node}.dataset → {changes}" + ("; add its root" if "root" in changes else ""))
@@ -126,6 +135,39 @@ def _overlaps(
                 new.suspicious.append(
                     f"nodes {', '.join(owners)} overlap: they have the same share of {label} (node_split_id)"
                 )
+
+
+def granularity(entry: Mapping[str, Any], prefix: str, new: Import) -> dict[str, Any]:
+    """Which classes share a generator, and which are trained: keys of ``generator``, or of a node's."""
+    found: dict[str, Any] = {}
+    if "generator_granularity" in entry:
+        old = str(entry["generator_granularity"]).lower()
+        if old in GRANULARITY:
+            found["granularity"] = GRANULARITY[old]
+        else:
+            new.suspicious.append(
+                f"{prefix}generator_granularity is {old}, expected per_class, per_group or unified: per_class is used"
+            )
+    if "generator_class_group" in entry:
+        groups = entry["generator_class_group"]
+        if isinstance(groups, list):
+            groups = {
+                f"group_{i}": g for i, g in enumerate(groups if groups and isinstance(groups[0], list) else [groups])
+            }
+        if isinstance(groups, dict) and all(isinstance(names, list) for names in groups.values()):
+            found["groups"] = {str(name): [str(label) for label in names] for name, names in groups.items()}
+        else:
+            new.suspicious.append(
+                f"{prefix}generator_class_group is {groups!r}, expected names of groups with lists of classes: left out"
+            )
+    if "generator_train_classes" in entry:
+        found["train_classes"] = entry["generator_train_classes"]
+    if found:
+        new.taken.append(f"{', '.join(key for key in entry if key in GROUPING)} → {prefix}generator: {found}")
+    return found
+
+
+GROUPING = ("generator_granularity", "generator_class_group", "generator_train_classes")
 
 
 def folds(entry: Mapping[str, Any], new: Import) -> dict[str, list[int]]:

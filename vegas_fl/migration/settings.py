@@ -9,7 +9,7 @@ from vegas_fl.core.errors import VegasError
 from vegas_fl.data.classes import VEGAS
 from vegas_fl.migration.experiment import Import
 from vegas_fl.migration.keys import KEYS, NODE_KEYS, Key, read
-from vegas_fl.migration.nodes import folds, nodes_of
+from vegas_fl.migration.nodes import folds, granularity, nodes_of
 
 SIZES = {
     "flux": {"encoder": "ast", "adapter": "attention", "renderer": "flux_schnell"},
@@ -88,7 +88,7 @@ def _flattened(old: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[s
             nodes = {str(node): _renamed(str(node), entry) for node, entry in value.items()}
         elif key in NODES and isinstance(value, list):
             nodes = {str(node): _renamed(str(node), entry) for node, entry in enumerate(value)}
-        elif isinstance(value, dict):
+        elif isinstance(value, dict) and key != "generator_class_group":
             inner, more = _flattened(value)
             if key == "dataset" and "name" in inner:  # a section of that name has the data set as its "name"
                 inner["dataset"] = inner.pop("name")
@@ -173,10 +173,8 @@ def _generators(flat: Mapping[str, Any], new: Import, size: Size) -> None:
             )
         else:
             new.put("encoder.tokens", tokens, "generator_sequence_length")
-    if flat.get("generator_granularity") in ("per_class", "perclass", "class"):
-        new.notes.append("generator_granularity: one generator per class, as here")
-    elif "generator_granularity" in flat:
-        new.unsupported.append(f"generator_granularity={flat['generator_granularity']}: one generator per class")
+    if chosen := granularity(flat, "", new):
+        new.values.setdefault("generator", {}).update(chosen)
     if "generator_type" in flat and str(flat["generator_type"]).lower() != "vae":
         new.unsupported.append(f"generator_type={flat['generator_type']}: one VAE per class")
     elif "generator_type" in flat:

@@ -161,6 +161,13 @@ def sizes(config: RendererConfig, parts: Sequence[str]) -> dict[str, int]:
         raise VegasError(f"renderer.model={config.model} cannot be opened: {error}") from error
 
 
+def dimensions(config: RendererConfig) -> tuple[dict[str, int], int]:
+    """The bytes of what draws, by part, and the width of its transformer."""
+    heads = transformer_config(config)
+    width = heads.get("num_attention_heads", 24) * heads.get("attention_head_dim", 128)
+    return sizes(config, PICTURE_PARTS), width
+
+
 def load_pipeline(config: RendererConfig, device: str = "cpu") -> Pipeline:
     """The pipeline without its text encoders, its weights on ``device``; a quantised transformer may be put on the GPU
     by the library that quantises it."""

@@ -10,7 +10,7 @@ import torch
 from vegas_fl.algorithm.adapter import Adapter, Conditioning
 from vegas_fl.algorithm.generators import Sampler
 from vegas_fl.config import ConditioningConfig, Config, RendererConfig, Source
-from vegas_fl.core import seeds
+from vegas_fl.core import devices, seeds
 from vegas_fl.rendering import flux
 from vegas_fl.rendering.folder import Picture, PictureFolder, Recipe
 from vegas_fl.storage.generators import ClassGenerator
@@ -151,11 +151,15 @@ class AdapterFeed:
 
     @torch.no_grad()
     def __call__(self, pictures: Sequence[Picture]) -> Conditioning:
-        size = 16 if self.batch == "auto" else self.batch
         audio = torch.cat([self.audio(picture) for picture in pictures])
-        batches = (_padded(part, size).to(self.adapter.device) for part in audio.split(size))
-        parts = [self.adapter(batch) for batch in batches]
-        drawn = Conditioning(*(torch.cat(branch)[: len(pictures)].cpu() for branch in zip(*parts, strict=True)))
+
+        def run(size: int, device: str) -> Conditioning:
+            network = self.adapter.to(device)
+            parts = [network(_padded(part, size).to(device)) for part in audio.split(size)]
+            return Conditioning(*(torch.cat(branch)[: len(pictures)].cpu() for branch in zip(*parts, strict=True)))
+
+        size = 16 if self.batch == "auto" else self.batch
+        drawn = devices.sparing(run, size, str(self.adapter.device), "the adapter")
 
         def branch(source: Source, name: str) -> torch.Tensor:
             value: torch.Tensor = getattr(drawn, name)

@@ -8,10 +8,12 @@ show that it agrees with human judgement better than Inception's). Results of di
 Letters: N pictures, K classes, F width of CLIP's joint space.
 """
 
+import contextlib
+import functools
 import pickle
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from safetensors import SafetensorError
@@ -41,6 +43,10 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 """Suffixes of the files that are read from a folder of real pictures."""
 
 
+Look = Callable[[str, str | None, str, Sequence[Path], Sequence[str]], tuple[Tensor, Tensor]]
+"""What :func:`features` does."""
+
+
 class Judgement(NamedTuple):
     """Results of the judge.
 
@@ -60,7 +66,12 @@ class Judgement(NamedTuple):
 
 
 def judge(
-    pictures: Sequence[tuple[Path, str]], classes: Sequence[str], model: str, device: str, revision: str | None = None
+    pictures: Sequence[tuple[Path, str]],
+    classes: Sequence[str],
+    model: str,
+    device: str,
+    revision: str | None = None,
+    look: Look | None = None,
 ) -> Judgement:
     """Judge pictures.
 
@@ -74,6 +85,8 @@ def judge(
     device : str
     revision : str, optional
         Of the model on the hub; default: the newest.
+    look : callable, optional
+        Used instead of :func:`features`.
 
     Raises
     ------
@@ -81,13 +94,13 @@ def judge(
         The model cannot be opened.
     """
     texts = [*(QUESTION.format(words(c)) for c in classes), *map(prompt, classes)]
-    features, directed = _features(model, revision, device, [path for path, _ in pictures], texts)
-    directions = nn.functional.normalize(features, dim=1)
+    seen, directed = (look or features)(model, revision, device, [path for path, _ in pictures], texts)
+    directions = nn.functional.normalize(seen, dim=1)
     made = torch.tensor([classes.index(label) for _, label in pictures], dtype=torch.long)
     questions, prompts = directed.split(len(classes))
     taken = (directions @ questions.T).argmax(1)
     scores = 100 * (directions * prompts[made]).sum(1).clamp(min=0)
-    return Judgement(metrics.confusion(made, taken, len(classes)), scores, features)
+    return Judgement(metrics.confusion(made, taken, len(classes)), scores, seen)
 
 
 def reference_pictures(folder: Path, classes: Sequence[str]) -> list[Path]:
@@ -123,7 +136,7 @@ def reference_features(config: Config) -> Tensor:
     settings = config.renderer
     assert config.evaluation.reference and settings.judge
     paths = reference_pictures(Path(config.evaluation.reference).expanduser(), config.classes)
-    return _features(settings.judge, settings.judge_revision, resolve_device(config.device), paths)[0]
+    return features(settings.judge, settings.judge_revision, resolve_device(config.device), paths)[0]
 
 
 def fid(made: Iterable[Tensor], real: Tensor) -> float:
@@ -148,8 +161,10 @@ def fid(made: Iterable[Tensor], real: Tensor) -> float:
     return max(0.0, distance)  # of equal sets, rounding leaves a little below 0
 
 
-def judge_job(job: Job, config: Config, device: str) -> tuple[dict[str, Any] | None, Tensor | None, list[str]]:
-    """Judge all pictures of a job.
+def judge_job(
+    job: Job, config: Config, device: str, look: Look | None = None
+) -> tuple[dict[str, Any] | None, Tensor | None, list[str]]:
+    """Judge all pictures of a job, as :func:`judge` does.
 
     Returns
     -------
@@ -160,11 +175,12 @@ def judge_job(job: Job, config: Config, device: str) -> tuple[dict[str, Any] | N
     notes : list of str
         Why the pictures were not judged; they are kept all the same.
     """
-    if not config.renderer.judge:
+    renderer = config.renderer
+    if not renderer.judge:
         return None, None, []
     made = [(job.path / picture.name, picture.label) for picture in job.pictures]
     try:
-        found = judge(made, config.judge_classes, config.renderer.judge, device, config.renderer.judge_revision)
+        found = judge(made, config.judge_classes, renderer.judge, device, renderer.judge_revision, look)
     except (VegasError, RuntimeError, OSError, MemoryError) as error:  # a figure is missing, the pictures are there
         return None, None, [f"{job.name}: the pictures were not judged: {first_line(error)}"]
     judged = {"confusion": found.confusion.tolist(), "clip_score": found.clip_scores.double().sum().item()}
@@ -185,16 +201,17 @@ def judge_problem(model: str) -> str | None:
     return None
 
 
-def _features(
+def features(
     model: str, revision: str | None, device: str, paths: Sequence[Path], texts: Sequence[str] = ()
 ) -> tuple[Tensor, Tensor]:
-    """Features ``[N, F]`` of pictures, and directions ``[M, F]`` of texts."""
+    """Features ``[N, F]`` of pictures, and directions ``[M, F]`` of texts. The model is loaded once a process, and on
+    the device only meanwhile."""
 
     def run(batch: int, place: str) -> tuple[Tensor, Tensor]:
-        clip = _CLIP(model, place, revision)
-        return clip.pictures(paths, batch), torch.cat(
-            [clip.texts([*texts[i : i + BATCH]]) for i in range(0, len(texts), BATCH)]
-        ) if texts else torch.zeros(0)
+        with _clip(model, revision).on(place) as clip:
+            return clip.pictures(paths, batch), torch.cat(
+                [clip.texts([*texts[i : i + BATCH]]) for i in range(0, len(texts), BATCH)]
+            ) if texts else torch.zeros(0)
 
     return devices.sparing(run, BATCH, device, f"renderer.judge={model}")
 
@@ -215,25 +232,40 @@ def _open(folder: Path, device: str) -> Any:
         raise VegasError(f"{folder} cannot be opened ({first_line(error)}); {modelfiles.AGAIN}") from error
 
 
+@functools.lru_cache(maxsize=1)
+def _clip(model: str, revision: str | None) -> "_CLIP":
+    return _CLIP(model, revision)
+
+
 class _CLIP:
     """A CLIPModel and its processor."""
 
-    def __init__(self, model: str, device: str, revision: str | None) -> None:
+    def __init__(self, model: str, revision: str | None) -> None:
         from transformers import CLIPProcessor
 
-        self._name, self._device = model, device
+        self._name, self._device = model, "cpu"
         folder = pack.model_folder("clip") if model == "pack" else Path(model).expanduser()
         try:
             if not folder.is_dir():
                 remedy = "download it first and name its folder, or set renderer.judge=null"
                 folder = hub.snapshot("renderer.judge", model, revision, FILES, _check_files, remedy)
             _check_files(folder)
-            self._model = _open(folder, device)
+            self._model = _open(folder, self._device)
             self._processor = CLIPProcessor.from_pretrained(folder, local_files_only=True)
         except (modelfiles.Incomplete, OSError, ValueError) as error:
             raise VegasError(
                 f"renderer.judge={model} cannot be opened ({first_line(error)}); set renderer.judge=null"
             ) from error
+
+    @contextlib.contextmanager
+    def on(self, device: str) -> Iterator[Self]:
+        """Itself, on a device during the block."""
+        try:
+            self._device = device
+            self._model.to(device)
+            yield self
+        finally:
+            self._model.to("cpu")
 
     @torch.no_grad()
     def pictures(self, paths: Sequence[Path], batch: int = BATCH) -> Tensor:

@@ -45,8 +45,7 @@ class Painter:
         self.config, self.device = config, device
         self.pipeline: Any = None
         devices.release(device)  # frees the memory of other networks
-        heads, sizes = flux.transformer_config(config), flux.sizes(config, flux.PICTURE_PARTS)
-        width = heads.get("num_attention_heads", 24) * heads.get("attention_head_dim", 128)
+        sizes, width = flux.dimensions(config)
         choice = memory.choose(config, device, sizes, devices.free_bytes(device), width)
         self.mode, self.batch, self._streamed = choice.mode, choice.batch, choice.streamed
         log.info("renderer.memory=%s: %s", choice.mode, choice.reason)

@@ -18,7 +18,7 @@ from vegas_fl.config import BRANCHES, Config, RendererConfig
 from vegas_fl.core import seeds
 from vegas_fl.core.errors import VegasError
 from vegas_fl.data.splits import split_evenly
-from vegas_fl.rendering import flux
+from vegas_fl.rendering import flux, memory
 from vegas_fl.rendering.embeddings_file import files_of, refusal
 from vegas_fl.rendering.folder import UNKNOWN, PictureFolder, Recipe, plan
 from vegas_fl.rendering.jobs import (
@@ -35,6 +35,9 @@ from vegas_fl.rendering.painter import painter, rendering_threads
 from vegas_fl.storage.adapters import load_newest
 from vegas_fl.storage.names import adapter_rounds, find_generators
 from vegas_fl.storage.tensorfiles import load_header
+
+WORKING = 2e9
+"""Bytes that a node takes on a GPU besides drawing: CUDA, audio encoder, judge, an adapter or generator in training."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,15 @@ class _Recipes:
         if files not in self._hashes:  # nodes share the global one
             self._hashes[files] = load_newest(rounds)[1].hashes
         return self._hashes[files]
+
+
+def node_bytes(config: Config) -> float:
+    """The GPU memory that a node of a run takes at most: with as many pictures at once as drawing gets faster by."""
+    images, renderer = config.images, config.renderer
+    if "images" not in config.stages or images.output == "embeddings" or images.where == "server":
+        return WORKING
+    sizes, width = flux.dimensions(renderer)
+    return WORKING + memory.Needs.of(renderer, sizes, width).bytes(memory.most_at_once(renderer, "cuda"))
 
 
 def embedding_bytes(config: RendererConfig) -> int:

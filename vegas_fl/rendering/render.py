@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from vegas_fl.config import Config
+from vegas_fl.config import Config, RendererConfig
 from vegas_fl.core import devices
 from vegas_fl.core.errors import VegasError
 from vegas_fl.core.files import nearest_existing
@@ -32,8 +32,6 @@ AHEAD = 2
 """Most batches that wait to be written: bounds the memory when the disk is slower than FLUX."""
 ENCODERS = 16
 """Most threads that compress pictures: one manages about 20 a second of 512x512."""
-PATIENCE = 3
-"""A node that loads the models for each request draws for at least this many times the loading time."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ def render(
     *,
     overwrite: bool = False,
     seconds: float | None = None,
-    patient: bool = False,
+    load: Callable[[RendererConfig, str], Painter] = painter,
     show: bool = False,
 ) -> RenderResult:
     """Draw the missing pictures of a job, and their contact sheet once none is missing.
@@ -78,9 +76,9 @@ def render(
     overwrite : bool
         Draw all pictures again.
     seconds : float, optional
-        Start no batch after this time; at least one is drawn.
-    patient : bool
-        If loading the models took long, draw longer than ``seconds``: for a node that loads them for each request.
+        Start no batch this long after the models are loaded; at least one is drawn.
+    load : callable
+        Gives the painter.
     show : bool
         Show the progress.
 
@@ -90,7 +88,6 @@ def render(
         The folder holds other pictures, memory or disk is too small, or an embedding or a picture is invalid. The
         pictures drawn before are kept.
     """
-    begin = time.monotonic()
     renderer, columns = config.renderer, config.images.sheet_columns
     folder = job.folder(renderer)
     pending = folder.pending(job.pictures, overwrite)
@@ -99,14 +96,12 @@ def render(
     count, there = len(job.pictures), len(job.pictures) - len(pending)
     with Progress("pictures", job.name, count, "picture", there, show) as progress:
         if pending:
-            brush = painter(renderer, device)
+            brush = load(renderer, device)
             loaded = time.monotonic()
-            if seconds is not None and patient:
-                seconds = max(seconds, PATIENCE * (loaded - begin))
             with rendering_threads(renderer), Writer(folder, brush, job.adapter, len(pending), progress.add) as writer:
                 size = brush.batch if renderer.batch_size == "auto" else renderer.batch_size
                 for start in range(0, len(pending), size):
-                    if start and seconds is not None and time.monotonic() - begin > seconds:
+                    if start and seconds is not None and time.monotonic() - loaded > seconds:
                         break
                     batch = pending[start : start + size]
                     names = [f"{job.name}, class {picture.label}, {picture.name}" for picture in batch]

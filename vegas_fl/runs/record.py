@@ -120,12 +120,16 @@ class Record:
     def clips(self, node: str, manifest: Mapping[str, Any]) -> None:
         """Record the clips a node uses in ``clips/node_<i>.json``, and warn if they were others in an earlier attempt.
 
-        A clip is identified by a hash of its class and file name (:attr:`vegas_fl.audio.clips.Clip.id`).
+        A clip is identified by a hash of its class and file name, keyed with a secret of the node
+        (:meth:`vegas_fl.audio.clips.Clip.id`).
         """
         data = (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode()
         path = self.folder / "clips" / f"node_{node}.json"
         if path.exists() and path.read_bytes() != data:
-            log.warning("node %s uses other clips than in an earlier attempt of this run; see %s", node, path)
+            log.warning(
+                "node %s uses other clips than in an earlier attempt of this run, or has a new clips.secret; see %s",
+                *(node, path),
+            )
         write_atomically(path, data)
         self.add(stage="clips", node=node, sha256=hashlib.sha256(data).hexdigest())
 

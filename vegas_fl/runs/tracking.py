@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, groupby
 from pathlib import Path
@@ -70,15 +71,23 @@ def scalars(line: dict[str, Any]) -> Iterator[tuple[str, float]]:
 
 
 def _tensorboard(folder: Path) -> Tracker:
-    """Event files in a folder."""
-    from torch.utils.tensorboard import SummaryWriter
+    """An event file in a folder, whose name, unlike one by TensorBoard's own writer, does not have the host's."""
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.record_writer import RecordWriter
 
-    writer = SummaryWriter(str(folder), flush_secs=10)
+    folder.mkdir(parents=True, exist_ok=True)
+    writer = RecordWriter((folder / f"events.out.tfevents.{time.time():.0f}").open("wb"))
+
+    def write(**values: Any) -> None:
+        writer.write(Event(wall_time=time.time(), **values).SerializeToString())
+        writer.flush()
 
     def log_scalars(values: dict[str, float], round_: int | None) -> None:
-        for name, value in values.items():
-            writer.add_scalar(name, value, round_ or 0)
+        scalars = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        write(step=round_ or 0, summary=Summary(value=scalars))
 
+    write(file_version="brain.Event:2")
     return Tracker(log_scalars, writer.close)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vegas_fl.algorithm.generators import Sampler, build_sampler
 from vegas_fl.config import GeneratorConfig
+from vegas_fl.core import devices
 from vegas_fl.core.errors import VegasError
 from vegas_fl.storage import tensorfiles
 from vegas_fl.storage.headers import Size, Spaces, building, config_to_header, entry
@@ -48,7 +49,7 @@ class ClassGenerator:
     def to(self, device: str) -> Self:
         """Itself, with the samplers on a device; samples are on the CPU."""
         for sampler in self.samplers.values():
-            sampler.to(device)
+            devices.moved(sampler, device)
         return self
 
     def sample(self, count: int, *, generator: torch.Generator) -> Tensor:

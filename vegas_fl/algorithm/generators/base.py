@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from vegas_fl.core import devices
 from vegas_fl.core.errors import VegasError
 
 STD_FLOOR = 0.05
@@ -65,9 +66,8 @@ class Sampler(nn.Module, ABC):
         x = y * self.std.to(y) + self.mean.to(y)
         return x.relu_() if self.rectified else x
 
-    @abstractmethod
     def sample(self, count: int, *, generator: torch.Generator) -> Tensor:
-        """Draw ``count`` audio embeddings.
+        """Draw ``count`` audio embeddings; on the CPU, if the device runs out of memory.
 
         Parameters
         ----------
@@ -81,3 +81,14 @@ class Sampler(nn.Module, ABC):
         Tensor [count, S, D]
             On the CPU, where all draws are made, whatever device the sampler computes on.
         """
+        draws = generator.get_state()
+
+        def run(_: int, device: str) -> Tensor:
+            generator.set_state(draws)
+            return self.to(device)._drawn(count, generator)
+
+        return devices.sparing(run, 1, str(self.mean.device), "a generator")
+
+    @abstractmethod
+    def _drawn(self, count: int, generator: torch.Generator) -> Tensor:
+        """What :meth:`sample` returns."""

@@ -40,8 +40,7 @@ class GMMSampler(Sampler):
         self.register_buffer("deviations", torch.ones(config.components, tokens, width))
 
     @torch.no_grad()
-    def sample(self, count: int, *, generator: torch.Generator) -> Tensor:
-        """``[count, S, D]``: see :meth:`Sampler.sample`."""
+    def _drawn(self, count: int, generator: torch.Generator) -> Tensor:
         component = torch.multinomial(self.weights.cpu(), count, replacement=True, generator=generator)
         x = torch.randn(count, *self.means.shape[1:], generator=generator)
         for row, k in zip(x, component.tolist(), strict=True):  # in place: no second [count, S, D] in memory

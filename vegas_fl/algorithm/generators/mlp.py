@@ -51,8 +51,7 @@ class MLPSampler(Sampler):
         self.mean.add_(mean)
 
     @torch.no_grad()
-    def sample(self, count: int, *, generator: torch.Generator) -> Tensor:
-        """``[count, S, D]``: see :meth:`Sampler.sample`."""
+    def _drawn(self, count: int, generator: torch.Generator) -> Tensor:
         x = self._last(self._hidden(count, generator)).cpu()
         return self.destandardised(x.unflatten(1, (self.tokens, -1)))
 

@@ -1,4 +1,4 @@
-"""The generator of one class: a two-level VAE over audio embeddings, with a fitted latent prior.
+"""The generator of a class: a two-level VAE over audio embeddings, with a fitted latent prior.
 
 A VAE (Kingma & Welling 2014, "Auto-encoding variational Bayes") whose latent has two levels, like an audio
 embedding: a clip latent z (which dog, which room) and a token latent w_t (bark or pause at time t). Token t is
@@ -16,6 +16,8 @@ Letters: N clips, S audio tokens of width D, Z width of the clip latent, W width
 components of the prior.
 """
 
+import copy
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -23,6 +25,7 @@ from torch import Tensor, nn
 
 from vegas_fl.algorithm.generators.base import Sampler
 from vegas_fl.config import VAEConfig
+from vegas_fl.core import devices
 
 CHUNK = 32
 """Clips decoded at a time by :meth:`VAESampler.sample`; bounds the memory of the hidden layer."""
@@ -72,7 +75,7 @@ class LatentPrior(nn.Module):
         self.register_buffer("token_factor", torch.eye(token_latent))
 
     @torch.no_grad()
-    def fit(self, posterior: Posterior, shrinkage: float) -> int:
+    def fit(self, posterior: Posterior, shrinkage: float, scale: float = 1.0) -> int:
         """Fit to the aggregate posterior, the mixture of the posteriors of N clips.
 
         Its covariance is that of the posteriors' means plus the mean of their variances (law of total
@@ -84,6 +87,8 @@ class LatentPrior(nn.Module):
             Of all N training clips.
         shrinkage : float
             How far the covariances of the clip level are shrunk towards their diagonal, 0 to 1.
+        scale : float
+            Factor of the deviations of the posteriors' means at the clip level.
 
         Returns
         -------
@@ -109,7 +114,7 @@ class LatentPrior(nn.Module):
             weights, means, covariance = (
                 torch.as_tensor(array).to(codes) for array in (mixture.weights_, mixture.means_, mixture.covariances_)
             )
-        covariance = torch.lerp(covariance, covariance.diagonal().diag(), shrinkage) + variance.diag()
+        covariance = scale**2 * torch.lerp(covariance, covariance.diagonal().diag(), shrinkage) + variance.diag()
         self.weights.zero_()
         self.weights[:used] = weights
         self.means[:used] = means
@@ -150,18 +155,23 @@ class VAESampler(Sampler):
         self.decoder = _mlp(config.clip_latent + 2 * config.token_latent, config.hidden, width)
         self.log_sigma = nn.Parameter(torch.full((width,), -1.0))
 
-    def decode(self, z: Tensor, w: Tensor) -> Tensor:
-        """z ``[B, Z]`` and w ``[B, S, W]`` to the mean of standardised embeddings ``[B, S, D]``."""
+    def decode(self, z: Tensor, w: Tensor, code: Tensor | None = None) -> Tensor:
+        """z ``[B, Z]`` and w ``[B, S, W]`` to the mean of standardised embeddings ``[B, S, D]``.
+
+        ``code`` [B, hidden] is added to the inputs of the hidden layer: what tells the classes of a shared decoder
+        apart while it is trained.
+        """
         clip = z[:, None].expand(-1, w.shape[1], -1)
-        return self.decoder(torch.cat([clip, w, self.position.expand(len(w), -1, -1)], -1))
+        first, activation, last = self.decoder
+        hidden = first(torch.cat([clip, w, self.position.expand(len(w), -1, -1)], -1))
+        return last(activation(hidden if code is None else hidden + code[:, None]))
 
     def residual(self) -> Tensor:
         """Deviation ``[D]`` of standardised embeddings from the mean that :meth:`decode` returns."""
         return self.log_sigma.clamp(*RESIDUAL_LOG_DEVIATION).exp()
 
     @torch.no_grad()
-    def sample(self, count: int, *, generator: torch.Generator) -> Tensor:
-        """``[count, S, D]``: see :meth:`Sampler.sample`."""
+    def _drawn(self, count: int, generator: torch.Generator) -> Tensor:
         z, w = self.prior.sample(count, self.tokens, generator)
         x = torch.empty(count, self.tokens, len(self.mean))
         for part, z_part, w_part in zip(x.split(CHUNK), z.split(CHUNK), w.split(CHUNK), strict=True):
@@ -198,7 +208,7 @@ class VAE(nn.Module):
         w_mean, w_log_variance = self.token_encoder(tokens).chunk(2, -1)
         return Posterior(z_mean, z_log_variance, w_mean, w_log_variance.clamp(*LATENT_LOG_VARIANCE)), z
 
-    def forward(self, x: Tensor, noise: float) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, noise: float, code: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The two halves of the negative evidence lower bound (Kingma & Welling 2014, eq. 3).
 
         Parameters
@@ -207,6 +217,8 @@ class VAE(nn.Module):
             Standardised embeddings.
         noise : float
             Deviation of the noise added to the encoders' input; the likelihood is of x without noise.
+        code : Tensor [B, hidden], optional
+            See :meth:`VAESampler.decode`.
 
         Returns
         -------
@@ -217,22 +229,44 @@ class VAE(nn.Module):
         posterior, z = self.encode(x + noise * torch.randn_like(x), draw=True)
         w = _draw(posterior.w_mean, posterior.w_log_variance)
         sigma = self.sampler.residual()
-        nll = (0.5 * ((x - self.sampler.decode(z, w)) / sigma).square() + sigma.log()).sum((1, 2))
+        nll = (0.5 * ((x - self.sampler.decode(z, w, code)) / sigma).square() + sigma.log()).sum((1, 2))
         kl = _kl(posterior.z_mean, posterior.z_log_variance).sum(1)
         return nll, kl + _kl(posterior.w_mean, posterior.w_log_variance).sum((1, 2))
 
 
-def train_vae(x: Tensor, config: VAEConfig, device: str = "cpu") -> tuple[VAE, dict[str, float]]:
-    """Train the generator of one class on ``x`` [N, S, D], then fit its prior.
+def train_vae(clips: Sequence[Tensor], config: VAEConfig, device: str = "cpu") -> list[tuple[VAE, dict[str, float]]]:
+    """Train the generators of one or several classes on their ``clips`` [N, S, D], then fit each one's prior.
 
-    See :func:`~vegas_fl.algorithm.generators.train_generator`. The metrics: ``nll`` and ``kl`` (nats per value of x,
-    means over the last epoch), ``epochs``, ``components`` (used by the prior) and ``clips``.
+    See :func:`~vegas_fl.algorithm.generators.train_generators`. Several classes share one network, a VAE conditioned on
+    the class (Sohn et al. 2015, "Learning structured output representation using deep conditional generative
+    models"): each has a learnt code in the decoder, which becomes a part of its generator's bias, and its own
+    standardisation and prior. So every class has a whole generator of its own in the end.
+
+    The metrics: ``nll`` and ``kl`` (nats per value of x, means over all classes in the last epoch), ``epochs``,
+    ``components`` (used by the prior) and ``clips`` of the class.
     """
-    vae = VAE(x.shape[1], x.shape[2], config).to(device)
-    x = vae.sampler.fit_standardisation(x.to(device))
-    optimizer = torch.optim.AdamW(vae.parameters(), lr=config.learning_rate, fused=True)
+    draws = torch.get_rng_state()
+
+    def run(at_once: int, place: str) -> list[tuple[VAE, dict[str, float]]]:
+        torch.set_rng_state(draws)
+        return _trained(clips, config, place, at_once)
+
+    return devices.sparing(run, config.batch_size, device, "the training of a generator")
+
+
+def _trained(
+    clips: Sequence[Tensor], config: VAEConfig, device: str, at_once: int
+) -> list[tuple[VAE, dict[str, float]]]:
+    """:func:`train_vae`, with ``at_once`` clips at a time, whose gradients add up to those of a batch."""
+    vae = VAE(clips[0].shape[1], clips[0].shape[2], config).to(device)
+    models = [vae, *(copy.deepcopy(vae) for _ in clips[1:])]
+    parts = [model.sampler.fit_standardisation(x.to(device)) for model, x in zip(models, clips, strict=True)]
+    x, labels = torch.cat(parts), torch.arange(len(parts)).repeat_interleave(torch.tensor([len(x) for x in parts]))
+    codes = nn.Parameter(torch.zeros(len(parts), config.hidden, device=device)) if len(parts) > 1 else None
+    trained = [*vae.parameters(), *([] if codes is None else [codes])]
+    optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, fused=True)
     steps_an_epoch = -(-len(x) // config.batch_size)
-    epochs = max(1, min(config.epochs, config.max_steps // steps_an_epoch))
+    epochs = max(1, min(config.epochs, len(parts) * config.max_steps // steps_an_epoch))
     totals = torch.zeros(2, dtype=torch.float64, device=device)
     for epoch in range(epochs):
         # The KL term grows from 0: at full weight, ignoring the latents is the cheapest solution while the
@@ -240,24 +274,29 @@ def train_vae(x: Tensor, config: VAEConfig, device: str = "cpu") -> tuple[VAE, d
         beta = config.beta * min(1.0, epoch / max(1.0, config.warmup * epochs))
         totals.zero_()
         for batch in torch.randperm(len(x)).split(config.batch_size):
-            nll, kl = vae(x[batch], config.input_noise)
             optimizer.zero_grad()
-            ((nll + beta * kl).mean() / x[0].numel()).backward()
-            nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+            for rows in batch.split(at_once):
+                nll, kl = vae(x[rows], config.input_noise, None if codes is None else codes[labels[rows]])
+                (len(rows) / len(batch) * (nll + beta * kl).mean() / x[0].numel()).backward()
+                totals += torch.stack([nll.detach().sum(), kl.detach().sum()])  # read at the end: no wait in each step
+            nn.utils.clip_grad_norm_(trained, 1.0)
             optimizer.step()
-            totals += torch.stack([nll.detach().sum(), kl.detach().sum()])  # read at the end: no wait in each step
-    vae.eval()
+    nll_total, kl_total = (totals / x.numel()).tolist()
+    figures = {"nll": nll_total, "kl": kl_total, "epochs": epochs}
+    shared = {name: value.clone() for name, value in vae.named_parameters()}
+    found = []
     with torch.no_grad():
-        posterior, _ = vae.encode(x, draw=False)
-    components = vae.sampler.prior.fit(posterior, config.prior_shrinkage)
-    nll_total, kl_total = totals.tolist()
-    return vae.cpu(), {
-        "nll": nll_total / x.numel(),
-        "kl": kl_total / x.numel(),
-        "epochs": epochs,
-        "components": components,
-        "clips": len(x),
-    }
+        for label, (model, own) in enumerate(zip(models, parts, strict=True)):
+            for name, parameter in model.named_parameters():
+                parameter.copy_(shared[name])
+            if codes is not None:
+                model.get_parameter("sampler.decoder.0.bias").add_(codes[label])
+            pieces = own.split(len(own) if at_once == config.batch_size else at_once)
+            posteriors = [model.eval().encode(piece, draw=False)[0] for piece in pieces]
+            posterior = Posterior(*map(torch.cat, zip(*posteriors, strict=True)))
+            components = model.sampler.prior.fit(posterior, config.prior_shrinkage, config.prior_scale)
+            found.append((model.cpu(), {**figures, "components": components, "clips": len(own)}))
+    return found
 
 
 def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:

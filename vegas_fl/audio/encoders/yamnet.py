@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from vegas_fl.audio.encoders.base import AudioEncoder, hash_files, in_equal_batches, pool_time
-from vegas_fl.core import modelfiles, pack
+from vegas_fl.core import devices, modelfiles, pack
 from vegas_fl.core.errors import VegasError
 from vegas_fl.storage.tensorfiles import misfit
 
@@ -39,8 +39,8 @@ class YamNetEncoder(AudioEncoder):
     def __init__(self, folder: Path, tokens: int, device: str = "cpu") -> None:
         self.rate, self.tokens, self.width = RATE, tokens, WIDTH
         self.fingerprint = fingerprint(folder, tokens)
-        self._device = device
-        self.network = load_network(folder).to(device)
+        self._batch, self._device = PATCHES_AT_ONCE, device
+        self.network = load_network(folder)
 
     def encode(self, waveforms: Sequence[np.ndarray]) -> torch.Tensor:
         return torch.stack([pool_time(frames, self.tokens) for frames in self.features(waveforms)])
@@ -48,9 +48,15 @@ class YamNetEncoder(AudioEncoder):
     @torch.inference_mode()
     def features(self, waveforms: Sequence[np.ndarray]) -> list[torch.Tensor]:
         """For each clip, the features of its patches ``[F_i, 1024]``; the patches of all clips are batched together."""
-        patches = [self.network.patches(torch.as_tensor(w, device=self._device)) for w in waveforms]
-        features = in_equal_batches(self.network.features, torch.cat(patches), PATCHES_AT_ONCE)
-        return list(features.cpu().split([len(p) for p in patches]))
+
+        def run(batch: int, device: str) -> list[torch.Tensor]:
+            network = self.network.to(device)
+            patches = [network.patches(torch.as_tensor(w, device=device)) for w in waveforms]
+            features = in_equal_batches(network.features, torch.cat(patches), batch)
+            self._batch, self._device = batch, device
+            return list(features.cpu().split([len(p) for p in patches]))
+
+        return devices.sparing(run, self._batch, self._device, "YAMNet")
 
 
 class YamNet(nn.Module):

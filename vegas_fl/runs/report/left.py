@@ -21,8 +21,8 @@ class Kind(NamedTuple):
 KINDS = {
     "query.describe": Kind(
         "describe",
-        "numbers of clips by class; hashes of file names; name of the audio encoder",
-        "which classes a node holds and how much of them; a guessed file name can be confirmed",
+        "numbers of clips by class; keyed hashes of file names; name of the audio encoder",
+        "which classes a node holds and how much of them; whether a later run used the same clips",
     ),
     "train.generator": Kind(
         "train generators",
@@ -43,6 +43,12 @@ KINDS = {
         "evaluate",
         "counts of right and wrong answers by class, sums of distances, the same for recordings drawn at random",
         "how well its unseen clips are classified; little about a single one, unless they are few",
+    ),
+    "query.sums": Kind("make keys", "a public key for one secure sum", "nothing"),
+    "train.sums": Kind(
+        "add up clips",
+        "numbers of clips by class; sums over them, masked with aggregation.secure_sum=true",
+        "masked: nothing but the total over all nodes; else the span of the clips' statistics",
     ),
     "query.generate": Kind(
         "draw pictures",
