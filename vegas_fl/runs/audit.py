@@ -26,7 +26,7 @@ from vegas_fl.config import MLPConfig, restored
 from vegas_fl.core import seeds
 from vegas_fl.core.devices import resolve_device
 from vegas_fl.core.errors import VegasError
-from vegas_fl.core.files import parse_yaml, read_text, write_atomically
+from vegas_fl.core.files import own_secret, parse_yaml, read_text, write_atomically
 from vegas_fl.core.progress import Progress
 from vegas_fl.data.datasets import open_dataset
 from vegas_fl.data.splits import Split, node_clips
@@ -174,8 +174,17 @@ class Audit:
 
     def _check(self, node: str, split: Split) -> None:
         """Raise :class:`VegasError` if these are not the clips the run used."""
-        path = self.folder / "clips" / f"node_{node}.json"
-        if path.is_file() and json.loads(read_text(path)) != split.manifest():
+        path, secret = self.folder / "clips" / f"node_{node}.json", Path(self.config.paths.runs) / "clips.secret"
+        if not path.is_file():  # on a node of a deployment
+            return
+        ours = split.manifest(own_secret(secret) if secret.is_file() else b"")
+        theirs: dict[str, dict[str, list[str]]] = json.loads(read_text(path))
+        if not secret.is_file():  # the ids are keyed with another machine's: only the numbers can be compared
+            ours, theirs = (
+                {part: {label: [str(len(ids))] for label, ids in of.items()} for part, of in manifest.items()}
+                for manifest in (ours, theirs)
+            )
+        if ours != theirs:
             raise VegasError(
                 f"the recordings of node {node} are others than those that run {self.folder.name} used ({path}); set "
                 "data.root to the folder it read, or name a node whose recordings are here (--node)"
