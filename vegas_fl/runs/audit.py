@@ -5,7 +5,6 @@ Members are a node's training clips, the others its validation and test clips of
 
 import copy
 import json
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -35,8 +34,6 @@ from vegas_fl.storage.adapters import load_adapter
 from vegas_fl.storage.generators import load_class_generator, sampler_from
 from vegas_fl.storage.names import find_adapters, find_generators, generator_path, source_run
 from vegas_fl.storage.tensorfiles import load
-
-log = logging.getLogger(__name__)
 
 NAME = "audit.json"
 """The file of results in a run's folder. It names recordings: it is for their owner alone."""
