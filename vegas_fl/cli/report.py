@@ -1,6 +1,8 @@
-"""`vegas-fl report RUN` and `vegas-fl compare RUN RUN…`: the page of a run, and of several side by side."""
+"""`vegas-fl report RUN` and `vegas-fl compare RUN RUN…`: the page of a run, and of several side by side; `vegas-fl
+audit RUN`: what it reveals of the recordings."""
 
 import hashlib
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +10,7 @@ from typing import Annotated
 import typer
 
 from vegas_fl.cli.app import app
+from vegas_fl.core import logs
 from vegas_fl.core.errors import VegasError
 from vegas_fl.core.files import write_atomically
 
@@ -60,6 +63,34 @@ def compare(
     for line in (*table.lines(chosen), *seeds.lines(chosen)):
         typer.echo(line)
     typer.echo(f"page: {path}")
+
+
+@app.command()
+def audit(
+    run: Annotated[str, typer.Argument(help="Name or folder of the run.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE…]", help="Over the stored settings: places of recordings and checkpoints."),
+    ] = None,
+    node: Annotated[list[str] | None, typer.Option(help="A node whose recordings are here; default: all.")] = None,
+    shadows: Annotated[int, typer.Option(min=0, help="Shadow models for each class, which calibrate attacks.")] = 2,
+    canaries: Annotated[int, typer.Option(min=0, help="Canaries of the test for a lower bound on ε; 0: none.")] = 128,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Attack a run's generators and adapters as one who has the clips and wants to know which were trained on.
+
+    A node's training clips are told from its validation and test clips; results are added to the run's page.
+    """
+    from vegas_fl.runs import audit as audits
+    from vegas_fl.runs.report import page
+    from vegas_fl.runs.report.read import find
+
+    logs.show(sys.stderr)
+    folder = find(run, runs)
+    results = audits.Audit(folder, overrides or [], node or []).run(shadows, canaries)
+    for line in audits.lines(results):
+        typer.echo(line)
+    typer.echo(f"results: {folder / audits.NAME}; page: {page.write(folder)}")
 
 
 def _is_page(path: Path) -> bool:

@@ -19,6 +19,7 @@ COMMANDS = {
     "data": ("data", "stats, check: what nodes hold; unusable files, duplicates, leaks into the test set"),
     "compare": ("report", "several runs on one page"),
     "report": ("report", "write a run's page again"),
+    "audit": ("report", "attack a run's own checkpoints: which of the recordings do they reveal?"),
     "verify": ("pictures", "check pictures, and draw a sample of them again"),
     "gallery": ("pictures", "a page with all pictures of a run"),
     "paint": ("pictures", "recordings to pictures, with a run's adapters"),

@@ -1,11 +1,13 @@
 """The section of a page that answers what left the nodes."""
 
+import json
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from vegas_fl.runs.report.blocks import Hint, Section, Table, size
-from vegas_fl.runs.report.read import Run
-from vegas_fl.runs.report.table import named
+from vegas_fl.core.files import read_text
+from vegas_fl.runs.report.blocks import Block, Hint, Section, Table, size
+from vegas_fl.runs.report.read import Run, real, span
+from vegas_fl.runs.report.table import named, number
 
 
 class Kind(NamedTuple):
@@ -78,7 +80,38 @@ def section(runs: Sequence[Run]) -> Section | None:
         "differentially private; the figures of attacks are in docs/measured.md. A server that chooses settings to "
         "that end can learn more."
     )
-    return Section("left", "What left my nodes?", [Table(head, rows, 4, id="left").with_runs(runs), Hint(stayed)])
+    blocks: list[Block] = [Table(head, rows, 4, id="left").with_runs(runs), Hint(stayed)]
+    return Section("left", "What left my nodes?", blocks + [block for run in runs for block in _measured(run)])
+
+
+def _measured(run: Run) -> list[Block]:
+    """What `vegas-fl audit` found, without the names of clips."""
+    results = _parsed(run, "audit.json")
+    attacks = results.get("attacks")
+    rows = []
+    for line in attacks if isinstance(attacks, list) else []:
+        if isinstance(line, dict) and real(line.get("auc")) is not None:
+            ends = span(line.get("interval"))
+            interval = "-" if ends is None else f"{number(ends[0])} to {number(ends[1])}"
+            rows.append([str(line.get("attack")), number(line["auc"]), interval, number(real(line.get("found")))])
+    if not rows:
+        return [Hint(f"vegas-fl audit {run.name} attacks what left the nodes and adds the results here.")]
+    head = ["attack: was this clip trained on?", "AUC (0.5: chance)", "95 % interval", "found at 1 % false alarms"]
+    blocks: list[Block] = [Table(head, rows, 1, id="attacks")]
+    found = results.get("canaries")
+    if isinstance(found, dict) and (epsilon := real(found.get("epsilon"))) is not None:
+        tried = f"{found.get('right')} of {found.get('guesses')} canaries were guessed right"
+        blocks.append(Hint(f"Lower bound on ε, 95 % confidence: {epsilon:.2f} ({tried})."))
+    return blocks
+
+
+def _parsed(run: Run, name: str) -> dict[str, Any]:
+    """A file of JSON in a run's folder; empty if it is missing or damaged."""
+    try:
+        content = json.loads(read_text(run.folder / name))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _kind(run: Run, message: str) -> Kind:
