@@ -14,7 +14,7 @@ from strategies.trust import weighed
 from vegas_fl.algorithm import metrics
 from vegas_fl.config import BRANCHES, Config
 from vegas_fl.federation.checks import check_evaluation
-from vegas_fl.federation.messages import Branches, Evaluate, Evaluation, Sums, added
+from vegas_fl.federation.messages import Branches, Evaluate, Evaluation, Right, Sums, added
 from vegas_fl.federation.nodes import Federation
 from vegas_fl.federation.wire import Packed, Reply, half, packed_states
 from vegas_fl.runs.record import Record
@@ -145,7 +145,7 @@ def _record(
     for node, reply in answers:
         claims[node] = max(claims.get(node, 0), reply.clips)
     weights = weighed({node: claim for node, claim in claims.items() if claim}, federation.config, "unseen clips")
-    answers = [(node, reply.times(weights.get(node, 1) / (claims[node] or 1))) for node, reply in answers]
+    answers = [(node, _times(reply, weights.get(node, 1) / (claims[node] or 1))) for node, reply in answers]
     totals: dict[str, Branches] = {}
     clips: dict[str, list[float]] = {}
     recordings: dict[str, dict[str, float]] = {}
@@ -191,6 +191,25 @@ def _record(
     if len(federation.config.classes) > 1:  # of one class, every answer is right
         log.info("round %d, accuracy on unseen clips (clip/t5): %s", round_, shown)
     record.page()
+
+
+def _times(reply: Evaluation, weight: float) -> Evaluation:
+    """All counts and sums of a reply, multiplied, as if of fewer clips."""
+    if weight == 1:
+        return reply
+    right = {
+        trainer: Right.model_construct(clip=[weight * n for n in of.clip], t5=[weight * n for n in of.t5])
+        for trainer, of in reply.locals.items()
+    }
+    return reply.model_copy(
+        update={
+            "clips": weight * reply.clips,
+            "recordings": weight * reply.recordings,
+            "resampled": [weight * count for count in reply.resampled],
+            "figures": {name: branches.times(weight) for name, branches in reply.figures.items()},
+            "locals": right,
+        }
+    )
 
 
 def _doubles(values: Sequence[float]) -> Tensor:

@@ -182,9 +182,7 @@ def test_an_evaluation_counts_clips_the_node_has(keys: Keys, value: Any, reason:
     assert check_evaluation(read(Evaluation, EVALUATION), candidates, held) is None
     local = {"clips": 3, "figures": {"local": {"clip": SUMS, "t5": SUMS}}}
     assert check_evaluation(read(Evaluation, local), candidates, {0: 1, 1: 2}) is None
-    assert "on 6 clips, but says it has 2" in str(
-        check_evaluation(read(Evaluation, EVALUATION | {"clips": 2}), candidates, held)
-    )
+    assert "says it has 2" in str(check_evaluation(read(Evaluation, EVALUATION | {"clips": 2}), candidates, held))
     lie = read(Evaluation, changed(EVALUATION, ("figures", *keys), value))
     assert reason in str(check_evaluation(lie, candidates, held))
 

@@ -230,25 +230,6 @@ class Evaluation(Values):
     locals: Annotated[dict[NodeId, Right], Field(max_length=10_000)] = {}
     lacking: bool = False
 
-    def times(self, weight: float) -> Evaluation:
-        """All counts and sums, multiplied, as if of fewer clips."""
-        if weight == 1:
-            return self
-        return self.model_copy(
-            update={
-                "clips": weight * self.clips,
-                "recordings": weight * self.recordings,
-                "figures": {name: branches.times(weight) for name, branches in self.figures.items()},
-                "resampled": [weight * count for count in self.resampled],
-                "locals": {
-                    trainer: Right.model_construct(
-                        clip=[weight * n for n in right.clip], t5=[weight * n for n in right.t5]
-                    )
-                    for trainer, right in self.locals.items()
-                },
-            }
-        )
-
 
 class GeneratorQuality(Values):
     """Class → figures of its generator, held-out clips compared with, and samples drawn."""
