@@ -1,7 +1,8 @@
 """The last stage: pictures, rendered by the nodes, by the server, or by both."""
 
+import functools
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from vegas_fl.rendering.jobs import SERVER, earlier_rounds, job_path, round_fold
 from vegas_fl.rendering.judge import fid, reference_features
 from vegas_fl.runs.record import Record
 from vegas_fl.storage.adapters import load_newest
-from vegas_fl.storage.generators import load_class_generator
+from vegas_fl.storage.generators import ClassGenerator, load_class_generator
 from vegas_fl.storage.names import adapter_rounds, find_generators
 from vegas_fl.storage.provenance import MadeBy, in_words, made_by
 from vegas_fl.storage.tensorfiles import State
@@ -78,11 +79,13 @@ def _by_nodes(
     """Each node renders its pictures with its own generators and the chosen adapters; which adapters, by node."""
     contents: dict[str, RecordDict] = {}
     requests: dict[str, Generate] = {}
+    found = find_generators(Path(config.generator.checkpoint_dir))
+    load = functools.cache(load_class_generator)  # a class has many owners
     for node in federation.nodes.values():
-        if lacking := _lacking_generators(config, node):
+        if lacking := _lacking_generators(config, node, found):
             log.warning("node %s renders nothing: no generator found for %s", node, ", ".join(lacking))
             continue
-        requests[node], states = _request(config, node, subfolder, targets)
+        requests[node], states = _request(config, node, subfolder, targets, found, load)
         contents[node] = requests[node].content(config, states)
     adapters = {node: made_by(request.adapter) for node, request in requests.items()}
     log.info("drawing with %s", some(list(dict.fromkeys(map(in_words, adapters.values()))), 3) or "no adapter")
@@ -107,24 +110,27 @@ def _by_nodes(
     }, adapters
 
 
-def _lacking_generators(config: Config, node: str) -> list[str]:
+def _lacking_generators(config: Config, node: str, found: Mapping[str, Path]) -> list[str]:
     """Classes of a node that would be rendered from generators and have none: their owners were lost."""
-    found = find_generators(Path(config.generator.checkpoint_dir))
     needed = config.nodes[node].selected_classes if config.images.source == "generator" else ()
     return [label for label in needed if label not in found]
 
 
 def _request(
-    config: Config, node: str, subfolder: str, targets: Conditioning | None
+    config: Config,
+    node: str,
+    subfolder: str,
+    targets: Conditioning | None,
+    paths: Mapping[str, Path],
+    load: Callable[[Path, str], ClassGenerator],
 ) -> tuple[Generate, dict[str, State]]:
     """What a node is asked for: checkpoints, and whose they are."""
     files, adapter = load_newest(adapter_rounds(config, node))
     states: dict[str, State] = {"adapter": adapter.state}
     headers, generators = {}, {}
     if config.images.source == "generator":
-        paths = find_generators(Path(config.generator.checkpoint_dir))
         for label in config.nodes[node].selected_classes:
-            shared = load_class_generator(paths[label], adapter.header["spaces"]["audio"])
+            shared = load(paths[label], adapter.header["spaces"]["audio"])
             states[f"generator.{label}"] = shared.of(node).state_dict()
             headers[label], generators[label] = shared.header, str(paths[label])
     if targets is not None and "text" in config.conditioning.model_dump().values():

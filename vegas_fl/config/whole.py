@@ -1,5 +1,7 @@
 """The whole configuration, and properties derived from it."""
 
+import functools
+import json
 import os
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
@@ -44,7 +46,19 @@ class Config(Section):
     renderer: sections.RendererConfig
     engine: Annotated[sections.InProcessConfig | sections.FlowerConfig, Field(discriminator="name")]
 
-    @property
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with other values, which derives its own properties."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in copied.__dict__.keys() - type(self).model_fields.keys():
+            del copied.__dict__[name]
+        return copied
+
+    @functools.cached_property
+    def text(self) -> str:
+        """The whole configuration as JSON, as it goes with every message to a node."""
+        return json.dumps(self.model_dump(mode="json"))
+
+    @functools.cached_property
     def classes(self) -> tuple[str, ...]:
         """The classes of all nodes, sorted. A class's position is its index everywhere."""
         return tuple(sorted({name for node in self.nodes.values() for name in node.selected_classes}))
@@ -74,15 +88,8 @@ class Config(Section):
 
     def peers(self, node: str) -> dict[str, NodeConfig]:
         """The nodes, including this one, that read the same data set and therefore share the clips of a class. Where
-        they differ in ``dataset``, each has all its keys."""
-        own, ours = self.nodes[node].dataset, self._source(node)
-        return {
-            other: entry
-            if entry.dataset == own is None
-            else entry.model_copy(update={"dataset": DatasetConfig(**self.data_of(other).model_dump())})
-            for other, entry in self.nodes.items()
-            if entry.dataset == own or self._source(other) == ours
-        }
+        any sets a ``dataset`` of its own, each has all its keys."""
+        return next(peers for peers in self.sharing if node in peers)
 
     def with_root(self, node: str, root: str) -> Self:
         """This configuration for a ``node`` that keeps its data set in the folder ``root``. Its peers stay the same,
@@ -94,10 +101,21 @@ class Config(Section):
             nodes[peer] = entry.model_copy(update={"dataset": DatasetConfig(**{**changes, "root": root})})
         return self.model_copy(update={"nodes": nodes})
 
-    def _source(self, node: str) -> tuple[str, str | None]:
-        """The data set a node reads: its layout and the real path of its folder."""
-        data = self.data_of(node)
-        return data.name, data.root and os.path.realpath(os.path.expanduser(data.root))
+    @functools.cached_property
+    def sharing(self) -> list[dict[str, NodeConfig]]:
+        """The nodes in groups that read one data set: of the same layout, in the same real folder."""
+        found: dict[tuple[str, str | None], dict[str, NodeConfig]] = {}
+        sources: dict[DataConfig, tuple[str, str | None]] = {}
+        for node, entry in self.nodes.items():
+            if (data := self.data_of(node)) not in sources:
+                sources[data] = data.name, data.root and os.path.realpath(os.path.expanduser(data.root))
+            found.setdefault(sources[data], {})[node] = entry
+        for group in found.values():
+            if any(entry.dataset for entry in group.values()):
+                for node, entry in group.items():
+                    own = DatasetConfig(**self.data_of(node).model_dump())
+                    group[node] = entry.model_copy(update={"dataset": own})
+        return list(found.values())
 
     @property
     def judge_classes(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from vegas_fl.audio.clips import Clip
 from vegas_fl.config import PARTS, Config, DataConfig, NodeConfig
-from vegas_fl.core.errors import VegasError
+from vegas_fl.core.errors import VegasError, some
 from vegas_fl.data.datasets import Dataset, missing_folder, open_dataset
 from vegas_fl.data.shares import owners, shares, sharing, training, units
 
@@ -112,33 +112,38 @@ def contents(
     """Mistakes that show when the classes of the nodes ``ids`` are compared with the data set's lists of clips."""
     if config.by_folds and (mistake := _unknown_folds(config, dataset, keys)):
         yield mistake
+    selected: dict[str, list[str]] = {}
     for node_id in ids:
-        node = nodes[node_id]
-        for label in node.selected_classes:
-            try:
-                clips = dataset.clips(label)
-            except VegasError as error:
-                yield str(error)
-                continue
-            if not clips:
+        for label in nodes[node_id].selected_classes:
+            selected.setdefault(label, []).append(node_id)
+    for label, selecting in selected.items():
+        try:
+            clips = dataset.clips(label)
+        except VegasError as error:
+            yield str(error)
+            continue
+        if not clips:
+            for node_id in selecting:
                 yield "; ".join([_unknown_class(node_id, label, dataset.classes), *dataset.passed_over(label)])
-                continue
-            usable = len(units(config, training(config, clips)))
-            if not usable:
-                folds = list(config.folds["train"])
-                yield f"class {label} has no clip in {keys}.train_folds={folds}; choose other folds"
-            elif config.partition == "even":
-                counts: Counter[tuple[str, ...]] = Counter()
-                for fold in config.folds["train"] if config.by_folds else [None]:
-                    among = sharing(config, nodes, label, None if fold is None else [fold])
-                    available = [clip for clip in training(config, clips) if fold in (None, clip.fold)]
-                    counts[among] += len(units(config, available))
-                if all(among.index(node_id) >= count for among, count in counts.items()):
-                    among = tuple(sorted({node for group in counts for node in group}, key=int))
-                    yield (
-                        f"class {label} has {usable} recordings to train on, too few for {len(among)} nodes "
-                        f"({', '.join(among)}): none is left for node {node_id}; select it on fewer nodes"
-                    )
+            continue
+        usable = len(units(config, training(config, clips)))
+        if not usable:
+            folds = list(config.folds["train"])
+            yield f"class {label} has no clip in {keys}.train_folds={folds}; choose other folds"
+        elif config.partition == "even":
+            counts: Counter[tuple[str, ...]] = Counter()
+            for fold in config.folds["train"] if config.by_folds else [None]:
+                among = sharing(config, nodes, label, None if fold is None else [fold])
+                available = [clip for clip in training(config, clips) if fold in (None, clip.fold)]
+                counts[among] += len(units(config, available))
+            given = {node for among, count in counts.items() for node in among[:count]}
+            if left := [node for node in selecting if node not in given]:
+                among = tuple(sorted({node for group in counts for node in group}, key=int))
+                yield (
+                    f"class {label} has {usable} recordings to train on, too few for {len(among)} nodes "
+                    f"({some(among)}): none is left for node{'s' * (len(left) > 1)} {some(left)}; select it on fewer "
+                    "nodes"
+                )
 
 
 def _unknown_class(node_id: str, label: str, classes: Sequence[str]) -> str:

@@ -20,6 +20,7 @@ from vegas_fl.config import PARTS, Config
 from vegas_fl.core.errors import VegasError, some
 from vegas_fl.core.files import write_atomically
 from vegas_fl.core.progress import Progress
+from vegas_fl.data.checks import data_sets
 from vegas_fl.data.datasets import open_dataset
 from vegas_fl.data.splits import node_clips
 
@@ -83,11 +84,12 @@ def survey(config: Config, listen: bool, progress: bool = False) -> list[Surveye
 
 
 def _held(config: Config) -> Iterator[tuple[str, str, Clip]]:
-    for node in config.nodes:
-        data = config.data_of(node)
-        split = node_clips(data, config.peers(node), node, open_dataset(data))
-        for part in PARTS:
-            yield from ((node, part, clip) for clips in getattr(split, part).values() for clip in clips)
+    for _, data, nodes in data_sets(config):
+        dataset = open_dataset(data)
+        for node in nodes:
+            split = node_clips(data, config.peers(node), node, dataset)
+            for part in PARTS:
+                yield from ((node, part, clip) for clips in getattr(split, part).values() for clip in clips)
 
 
 def problems(entries: Sequence[SurveyedClip]) -> list[str]:
@@ -114,9 +116,10 @@ def notes(config: Config, entries: Sequence[SurveyedClip]) -> list[str]:
     found = []
     if cancelled := {entry.clip.name for entry in entries if entry.cancels}:
         found.append(loudest_channel(list(cancelled)))
-    for node, entry in config.nodes.items():
-        dataset = open_dataset(config.data_of(node))
-        found += [sentence for label in entry.selected_classes for sentence in dataset.passed_over(label)]
+    for _, data, nodes in data_sets(config):
+        dataset = open_dataset(data)
+        labels = dict.fromkeys(label for node in nodes for label in config.nodes[node].selected_classes)
+        found += [sentence for label in labels for sentence in dataset.passed_over(label)]
     return list(dict.fromkeys(found))
 
 

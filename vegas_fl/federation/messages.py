@@ -20,6 +20,7 @@ did not is a Flower error. How models and tensors travel: :mod:`vegas_fl.federat
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
@@ -275,8 +276,10 @@ class Request(Model, Generic[R]):
         self, config: Config, states: Mapping[str, State] | None = None, packed: Packed | None = None
     ) -> RecordDict:
         """The content of a message that asks this, with tensors by name, or ``packed`` ones."""
-        values = {"config": config.model_dump(mode="json"), **self.model_dump(mode="json")}
-        return pack(values, states, packed=packed)
+        own = ", ".join(
+            f"{json.dumps(key)}: {json.dumps(value)}" for key, value in self.model_dump(mode="json").items()
+        )
+        return pack(f'{{"config": {config.text}{own and ", "}{own}}}', states, packed=packed)
 
 
 class Describe(Request[Description]):

@@ -63,15 +63,16 @@ def packed_states(
 
 
 def pack(
-    values: Mapping[str, Any],
+    values: Mapping[str, Any] | str,
     states: Mapping[str, State] | None = None,
     dtype: str = "float32",
     packed: Packed | None = None,
 ) -> RecordDict:
-    """Content of a message: ``values`` as JSON, and tensors by name (``packed`` or to be)."""
+    """Content of a message: ``values`` as JSON (or to be), and tensors by name (``packed`` or to be)."""
     packed = packed_states(states or {}, dtype) if packed is None else packed
     layout = {name: parts for name, (parts, _) in packed.items()}
-    content = RecordDict({"values": ConfigRecord({"json": json.dumps(values), "layout": json.dumps(layout)})})
+    text = values if isinstance(values, str) else json.dumps(values)
+    content = RecordDict({"values": ConfigRecord({"json": text, "layout": json.dumps(layout)})})
     content.update({name: record for name, (_, record) in packed.items()})
     return content
 
