@@ -19,7 +19,7 @@ did not is a Flower error. How models and tensors travel: :mod:`vegas_fl.federat
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 from flwr.app import RecordDict
@@ -174,15 +174,16 @@ class Sums(Model):
             resampled_margin=added(self.resampled_margin, other.resampled_margin),
         )
 
-    def times(self, weight: float) -> Sums:
-        """All sums, multiplied."""
+    def times(self, weight: float, drawn: Iterable[float]) -> Sums:
+        """All sums multiplied by ``weight``, and those in each resample also by how often the node is ``drawn``."""
+        factors = [weight * times for times in drawn]
         return Sums.model_construct(
             confusion=[[weight * count for count in row] for row in self.confusion],
             cosine=weight * self.cosine,
             mse=weight * self.mse,
             margin=None if self.margin is None else weight * self.margin,
-            resampled=[weight * count for count in self.resampled],
-            resampled_margin=[weight * total for total in self.resampled_margin],
+            resampled=[a * b for a, b in zip(factors, self.resampled, strict=False)],
+            resampled_margin=[a * b for a, b in zip(factors, self.resampled_margin, strict=False)],
         )
 
 
@@ -195,9 +196,9 @@ class Branches(Model):
     def __add__(self, other: Branches) -> Branches:
         return Branches.model_construct(clip=self.clip + other.clip, t5=self.t5 + other.t5)
 
-    def times(self, weight: float) -> Branches:
+    def times(self, weight: float, drawn: Iterable[float]) -> Branches:
         """Both branches' sums, multiplied."""
-        return self if weight == 1 else Branches.model_construct(clip=self.clip.times(weight), t5=self.t5.times(weight))
+        return Branches.model_construct(clip=self.clip.times(weight, drawn), t5=self.t5.times(weight, drawn))
 
 
 class Right(Model):
