@@ -13,6 +13,7 @@ from torch import Tensor
 from strategies.trust import weighed
 from vegas_fl.algorithm import metrics
 from vegas_fl.config import BRANCHES, Config
+from vegas_fl.core import seeds
 from vegas_fl.federation.checks import check_evaluation
 from vegas_fl.federation.messages import Branches, Evaluate, Evaluation, Right, Sums, added
 from vegas_fl.federation.nodes import Federation
@@ -50,8 +51,9 @@ def evaluate(
     shared : mapping
         Tensors that go with every message: the text targets.
     candidates : iterable of (name, state)
-        Adapters by name; "local 0", "local 1", … are added up as "local", and recorded by node too. Each travels in
-        half precision, and a node's own only if the node has not kept it.
+        Adapters by name; "local 0", "local 1", … are added up as "local", and recorded by node too. The aggregated
+        one travels in half precision, those that it is compared with in 8 bits
+        (:func:`~vegas_fl.federation.wire.quartered`), and a node's own only if the node has not kept it.
     trainers : sequence of str
         The nodes whose own adapters are among the candidates.
     """
@@ -72,14 +74,19 @@ def evaluate(
     answers: list[tuple[str, Evaluation]] = []
     for batch in _batches(candidates):
         resent.clear()
-        packed = packed_states({f"candidate.{name}": state for name, state in batch.items()}, "float16")
-        packed |= packed_states(shared)
+        packed = packed_states(shared)
+        for name, state in batch.items():
+            precise = name == config.aggregation.name
+            packed |= packed_states({f"candidate.{name}": state}, "float16" if precise else "int8")
 
         def content(node: str, kept: bool, batch: dict[str, State] = batch, packed: Packed = packed) -> RecordDict:
             own = f"local {node}" if kept and f"local {node}" in batch and node in scored[node] else ""
             names = [f"candidate.{name}" for name in _asked(batch, scored[node]) if name != own]
             request = Evaluate(spaces=spaces, own=digest(half(batch[own])) if own else "")
-            return request.content(config, packed={name: packed[name] for name in [*names, *shared]})
+            chosen = {name: packed[name] for name in [*names, *shared]}
+            if not kept:  # precisely what the node would have kept
+                chosen |= packed_states({f"candidate.local {node}": batch[f"local {node}"]}, "float16")
+            return request.content(config, packed=chosen)
 
         def again(node: str, reply: Reply[Evaluation]) -> RecordDict | None:
             if not reply.values.lacking:
@@ -149,12 +156,16 @@ def _record(
     totals: dict[str, Branches] = {}
     clips: dict[str, list[float]] = {}
     recordings: dict[str, dict[str, float]] = {}
+    drawn = _drawn_nodes([node for node, reply in answers if "local" in reply.figures], federation.config.seed, round_)
     for node, reply in answers:
         for key, scores in reply.figures.items():
             name, weight = ("local", 1.0) if key == "own" else (key, stands_for[node] if key == "local" else 1.0)
             adapters = sum(map(sum, scores.clip.confusion)) / (reply.clips or 1)  # "local" is of several
-            resampled = [n * adapters * weight for n in reply.resampled]
-            weighted = scores.times(weight)
+            weighted, resampled = scores, reply.resampled
+            if key == "local":
+                factors = drawn[node] if weight > 1 else [1.0] * len(reply.resampled)
+                resampled = [n * adapters * weight * f for n, f in zip(reply.resampled, factors, strict=False)]
+                weighted = scores.times(weight, factors)
             totals[name] = totals[name] + weighted if name in totals else weighted
             clips[name] = added(clips[name], resampled) if name in clips else resampled
             recordings.setdefault(name, {})[node] = reply.recordings  # the same in each of a node's replies
@@ -167,9 +178,9 @@ def _record(
             if name != "local":  # of which nodes score different adapters
                 figures |= _without_largest(answers, claims, name, branch)
             if clips[name] and len(clips[name]) == len(sums.resampled) == len(sums.resampled_margin):
-                drawn, right, margin = map(_doubles, (clips[name], sums.resampled, sums.resampled_margin))
-                shares[name] = right / drawn
-                spreads = {"accuracy": shares[name], "margin": margin / drawn}
+                counted, right, margin = map(_doubles, (clips[name], sums.resampled, sums.resampled_margin))
+                shares[name] = right / counted
+                spreads = {"accuracy": shares[name], "margin": margin / counted}
                 if name != "local" and "local" in shares:
                     counts = torch.tensor(getattr(totals["local"], branch).confusion)
                     figures["gain"] = figures["accuracy"] - (counts.trace() / counts.sum()).item()
@@ -210,6 +221,17 @@ def _times(reply: Evaluation, weight: float) -> Evaluation:
             "locals": right,
         }
     )
+
+
+def _drawn_nodes(nodes: Sequence[str], seed: int, round_: int) -> dict[str, list[float]]:
+    """How much each node weighs in each resample, where nodes are drawn as well as recordings: each scores another
+    choice of adapters (:func:`scored_by`), and "local" is to hold for all of them."""
+    nodes = sorted(set(nodes))
+    if not nodes:
+        return {}
+    generator = seeds.generator(seed, "resampled nodes", round_)
+    weights = metrics.resamples(torch.zeros(len(nodes)), range(len(nodes)), generator=generator)
+    return {node: weights[:, index].tolist() for index, node in enumerate(nodes)}
 
 
 def _doubles(values: Sequence[float]) -> Tensor:

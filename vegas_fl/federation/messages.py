@@ -20,26 +20,39 @@ did not is a Flower error. How models and tensors travel: :mod:`vegas_fl.federat
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Generic, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Annotated, ClassVar, Generic, TypeVar
 
 from flwr.app import RecordDict
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from vegas_fl.config import Config
-from vegas_fl.core.names import shown
+from vegas_fl.federation.fields import (
+    Clips,
+    Confusion,
+    Count,
+    Figures,
+    Finite,
+    Hash,
+    Header,
+    Label,
+    Name,
+    NodeId,
+    Notes,
+    Place,
+    Resamples,
+    Round,
+    Seconds,
+    Size,
+    Training,
+)
 from vegas_fl.federation.wire import Packed
 from vegas_fl.federation.wire import pack as pack
 from vegas_fl.federation.wire import unpack as unpack
 from vegas_fl.storage.headers import Spaces
 from vegas_fl.storage.tensorfiles import State
-
-
-def _bounded_or_nan(value: float) -> float:
-    if abs(value) > 1e15:
-        raise ValueError("expected a number between -1e15 and 1e15, or NaN")
-    return value
 
 
 def added(one: list[float], other: list[float]) -> list[float]:
@@ -55,33 +68,6 @@ SUM_CLIPS = "train.sums"
 EVALUATE = "evaluate.adapter"
 EVALUATE_GENERATOR = "evaluate.generator"
 GENERATE = "query.generate"
-
-Count = Annotated[int, Field(ge=0, le=10**7)]
-Size = Annotated[int, Field(ge=1, le=10**6)]
-Round = Annotated[int, Field(ge=0, le=10**6)]
-Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
-Finite = Annotated[float, Field(ge=-1e15, le=1e15, allow_inf_nan=False)]
-Loss = Annotated[float, AfterValidator(_bounded_or_nan)]
-"""May be NaN: the loss of a training of zero epochs."""
-NodeId = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
-Label = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(shown)]
-Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[\w .,:()-]+$")]
-Hash = Annotated[str, Field(max_length=128, pattern=r"^[ -~]*$")]
-Text = Annotated[str, Field(max_length=2000), AfterValidator(shown)]
-Place = Annotated[str, Field(max_length=4096), AfterValidator(shown)]
-Notes = Annotated[list[Text], Field(max_length=1000)]
-Clips = Annotated[dict[Label, Count], Field(max_length=10_000)]
-"""Class → number of clips."""
-Training = Annotated[dict[Name, Loss], Field(max_length=32)]
-"""Figures of a training, by name."""
-Figures = Annotated[dict[Name, Finite | None], Field(max_length=64)]
-"""Figures by name; None where there are too few clips for one."""
-Confusion = Annotated[list[Annotated[list[Count], Field(max_length=10_000)]], Field(max_length=10_000)]
-"""Counts ``[K, K]``: row = true class, column = predicted class."""
-Resamples = Annotated[list[Finite], Field(max_length=1000)]
-"""A sum over clips in each resample of a bootstrap; empty from nodes that do not resample."""
-Header = dict[str, Any]
-"""Header of a checkpoint, which says how to build its network (:mod:`vegas_fl.storage.headers`)."""
 
 
 class Model(BaseModel):
@@ -183,15 +169,16 @@ class Sums(Model):
             resampled_margin=added(self.resampled_margin, other.resampled_margin),
         )
 
-    def times(self, weight: float) -> Sums:
-        """All sums, multiplied."""
+    def times(self, weight: float, drawn: Sequence[float] | None = None) -> Sums:
+        """All sums multiplied by ``weight``, and those in each resample also by how often the node is ``drawn``."""
+        factors = itertools.repeat(weight) if drawn is None else [weight * times for times in drawn]
         return Sums.model_construct(
             confusion=[[weight * count for count in row] for row in self.confusion],
             cosine=weight * self.cosine,
             mse=weight * self.mse,
             margin=None if self.margin is None else weight * self.margin,
-            resampled=[weight * count for count in self.resampled],
-            resampled_margin=[weight * total for total in self.resampled_margin],
+            resampled=[a * b for a, b in zip(factors, self.resampled, strict=False)],
+            resampled_margin=[a * b for a, b in zip(factors, self.resampled_margin, strict=False)],
         )
 
 
@@ -204,9 +191,9 @@ class Branches(Model):
     def __add__(self, other: Branches) -> Branches:
         return Branches.model_construct(clip=self.clip + other.clip, t5=self.t5 + other.t5)
 
-    def times(self, weight: float) -> Branches:
+    def times(self, weight: float, drawn: Sequence[float] | None = None) -> Branches:
         """Both branches' sums, multiplied."""
-        return self if weight == 1 else Branches.model_construct(clip=self.clip.times(weight), t5=self.t5.times(weight))
+        return Branches.model_construct(clip=self.clip.times(weight, drawn), t5=self.t5.times(weight, drawn))
 
 
 class Right(Model):

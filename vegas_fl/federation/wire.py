@@ -15,6 +15,11 @@ from vegas_fl.core.names import shown
 from vegas_fl.storage.tensorfiles import State
 
 LARGEST_HALF = torch.finfo(torch.float16).max
+SCALE = "|scale"
+"""Ends the names of the scales of matrices in 8 bits."""
+LARGE_MATRIX = 2**18
+"""Numbers from which on a matrix may travel in 8 bits; smaller tensors would save little."""
+
 MOST_TEXT = 32 * 10**6
 """Characters of the JSON of one message; more is not parsed."""
 
@@ -52,11 +57,11 @@ def packed_states(
     """Each of ``states`` as an ArrayRecord; messages with the same tensors can share it.
 
     With ``dtype`` float16, float32 tensors travel in half precision, except those with numbers beyond its
-    range (65504).
+    range (65504); with int8, large matrices among them as in :func:`quartered`.
     """
     packed = {}
     for name, state in states.items():
-        sent = halved(state) if dtype == "float16" else state
+        sent = {"float16": halved, "int8": quartered}.get(dtype, dict)(state)
         layout = [[key, _kind(tensor), list(tensor.shape)] for key, tensor in sent.items()]
         packed[name] = layout, ArrayRecord(_joined(sent))
     return packed
@@ -78,7 +83,7 @@ def pack(
 
 
 def unpack(content: RecordDict) -> tuple[dict[str, Any], dict[str, State]]:
-    """Values and tensors of a message; half precision becomes float32."""
+    """Values and tensors of a message; half precision and 8 bits become float32."""
     return json.loads(_text(content, "json")), _states(content)
 
 
@@ -126,13 +131,16 @@ def _joined(state: State) -> State:
 
 
 def _parted(kinds: State, layout: list[tuple[str, str, list[int]]]) -> State:
-    """The inverse of :func:`_joined`; half precision becomes float32."""
+    """The inverse of :func:`_joined`; half precision and 8 bits become float32."""
     state: State = {}
     done = dict.fromkeys(kinds, 0)
     for key, kind, shape in layout:
         start, done[kind] = done[kind], done[kind] + math.prod(shape)
         tensor = kinds[kind][start : done[kind]].reshape(shape)
         state[key] = tensor.float() if tensor.dtype == torch.float16 else tensor.clone()
+    for key in [key for key in state if key.endswith(SCALE)]:
+        matrix = key.removesuffix(SCALE)
+        state[matrix] = state[matrix] * state.pop(key)
     return state
 
 
@@ -152,3 +160,16 @@ def halved(state: State) -> State:
         return tensor.dtype == torch.float32 and (not tensor.numel() or bool(tensor.abs().max() <= LARGEST_HALF))
 
     return {key: tensor.half() if fits(tensor) else tensor for key, tensor in state.items()}
+
+
+def quartered(state: State) -> State:
+    """A state with its large matrices in 8 bits, each row in units of its largest number / 127; the rest as in
+    :func:`halved`."""
+    sent: State = {}
+    for key, tensor in state.items():
+        if tensor.dtype != torch.float32 or tensor.ndim < 2 or tensor.numel() < LARGE_MATRIX:
+            sent |= halved({key: tensor})
+            continue
+        sent[key + SCALE] = (tensor.abs().amax(-1, keepdim=True) / 127).clamp_min(torch.finfo(torch.float32).tiny)
+        sent[key] = (tensor / sent[key + SCALE]).round().to(torch.int8)
+    return sent
