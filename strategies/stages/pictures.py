@@ -20,7 +20,7 @@ from vegas_fl.federation.messages import Generate, Pictures
 from vegas_fl.federation.nodes import Federation
 from vegas_fl.federation.wire import Reply
 from vegas_fl.rendering.jobs import SERVER, earlier_rounds, job_path, round_folder, saved_rounds, with_round
-from vegas_fl.rendering.judge import fid, reference_features
+from vegas_fl.rendering.judge import distances, reference_features
 from vegas_fl.runs.record import Record
 from vegas_fl.storage.adapters import load_newest
 from vegas_fl.storage.generators import ClassGenerator, load_class_generator
@@ -172,7 +172,7 @@ def _record_judgement(
     figures = metrics.summary(counts, classes)
     figures["clip_score"] = sum(one.clip_score for one in found) / int(counts.sum())
     if real is not None:
-        figures["fid"] = fid([reply.states["pictures"]["features"] for reply in judged], real)
+        figures |= distances([reply.states["pictures"]["features"] for reply in judged], real)
     record.add(stage="judge", **about, classes=classes, **figures, confusion=counts.tolist())
     if about and len(classes) > 1:  # the last round's are among the run's results
         log.info("pictures of round %d judged right: %.3f", about["round"], figures["accuracy"])

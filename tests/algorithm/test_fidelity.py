@@ -44,7 +44,7 @@ def test_frechet_of_two_points_a_set_by_hand() -> None:
 def test_frechet_agrees_with_torchmetrics(clips: int) -> None:
     """With fewer clips than dimensions, and with more."""
     x, y = cloud(clips, "x"), 1.5 * cloud(clips + 3, "y", centre=0.3)
-    assert fidelity.frechet(x, y) == pytest.approx(judge.fid([x], y), rel=1e-3)
+    assert fidelity.frechet(x, y) == pytest.approx(judge.distances([x], y)["fid"], rel=1e-3)
 
 
 def test_manifold_figures_agree_with_their_definitions_over_scikit_learn() -> None:

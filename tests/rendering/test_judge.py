@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import KernelInceptionDistance
 from transformers import CLIPModel, CLIPProcessor, pipeline
 
 import vegas_tiny
@@ -19,7 +20,7 @@ from vegas_fl.core.seeds import generator
 from vegas_fl.data.classes import VEGAS, prompt, words
 from vegas_fl.rendering.folder import Picture
 from vegas_fl.rendering.jobs import Job
-from vegas_fl.rendering.judge import fid, judge, judge_job, reference_pictures
+from vegas_fl.rendering.judge import distances, judge, judge_job, reference_pictures
 
 CLASSES = sorted(VEGAS)
 
@@ -62,6 +63,10 @@ def test_the_judge_agrees_with_transformers(pictures: list[tuple[Path, str]]) ->
     assert own.min() == 0 < own.max()  # a cosine below 0 counts as 0
 
 
+def fid(made: list[torch.Tensor], real: torch.Tensor) -> float:
+    return distances(made, real)["fid"]
+
+
 def torchmetrics_fid(made: torch.Tensor, real: torch.Tensor) -> float:
     features = torch.nn.Identity()
     features.num_features = real.shape[1]  # type: ignore[assignment]
@@ -78,6 +83,25 @@ def test_fid_is_that_of_torchmetrics(pictures: int, width: int) -> None:
     assert fid([made], real) == pytest.approx(torchmetrics_fid(made, real), rel=1e-4)
     assert fid([made[:1], made[1:30], made[30:]], real) == pytest.approx(fid([made], real), rel=1e-9)
     assert fid([real], real) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("width", [16, 512])
+def test_kid_is_that_of_torchmetrics(width: int) -> None:
+    real = torch.rand(60, width, generator=generator("real"))
+    made = 1.2 * torch.rand(60, width, generator=generator("made"))
+    features = torch.nn.Identity()
+    features.num_features = width  # type: ignore[assignment]
+    whole = KernelInceptionDistance(feature=features, subsets=1, subset_size=60)
+    whole.update(real.double(), real=True)
+    whole.update(made.double(), real=False)
+    assert distances([made[:9], made[9:]], real)["kid"] == pytest.approx(float(whole.compute()[0]), rel=1e-5)
+    subsets = KernelInceptionDistance(feature=features, subsets=300, subset_size=30)
+    subsets.update(real.double(), real=True)
+    subsets.update(made[:40].double(), real=False)
+    mean, deviation = map(float, subsets.compute())
+    assert abs(distances([made[:40]], real)["kid"] - mean) < deviation / 3
+    same = distances([torch.rand(900, 16)], torch.rand(700, 16))
+    assert abs(same["kid"]) < 1e-3 < same["fid"]  # unbiased, which FID is not
 
 
 def test_fid_of_pictures_is_that_of_torchmetrics(pictures: list[tuple[Path, str]]) -> None:

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from vegas_fl.algorithm import metrics
-from vegas_fl.algorithm.fidelity import frechet
+from vegas_fl.algorithm.fidelity import frechet, kernel_distance
 from vegas_fl.config import Config
 from vegas_fl.core import devices, hub, modelfiles, pack
 from vegas_fl.core.devices import resolve_device
@@ -139,10 +139,9 @@ def reference_features(config: Config) -> Tensor:
     return features(settings.judge, settings.judge_revision, resolve_device(config.device), paths)[0]
 
 
-def fid(made: Iterable[Tensor], real: Tensor) -> float:
-    """Fréchet distance between generated and real pictures (Heusel et al. 2017, eq. 6), on features.
-
-    Biased upwards by few pictures: compare at equal numbers.
+def distances(made: Iterable[Tensor], real: Tensor) -> dict[str, float]:
+    """``fid`` (Heusel et al. 2017, eq. 6) and ``kid`` (Binkowski et al. 2018) between features of generated and of
+    real pictures. FID is biased upwards by few pictures: compare it at equal numbers; KID is not.
 
     Parameters
     ----------
@@ -155,10 +154,11 @@ def fid(made: Iterable[Tensor], real: Tensor) -> float:
     VegasError
         There are fewer than two generated pictures.
     """
-    distance = frechet(torch.cat(list(made)), real)
-    if distance is None:
-        raise VegasError("FID needs at least two pictures, generated and real; set a larger samples_per_node")
-    return max(0.0, distance)  # of equal sets, rounding leaves a little below 0
+    features = torch.cat(list(made))
+    fid, kid = frechet(features, real), kernel_distance(features, real)
+    if fid is None or kid is None:
+        raise VegasError("FID and KID need at least two pictures, generated and real; set a larger samples_per_node")
+    return {"fid": max(0.0, fid), "kid": kid}  # of equal sets, rounding leaves a little below 0
 
 
 def judge_job(

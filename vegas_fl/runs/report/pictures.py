@@ -24,6 +24,7 @@ JUDGED = {
     "macro_f1": "macro F1 ↑",
     "clip_score": "CLIP score ↑",
     "fid": "FID ↓",
+    "kid": "KID ↓",
 }
 GRID, SMALL_GRID = (10, 4), (5, 4)
 """Columns and rows of a strip, for one run and for several side by side."""
