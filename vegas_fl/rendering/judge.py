@@ -27,7 +27,7 @@ from vegas_fl.core.devices import resolve_device
 from vegas_fl.core.errors import VegasError
 from vegas_fl.core.names import normal, shown
 from vegas_fl.data.classes import prompt, words
-from vegas_fl.rendering import picture_file
+from vegas_fl.rendering import inception, picture_file
 from vegas_fl.rendering.components import first_line, load_strictly
 from vegas_fl.rendering.jobs import Job
 
@@ -132,10 +132,12 @@ def reference_pictures(folder: Path, classes: Sequence[str]) -> list[Path]:
 
 
 def reference_features(config: Config) -> Tensor:
-    """Features ``[N, F]`` of the pictures in ``evaluation.reference``, from ``renderer.judge``."""
+    """Features ``[N, F]`` of the pictures in ``evaluation.reference``, as :func:`judge_job`'s."""
     settings = config.renderer
     assert config.evaluation.reference and settings.judge
     paths = reference_pictures(Path(config.evaluation.reference).expanduser(), config.classes)
+    if config.evaluation.inception:
+        return inception.features(config.evaluation.inception, resolve_device(config.device), paths)
     return features(settings.judge, settings.judge_revision, resolve_device(config.device), paths)[0]
 
 
@@ -171,7 +173,7 @@ def judge_job(
     judged : dict or None
         ``confusion`` [K, K] and the sum of the ``clip_score``; None without a judge.
     features : Tensor [N, F] or None
-        Image features, if there are real pictures to compare with.
+        The judge's image features, or Inception's, if there are real pictures to compare with.
     notes : list of str
         Why the pictures were not judged; they are kept all the same.
     """
@@ -181,10 +183,13 @@ def judge_job(
     made = [(job.path / picture.name, picture.label) for picture in job.pictures]
     try:
         found = judge(made, config.judge_classes, renderer.judge, device, renderer.judge_revision, look)
+        seen = found.features if config.evaluation.reference else None
+        if seen is not None and (weights := config.evaluation.inception):
+            seen = inception.features(weights, device, [path for path, _ in made])
     except (VegasError, RuntimeError, OSError, MemoryError) as error:  # a figure is missing, the pictures are there
         return None, None, [f"{job.name}: the pictures were not judged: {first_line(error)}"]
     judged = {"confusion": found.confusion.tolist(), "clip_score": found.clip_scores.double().sum().item()}
-    return judged, found.features if config.evaluation.reference else None, []
+    return judged, seen, []
 
 
 def judge_problem(model: str) -> str | None:
