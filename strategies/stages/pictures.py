@@ -165,6 +165,8 @@ def _record_judgement(
     counts = torch.stack([torch.tensor(one.confusion) for one in found]).sum(0)
     figures = metrics.summary(counts, classes)
     figures["clip_score"] = sum(one.clip_score for one in found) / int(counts.sum())
+    if frames := sum(one.frames for one in found):
+        figures |= {"image_similarity": sum(one.image_similarity for one in found) / frames, "frames": frames}
     if real is not None:
         try:
             figures |= distances([reply.states["pictures"]["features"] for reply in judged], real)

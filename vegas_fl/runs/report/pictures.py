@@ -23,6 +23,7 @@ JUDGED = {
     "balanced_accuracy": "balanced accuracy ↑",
     "macro_f1": "macro F1 ↑",
     "clip_score": "CLIP score ↑",
+    "image_similarity": "similarity to the video ↑",
     "fid": "FID ↓",
     "kid": "KID ↓",
 }

@@ -38,6 +38,8 @@ def _verdict(run: Run, judge: Line) -> str:
     classes = len(matrix(judge) or [])
     right = f" right: {number(judge['accuracy'])} of {judged(run)} (zero-shot among {classes} classes)"
     scores = [f"CLIP score {number(judge['clip_score'], 1)}"] if real(judge.get("clip_score")) is not None else []
+    if (similar := real(judge.get("image_similarity"))) is not None:
+        scores.append(f"similarity to the video {number(similar)}")
     compared = [f"{key.upper()} {number(judge[key])}" for key in ("fid", "kid") if real(judge.get(key)) is not None]
     scores += [f"{' and '.join(compared)} on {compared_on(judge)}"] if compared else []
     return "; ".join(filter(None, [right if classes > 1 else f": {judged(run)}", ", ".join(scores)]))
