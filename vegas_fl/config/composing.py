@@ -138,7 +138,7 @@ def anchored(config: Config) -> Config:
     values = config.model_dump(mode="json")
     places = [
         (values, "images_output_dir"),
-        (values["evaluation"], "reference"),
+        *((values["evaluation"], key) for key in ("reference", "inception")),
         (values["data"], "root"),
         (values["generator"], "checkpoint_dir"),
         (values["adapter"], "checkpoint_dir"),

@@ -274,6 +274,7 @@ class EvaluationConfig(Section):
     every: PositiveInt
     generators: bool
     reference: str | None
+    inception: str | None
 
 
 class FederationConfig(Section):
