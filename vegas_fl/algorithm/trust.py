@@ -41,6 +41,9 @@ CLAIMED = 0.15
 """Share of a generator's samples that lie among another class's from which on it is judged."""
 MARGIN = 3.0
 """Difference of logits, averaged over samples, by which the encoder's labels decide between two classes."""
+SAME = 0.4
+"""How far apart, in radii of the smaller one, two classes are that are taken for the same. Twice 24 samples of a generator
+are 0.24 apart at most, honest classes of ESC-10 at least 0.45 (two seeds)."""
 ODD = 0.2
 """From which share of a class's clips on its odd generators are rejected; with less, they can do little. In ESC-10 with
 Dirichlet(1) shares, honest ones of one to three clips come to 0.125."""
@@ -128,6 +131,11 @@ class Cloud(NamedTuple):
         """The share of ``points`` [M, D] that count as of this class."""
         return (torch.linalg.vector_norm(points - self.centre, dim=1) <= NEAR * self.radius).float().mean().item()
 
+    def is_like(self, other: "Cloud") -> bool:
+        """Whether it hardly can be told from ``other``."""
+        apart = torch.linalg.vector_norm(self.centre - other.centre).item()
+        return apart < SAME * min(self.radius, other.radius)
+
 
 Owned = tuple[str, str]
 """Node and class."""
@@ -170,7 +178,7 @@ def judge_generators(
                 odd[node, label] = f"{share:.0%} of its samples lie among those of {other}, and {who}"
                 break
             unclear = verdict is None or abs(verdict) < MARGIN
-            if unclear and share > 0.5 and owners[label] < 3 and clouds[label].share(theirs) > 0.5:
+            if unclear and owners[label] < 3 and clouds[label].is_like(cloud):
                 disputes.setdefault(frozenset((label, other)), set()).add(node)
                 disputes[frozenset((label, other))] |= {n for n, of in left if of == other}
     told = [
