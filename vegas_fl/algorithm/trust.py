@@ -42,8 +42,8 @@ CLAIMED = 0.15
 MARGIN = 3.0
 """Difference of logits, averaged over samples, by which the encoder's labels decide between two classes."""
 SAME = 0.4
-"""How far apart, in radii of the smaller one, two classes are that are taken for the same. Twice 24 samples of a generator
-are 0.24 apart at most, honest classes of ESC-10 at least 0.45 (two seeds)."""
+"""How far apart, in radii of the smaller one, two classes are that are taken for the same. Twice 24 samples of one
+generator are at most 0.24 apart, honest classes of ESC-10 at least 0.45 (two seeds)."""
 ODD = 0.2
 """From which share of a class's clips on its odd generators are rejected; with less, they can do little. In ESC-10 with
 Dirichlet(1) shares, honest ones of one to three clips come to 0.125."""
