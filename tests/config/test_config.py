@@ -94,6 +94,8 @@ def test_only_targets_of_attributes_hear_of_them() -> None:
     config = compose(["targets=attributes"])
     assert config.encoder.attributes and config.adapter.architecture == "attributes"
     assert parse(json.loads(config.model_dump_json())) == config
+    with pytest.raises(ConfigError, match="architecture=attributes needs embeddings with measured attributes"):
+        compose(["adapter.architecture=attributes"])
     config = compose()
     assert not config.encoder.attributes and config.adapter.architecture == "attention"
 
