@@ -35,6 +35,7 @@ def test_it_learns_classes_whatever_the_order_of_tokens(tokens):
     assert torch.allclose(outputs.t5, adapt(adapter, x.flip(1)).t5, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_attributes_reach_both_branches_whatever_the_class():
     x, labels = clips(0, 1, 2)
     words = torch.where(torch.rand(len(x), ATTRIBUTES, generator=torch.Generator().manual_seed(0)) < 0.5, -1.0, 1.0)
