@@ -118,6 +118,11 @@ def parse(values: dict[str, Any], overrides: Sequence[str] = ()) -> Config:
     renderer, targets = values.get("renderer"), values.get("targets")
     if isinstance(renderer, dict) and renderer.get("max_sequence_length") == "auto" and targets in T5_TOKENS:
         values = values | {"renderer": renderer | {"max_sequence_length": T5_TOKENS[targets]}}
+    encoder, adapter = values.get("encoder"), values.get("adapter")
+    if isinstance(encoder, dict) and encoder.get("attributes") == "auto":
+        values = values | {"encoder": encoder | {"attributes": targets == "attributes"}}
+        if targets == "attributes" and isinstance(adapter, dict) and adapter.get("architecture") == "attention":
+            values = values | {"adapter": adapter | {"architecture": "attributes"}}
     try:
         config = _read(values)
     except ValidationError as error:

@@ -129,6 +129,11 @@ def _closed_form(config: Config) -> Iterator[str]:
             f"aggregation={config.aggregation.name} does not go with adapter.architecture={adapter.architecture}: "
             "aggregation=analytic needs adapter=linear, and is the only one that does; set both, or neither"
         )
+    if adapter.architecture == "attributes" and not config.encoder.attributes:
+        yield (
+            "adapter.architecture=attributes needs embeddings with measured attributes; set targets=attributes, or "
+            "encoder.attributes=true"
+        )
     if not analytic:
         return
     if adapter.hidden < len(config.classes):
