@@ -14,11 +14,11 @@ from pydantic import TypeAdapter
 from clients.node import Node
 from vegas_fl.algorithm.adapter import Conditioning
 from vegas_fl.algorithm.targets import vary_within_classes
+from vegas_fl.audio import attributes
 from vegas_fl.audio.clips import Clip
 from vegas_fl.audio.embeddings import READERS
 from vegas_fl.core.files import write_atomically
-from vegas_fl.data import attributes
-from vegas_fl.data.classes import words
+from vegas_fl.data.classes import described, words
 from vegas_fl.rendering.text_targets import prompt_targets
 
 RATE = 16_000
@@ -42,7 +42,7 @@ def clip_targets(node: Node, labels: torch.Tensor) -> Conditioning | None:
         texts = [clip.caption or words(clip.label) for clip in clips]
     else:
         found = _attributes(clips, node.data.max_seconds, Path(node.config.paths.cache).expanduser())
-        texts = [attributes.described(clip.label, mine) for clip, mine in zip(clips, found, strict=True)]
+        texts = [described(clip.label, mine) for clip, mine in zip(clips, found, strict=True)]
     cache = Path(node.config.paths.cache).expanduser()
     own = prompt_targets([f"a photo of {text}" for text in texts], node.config.renderer, cache, node.device)
     return vary_within_classes(node.targets, labels, own)

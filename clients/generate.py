@@ -72,6 +72,7 @@ def job_of(node: Node, request: Generate) -> Job:
     """What the node is to render."""
     config, headers = node.config, request.generators
     classes = node.entry.selected_classes
+    frames: dict[str, Path] = {}
     targets = node.targets.by_class(config.classes) if "targets" in node.states else {}
     if config.images.source == "recordings":
         clips = own_clips(node)
@@ -79,6 +80,8 @@ def job_of(node: Node, request: Generate) -> Job:
         contents = {label: [clip.content() for clip in clips[label]] for label in clips}
         everything = [content for label in contents for content in contents[label]]
         audio = recorded(dict(zip(everything, embeddings, strict=True)))
+        flat = [clip for label in clips for clip in clips[label]]
+        frames = {content: clip.frame for content, clip in zip(everything, flat, strict=True) if clip.frame}
         pictures = plan_clips(config.seed, node.id, contents)
         source: dict[str, Any] = {"source": "recordings", "encoder": encoders.fingerprint(config.encoder)}
     else:
@@ -105,6 +108,7 @@ def job_of(node: Node, request: Generate) -> Job:
         made_from,
         request.files,
         made_by(request.adapter),
+        frames,
     )
 
 

@@ -87,6 +87,8 @@ class Roots:
         }
         if config.renderer.judge:
             sections["renderer"]["judge"] = self._model("renderer.judge", config.renderer.judge)
+        if weights := config.evaluation.inception:
+            sections["evaluation"] = {"inception": self._model("evaluation.inception", weights)}
         for section in ("encoder", "renderer"):
             for key in ("revision", "judge_revision"):
                 revision = getattr(getattr(config, section), key, None)

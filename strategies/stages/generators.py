@@ -9,7 +9,7 @@ import torch
 from strategies.trust import weighed
 from vegas_fl.algorithm.generators import build_sampler
 from vegas_fl.algorithm.generators import train_generators as train
-from vegas_fl.algorithm.trust import Owned, judge_generators
+from vegas_fl.algorithm.trust import Owned, capped, judge_generators
 from vegas_fl.audio.encoders.labels import preference
 from vegas_fl.config import Config
 from vegas_fl.core import seeds
@@ -81,7 +81,13 @@ def _ask(federation: Federation, record: Record, spaces: Spaces) -> dict[str, Re
     content = TrainGenerators(spaces=spaces, training=record.progress.id).content(config)
     replies = federation.ask(TrainGenerators, dict.fromkeys(federation.nodes.values(), content), "generators", check)
     prefer = preference(config.encoder, spaces.audio, {label: words(label) for label in config.classes})
-    rejected, told = judge_generators({owned: x for owned, x in points.items() if owned[0] in replies}, prefer)
+    clips: dict[Owned, int] = {}
+    for label in config.classes:
+        claims = {node: r.values.samples[label] for node, r in replies.items() if label in r.values.samples}
+        counted = capped(claims, config.federation.max_weight)
+        clips |= {(node, label): count for node, count in counted.items()}
+    sent = {owned: x for owned, x in points.items() if owned[0] in replies}
+    rejected, told = judge_generators(sent, prefer, clips)
     reasons: dict[str, str] = {}
     for (node, label), why in rejected.items():
         reasons[node] = f"returned an unusable generator.{label}: {why}"

@@ -171,8 +171,14 @@ def _record_judgement(
     counts = torch.stack([torch.tensor(one.confusion) for one in found]).sum(0)
     figures = metrics.summary(counts, classes)
     figures["clip_score"] = sum(one.clip_score for one in found) / int(counts.sum())
+    if frames := sum(one.frames for one in found):
+        figures |= {"image_similarity": sum(one.image_similarity for one in found) / frames, "frames": frames}
     if real is not None:
-        figures |= distances([reply.states["pictures"]["features"] for reply in judged], real)
+        try:
+            figures |= distances([reply.states["pictures"]["features"] for reply in judged], real)
+            figures["features"] = "Inception" if config.evaluation.inception else "judge"
+        except VegasError as error:  # of one picture, which is drawn and judged all the same
+            log.warning("the pictures are not compared with real ones: %s", error)
     record.add(stage="judge", **about, classes=classes, **figures, confusion=counts.tolist())
     if about and len(classes) > 1:  # the last round's are among the run's results
         log.info("pictures of round %d judged right: %.3f", about["round"], figures["accuracy"])

@@ -16,8 +16,8 @@ from tests.support.memory import RAN_OUT, scarce
 from vegas_fl.algorithm import metrics
 from vegas_fl.algorithm.adapter import Adapter, AdapterShape, Conditioning
 from vegas_fl.algorithm.distillation import distil, distillation_targets, text_replay
-from vegas_fl.algorithm.generators import build_sampler
-from vegas_fl.algorithm.generators.vae import VAE, VAESampler, train_vae
+from vegas_fl.algorithm.generators import build_sampler, train_generator
+from vegas_fl.algorithm.generators.vae import VAE, VAESampler
 from vegas_fl.algorithm.training import adapt, train_adapter
 from vegas_fl.config import StudentConfig, compose
 from vegas_fl.core import devices
@@ -67,7 +67,7 @@ def distillation(gpu: str, reduce: str) -> None:
 
 
 def generator_training(gpu: str) -> None:
-    model, _ = train_vae(audio(6), CONFIG.generator.model_copy(update={"epochs": 2}), gpu)  # type: ignore[arg-type]
+    model, _ = train_generator(audio(6), CONFIG.generator.model_copy(update={"epochs": 2}), gpu)
     assert isinstance(model, VAE)
     assert {value.device.type for value in model.state_dict().values()} == {"cpu"}
 

@@ -69,3 +69,14 @@ def test_a_few_odd_clips_of_an_honest_owner_are_not_spread_out_of_proportion() -
     """Most generators are of a few clips and narrow, one is of three that have little in common."""
     narrow = {(str(node), f"class {node}"): points(8 * node, 0.1, node) for node in range(5)}
     assert not judge_generators({**narrow, ("9", "dog"): points(-20, 3.0)}, unheard)[0]
+
+
+def test_odd_generators_that_weigh_little_are_used_with_a_warning():
+    sent = {(str(n), "dog"): points(0, seed=n) for n in range(3)} | {("9", "drum"): points(10)}
+    odd = {**sent, ("3", "dog"): points(10, seed=3)}
+    few = dict.fromkeys(odd, 8) | {("3", "dog"): 2}
+    rejected, (told,) = judge_generators(odd, unheard, few)
+    assert not rejected and "node 3's generator of dog is used" in told
+    together = {**odd, ("4", "dog"): points(0, seed=4), ("5", "dog"): points(10, seed=5)}
+    more = dict.fromkeys(together, 8) | {("3", "dog"): 4, ("5", "dog"): 4}
+    assert judge_generators(together, unheard, more)[0].keys() == {("3", "dog"), ("5", "dog")}

@@ -53,7 +53,7 @@ def test_configuration_can_be_shown(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_run_ends_with_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(config: object) -> None:
+    def interrupted(*given: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("vegas_fl.cli.job.run", interrupted)

@@ -90,6 +90,16 @@ def test_targets_of_clips_need_an_aggregation_that_hears_of_them() -> None:
     assert compose(["targets=attributes", "aggregation=replay", "stages=[generators]"])
 
 
+def test_only_targets_of_attributes_hear_of_them() -> None:
+    config = compose(["targets=attributes"])
+    assert config.encoder.attributes and config.adapter.architecture == "attributes"
+    assert parse(json.loads(config.model_dump_json())) == config
+    with pytest.raises(ConfigError, match="architecture=attributes needs embeddings with measured attributes"):
+        compose(["adapter.architecture=attributes"])
+    config = compose()
+    assert not config.encoder.attributes and config.adapter.architecture == "attention"
+
+
 def test_a_stored_configuration_takes_overrides_of_its_own_nodes() -> None:
     stored = compose(["experiment=esc10_10n", "data.root=/x"]).model_dump(mode="json")
     config = restored(stored, ["nodes.5.samples_per_node=3", "nodes.0.dataset.root=/y", "images.round=2"])

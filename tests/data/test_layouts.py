@@ -23,6 +23,10 @@ def test_vegas(tmp_path: Path) -> None:
     assert {clip.caption for clip in dataset.clips("dog")} == {None}
     assert [clip.source for clip in dataset.clips("dog")] == ["x", "-y_", "x"]
     assert dataset.clips("empty") == dataset.clips("cat") == []
+    (tmp_path / "dog/img/video_00001.jpg").rename(tmp_path / "dog/img/video_00001.PNG")
+    (tmp_path / "dog/img/video_00002.jpg").rename(tmp_path / "dog/img/video_00002.txt")
+    frames = [clip.frame and clip.frame.name for clip in dataset.clips("dog")]
+    assert frames == ["video_00000.jpg", "video_00001.PNG", None]
 
 
 def test_vegas_without_a_word_on_its_videos(tmp_path: Path) -> None:
@@ -238,6 +242,6 @@ def test_an_id_says_nothing_of_folders(tmp_path: Path) -> None:
     ids = []
     for folder in ("here", "there"):
         dataset = open_dataset(data(name="vegas", root=str(vegas_folder(tmp_path / folder))))
-        ids.append([clip.id for label in dataset.classes for clip in dataset.clips(label)])
+        ids.append([clip.id(b"") for label in dataset.classes for clip in dataset.clips(label)])
     assert ids[0] == ids[1]
     assert len(set(ids[0])) == 6

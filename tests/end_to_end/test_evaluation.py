@@ -124,6 +124,8 @@ def test_pictures_are_scored_and_compared_with_real_ones(trained: Path, embeddin
     wrong = vegas(tmp_path, *few, "evaluation.reference=reference", "renderer.judge=null", code=2)
     assert "evaluation.reference needs renderer.judge, which is null" in wrong.stderr
     assert "evaluation.reference=reference has 0 pictures" in wrong.stderr
+    wrong = vegas(tmp_path, *few, "evaluation.reference=output_images/demo/node_0", "evaluation.inception=no", code=2)
+    assert "evaluation.inception=no cannot be used: " in wrong.stderr
     for picture in (tmp_path / "output_images/demo").glob("node_*/*.png"):
         place = tmp_path / "reference" / picture.name.split("_")[0] / f"{picture.parent.name}_{picture.name}"
         place.parent.mkdir(exist_ok=True)

@@ -313,6 +313,13 @@ def test_a_reply_about_pictures_has_bounds(keys: Keys, value: Any) -> None:
             for rows in ([[1]], [[5, 0], [0, 0]], [[0, 0], [0, 0]])
         ],
         ({"judged": {"confusion": [[3, 1], [0, 0]], "clip_score": 500.0}}, "impossible CLIP score for 4 pictures: 500"),
+        *[
+            (
+                {"judged": PICTURES["judged"] | {"frames": frames, "image_similarity": 3.5}},
+                f"similarity to {frames} frames",
+            )
+            for frames in (0, 3, 5)
+        ],
     ],
 )
 def test_counts_of_pictures_are_of_pictures_that_were_asked_for(change: dict[str, Any], reason: str) -> None:

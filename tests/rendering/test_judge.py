@@ -100,8 +100,8 @@ def test_kid_is_that_of_torchmetrics(width: int) -> None:
     subsets.update(made[:40].double(), real=False)
     mean, deviation = map(float, subsets.compute())
     assert abs(distances([made[:40]], real)["kid"] - mean) < deviation / 3
-    same = distances([torch.rand(900, 16)], torch.rand(700, 16))
-    assert abs(same["kid"]) < 1e-3 < same["fid"]  # unbiased, which FID is not
+    same = distances([real[:20]], real[20:])["kid"], distances([real[:20]], real[20:])["fid"]
+    assert abs(same[0]) < abs(distances([made[:20]], real[20:])["kid"]) / 3 and same[1] > 0.1  # FID is biased
 
 
 def test_fid_of_pictures_is_that_of_torchmetrics(pictures: list[tuple[Path, str]]) -> None:
@@ -158,3 +158,23 @@ def test_memory_that_runs_out_halves_the_batch_and_never_undoes_pictures(
     job = Job("0", pictures[0][0].parent, [Picture(CLASSES[1], 1, 0)], lambda part: None, {}, {})  # type: ignore[arg-type, return-value]
     found, features, notes = judge_job(job, compose(["images.judge_classes=[cat]"]), "cpu")
     assert found is None and features is None and "the pictures were not judged: Out of memory" in notes[0]
+
+
+def test_pictures_are_compared_with_the_frames_of_their_recordings(
+    pictures: list[tuple[Path, str]], tmp_path: Path
+) -> None:
+    drawn = [Picture(CLASSES[i], 1, i, f"{i}" * 64) for i in range(3)]
+    for picture, (path, _) in zip(drawn, pictures, strict=False):
+        (tmp_path / picture.name).write_bytes(path.read_bytes())
+    frames = {"0" * 64: tmp_path / drawn[0].name, "1" * 64: tmp_path / "frame.png"}  # the third has none
+    frames["1" * 64].write_bytes(pictures[7][0].read_bytes())
+    job = Job("0", tmp_path, drawn, lambda part: None, {}, {}, {}, frames)  # type: ignore[arg-type, return-value]
+    config = compose([f"images.judge_classes=[{', '.join(CLASSES)}]"])
+    found, _, notes = judge_job(job, config, "cpu")
+    seen = judge([pictures[1], pictures[7]], CLASSES, "pack", "cpu").features
+    cosine = float(torch.nn.functional.cosine_similarity(seen[0], seen[1], dim=0))
+    assert found and found["frames"] == 2 and not notes
+    assert found["image_similarity"] == pytest.approx(1 + cosine, abs=1e-4)
+    frames["1" * 64].write_bytes(b"")
+    found, _, notes = judge_job(job, config, "cpu")
+    assert found and "frames" not in found and "<class>/img/ cannot be read" in notes[0]

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vegas_fl.algorithm.pooling import LinearBranch, StatisticsBranch
+from vegas_fl.algorithm.pooling import ATTRIBUTE_GAIN, ATTRIBUTE_WIDTH, ATTRIBUTES, LinearBranch, StatisticsBranch
 from vegas_fl.config import AdapterConfig
 from vegas_fl.core.errors import VegasError
 
@@ -139,7 +139,22 @@ class Branch(nn.Module):
         return self.mean + self.scale * self.mlp(latent.flatten(2))
 
 
-BRANCHES = {"attention": Branch, "statistics": StatisticsBranch, "linear": LinearBranch}
+class AttributesBranch(Branch):
+    """:class:`Branch`, and a linear map of the measured attributes at the end of each token, which layer norm
+    and pooling would hide. Its weights start at 0."""
+
+    def __init__(self, audio_width: int, latents: int, output_width: int, config: AdapterConfig) -> None:
+        super().__init__(audio_width - ATTRIBUTE_WIDTH, latents, output_width, config)
+        self.attributes = nn.Parameter(torch.zeros(ATTRIBUTES, latents, output_width))
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """``[B, S, D]`` to ``[B, L, O]``."""
+        tokens, repeated = audio[..., :-ATTRIBUTE_WIDTH], audio[..., -ATTRIBUTE_WIDTH:]
+        features = repeated.mean(1).unflatten(1, (-1, ATTRIBUTES)).mean(1)
+        return super().forward(tokens) + self.scale * torch.tensordot(ATTRIBUTE_GAIN * features, self.attributes, 1)
+
+
+BRANCHES = {"attention": Branch, "attributes": AttributesBranch, "statistics": StatisticsBranch, "linear": LinearBranch}
 """What pools the audio tokens, by ``adapter.architecture``."""
 
 

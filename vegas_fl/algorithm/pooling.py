@@ -10,6 +10,13 @@ from torch.nn import functional as F
 from vegas_fl.algorithm.analytic import token_statistics
 from vegas_fl.config import AdapterConfig
 
+ATTRIBUTES, REPEATS = 6, 16
+"""Features of a clip's measured attributes, and how often they are repeated at the end of each token."""
+ATTRIBUTE_WIDTH = ATTRIBUTES * REPEATS
+
+ATTRIBUTE_GAIN = 8.0
+"""Factor of these features: their weights are learnt faster than others, in the few steps of a node."""
+
 SMALLEST_VARIANCE = 1e-6
 """Added to variances: the root has no finite slope at 0."""
 

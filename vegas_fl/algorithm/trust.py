@@ -10,7 +10,7 @@ by what it has itself: the text targets, the generators of all classes, and what
   what AdamW can move at all.
 - A generator (:func:`judge_generators`) whose samples lie among those of another class is rejected if the other owners
   of its class contradict it, or the labels of the audio encoder do; what nothing decides is a warning. Honest owners of
-  a few odd clips do the same, so a node's other generators still count.
+  a few odd clips do the same: a node's other generators still count, and so do odd ones that weigh little in a class.
 
 Letters: M samples, S audio tokens of width D, K classes, P width of CLIP's pooled vector, T tokens of width C of T5.
 """
@@ -41,6 +41,12 @@ CLAIMED = 0.15
 """Share of a generator's samples that lie among another class's from which on it is judged."""
 MARGIN = 3.0
 """Difference of logits, averaged over samples, by which the encoder's labels decide between two classes."""
+SAME = 0.4
+"""How far apart, in radii of the smaller one, two classes are that are taken for the same. Twice 24 samples of one
+generator are at most 0.24 apart, honest classes of ESC-10 at least 0.45 (two seeds)."""
+ODD = 0.2
+"""From which share of a class's clips on its odd generators are rejected; with less, they can do little. In ESC-10 with
+Dirichlet(1) shares, honest ones of one to three clips come to 0.125."""
 LIKE = 0.8
 """From which share of the difference on that another class's own samples have, samples sound like that class: YAMNet
 takes ESC-10's roosters for dogs, at up to 0.7 of it."""
@@ -125,6 +131,11 @@ class Cloud(NamedTuple):
         """The share of ``points`` [M, D] that count as of this class."""
         return (torch.linalg.vector_norm(points - self.centre, dim=1) <= NEAR * self.radius).float().mean().item()
 
+    def is_like(self, other: "Cloud") -> bool:
+        """Whether it hardly can be told from ``other``."""
+        apart = torch.linalg.vector_norm(self.centre - other.centre).item()
+        return apart < SAME * min(self.radius, other.radius)
+
 
 Owned = tuple[str, str]
 """Node and class."""
@@ -132,7 +143,9 @@ Prefer = Callable[[str, str, Tensor], float | None]
 """Two classes and points ``[M, D]`` → mean logit of the first less that of the second; None if either has no label."""
 
 
-def judge_generators(points: Mapping[Owned, Tensor], prefer: Prefer) -> tuple[dict[Owned, str], list[str]]:
+def judge_generators(
+    points: Mapping[Owned, Tensor], prefer: Prefer, clips: Mapping[Owned, int] | None = None
+) -> tuple[dict[Owned, str], list[str]]:
     """Generators that cannot be used, each with the reason; and warnings about those that nothing decides.
 
     Parameters
@@ -141,8 +154,11 @@ def judge_generators(points: Mapping[Owned, Tensor], prefer: Prefer) -> tuple[di
         For each node and class, samples of its generator, averaged over their tokens: [M, D].
     prefer : Prefer
         What the audio encoder's own labels say about samples.
+    clips : mapping, optional
+        By how many clips each counts; by default all count the same.
     """
     rejected = _degenerate(points)
+    odd: dict[Owned, str] = {}
     left = {owned: x for owned, x in points.items() if owned not in rejected}
     clouds = {label: _cloud([x for (_, of), x in left.items() if of == label]) for _, label in left}
     owners = {label: sum(of == label for _, of in left) for label in clouds}
@@ -159,10 +175,10 @@ def judge_generators(points: Mapping[Owned, Tensor], prefer: Prefer) -> tuple[di
             fellows = [y for (n, of), y in left.items() if of == label and n != node]
             if contradicted or (heard and not (fellows and _cloud(fellows).share(x) >= 0.5)):
                 who = "the encoder's labels agree" if heard else f"not among those of the other owners of {label}"
-                rejected[node, label] = f"{share:.0%} of its samples lie among those of {other}, and {who}"
+                odd[node, label] = f"{share:.0%} of its samples lie among those of {other}, and {who}"
                 break
             unclear = verdict is None or abs(verdict) < MARGIN
-            if unclear and share > 0.5 and owners[label] < 3 and clouds[label].share(theirs) > 0.5:
+            if unclear and owners[label] < 3 and clouds[label].is_like(cloud):
                 disputes.setdefault(frozenset((label, other)), set()).add(node)
                 disputes[frozenset((label, other))] |= {n for n, of in left if of == other}
     told = [
@@ -170,7 +186,19 @@ def judge_generators(points: Mapping[Owned, Tensor], prefer: Prefer) -> tuple[di
         "samples, and no label of the encoder decides which class they are of: look at these nodes' recordings"
         for pair, nodes in disputes.items()
     ]
+    weights = {owned: clips[owned] if clips else 1 for owned in left}
+    for (node, label), why in odd.items():
+        share = _weight(odd, label, weights) / _weight(left, label, weights)
+        if share >= ODD:
+            rejected[node, label] = why
+        else:
+            told.append(f"node {node}'s generator of {label} is used, as one of few: {why}")
     return rejected, told
+
+
+def _weight(owned: Iterable[Owned], label: str, weights: Mapping[Owned, int]) -> int:
+    """Of all generators of a class."""
+    return sum(weights[one] for one in owned if one[1] == label)
 
 
 def _cloud(owners: Iterable[Tensor]) -> Cloud:

@@ -41,6 +41,7 @@ class Clip(abc.ABC):
     fold: int | None  # in data sets that have folds
     caption: str | None = field(default=None, kw_only=True)  # a text that says what is to be seen
     source: str | None = field(default=None, kw_only=True)  # longer recording it was cut from
+    frame: Path | None = field(default=None, kw_only=True, compare=False)  # a picture of its video
 
     @abc.abstractmethod
     def content(self) -> str:

@@ -1,6 +1,7 @@
 """Do pictures vary with the sound, and at what price? Class targets against clip targets, on real ESC-10.
 
-Ten nodes of one class, knowledge distillation, the same generators and seeds; the figures are those of the global
+Ten nodes of one class, knowledge distillation, the same seeds; generators of ``attributes`` know
+the measured attributes too. The figures are those of the global
 adapter on clips that no node trained on. Each fold is the unseen one in turn, so accuracies are over 320 clips per
 seed. Diversity by itself might be noise, so the table also has how closely outputs follow the words that describe a
 clip.
@@ -17,9 +18,10 @@ import torch
 from vegas_fl.algorithm.adapter import standardisation
 from vegas_fl.algorithm.targets import vary_within_classes
 from vegas_fl.algorithm.training import adapt
+from vegas_fl.audio import attributes
 from vegas_fl.benchmarks.runs import embedded, evaluated, held, markdown, mean_and_deviation
 from vegas_fl.config import Config, compose
-from vegas_fl.data import attributes
+from vegas_fl.data.classes import described
 from vegas_fl.rendering.text_targets import prompt_targets, text_targets
 from vegas_fl.storage.adapters import load_adapter
 from vegas_fl.storage.names import find_adapters
@@ -81,13 +83,18 @@ def differences(figures: list[list[float]], others: list[list[float]]) -> list[l
 def _fold(root: Path, seed: int, fold: int, kinds: Sequence[str]) -> dict[str, list[float]]:
     """Accuracy, diversity and :func:`followed` of each kind of target on the clips of one fold, each by branch."""
     train = [other for other in FOLDS if other != fold]
-    common = ["experiment=esc10_10n", f"data.root={root}", f"seed={seed}", "series=generators"]
+    common = ["experiment=esc10_10n", f"data.root={root}", f"seed={seed}"]
     common += [f"data.train_folds={train}", f"data.test_folds=[{fold}]"]
     figures = {}
     with tempfile.TemporaryDirectory() as folder:
-        evaluated(Path(folder), [*common, "stages=[generators]", "run=generators"])
         for kind in kinds:
-            overrides = [*common, "stages=[adapters]", f"run={kind}", f"targets={kind}", "evaluation.compare=[]"]
+            overrides = [
+                *common,
+                "stages=[generators,adapters]",
+                f"run={kind}",
+                f"targets={kind}",
+                "evaluation.compare=[]",
+            ]
             (result,) = evaluated(Path(folder), overrides)
             varied = _varied(Path(folder), compose(overrides))
             figures[kind] = [result["kd"]["clip"], result["kd"]["t5"], *varied]
@@ -101,7 +108,7 @@ def _varied(folder: Path, config: Config) -> list[float]:
     cache = Path(config.paths.cache).expanduser()
     targets = text_targets(config.classes, config.renderer, cache, "cpu")
     texts = [
-        attributes.described(clip.label, attributes.measure(clip.read(RATE, config.data.max_seconds), RATE).words)
+        described(clip.label, attributes.measure(clip.read(RATE, config.data.max_seconds), RATE).words)
         for clip in held(config, "test")
     ]
     prompts = prompt_targets([f"a photo of {text}" for text in texts], config.renderer, cache, "cpu")

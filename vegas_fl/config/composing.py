@@ -118,6 +118,11 @@ def parse(values: dict[str, Any], overrides: Sequence[str] = ()) -> Config:
     renderer, targets = values.get("renderer"), values.get("targets")
     if isinstance(renderer, dict) and renderer.get("max_sequence_length") == "auto" and targets in T5_TOKENS:
         values = values | {"renderer": renderer | {"max_sequence_length": T5_TOKENS[targets]}}
+    encoder, adapter = values.get("encoder"), values.get("adapter")
+    if isinstance(encoder, dict) and encoder.get("attributes") == "auto":
+        values = values | {"encoder": encoder | {"attributes": targets == "attributes"}}
+        if targets == "attributes" and isinstance(adapter, dict) and adapter.get("architecture") == "attention":
+            values = values | {"adapter": adapter | {"architecture": "attributes"}}
     try:
         config = _read(values)
     except ValidationError as error:
@@ -138,7 +143,7 @@ def anchored(config: Config) -> Config:
     values = config.model_dump(mode="json")
     places = [
         (values, "images_output_dir"),
-        (values["evaluation"], "reference"),
+        *((values["evaluation"], key) for key in ("reference", "inception")),
         (values["data"], "root"),
         (values["generator"], "checkpoint_dir"),
         (values["adapter"], "checkpoint_dir"),

@@ -44,6 +44,8 @@ def contradictions(config: Config) -> list[str]:
         )
     if config.evaluation.reference and not config.renderer.judge:
         found.append("evaluation.reference needs renderer.judge, which is null; set a judge, or remove the reference")
+    if config.evaluation.inception and not config.evaluation.reference:
+        found.append("evaluation.inception has no effect without evaluation.reference, a folder of real pictures")
     found += _rendering(config)
     found += _closed_form(config)
     if config.targets != "class" and config.aggregation.name == "replay" and "adapters" in config.stages:
@@ -126,6 +128,11 @@ def _closed_form(config: Config) -> Iterator[str]:
         yield (
             f"aggregation={config.aggregation.name} does not go with adapter.architecture={adapter.architecture}: "
             "aggregation=analytic needs adapter=linear, and is the only one that does; set both, or neither"
+        )
+    if adapter.architecture == "attributes" and not config.encoder.attributes:
+        yield (
+            "adapter.architecture=attributes needs embeddings with measured attributes; set targets=attributes, or "
+            "encoder.attributes=true"
         )
     if not analytic:
         return

@@ -87,6 +87,7 @@ class EncoderConfig(Section):
     revision: str | None
     tokens: PositiveInt
     batch_size: PositiveInt
+    attributes: bool = False
 
 
 class VAEConfig(Section):
@@ -134,7 +135,7 @@ GeneratorConfig = Annotated[VAEConfig | GMMConfig | MLPConfig, Field(discriminat
 class AdapterConfig(Section):
     checkpoint_dir: str
     local_checkpoint_dir: str | None
-    architecture: Literal["attention", "statistics", "linear"] = "attention"
+    architecture: Literal["attention", "attributes", "statistics", "linear"] = "attention"
     token_width: PositiveInt = 256
     width: PositiveInt
     heads: PositiveInt
@@ -274,6 +275,7 @@ class EvaluationConfig(Section):
     every: PositiveInt
     generators: bool
     reference: str | None
+    inception: str | None
 
 
 class FederationConfig(Section):

@@ -1,5 +1,7 @@
 """Words for class names, from which prompts are made."""
 
+from collections.abc import Sequence
+
 VEGAS = {
     "baby_cry": "a crying baby",
     "chainsaw": "a chainsaw",
@@ -81,3 +83,14 @@ def words(name: str) -> str:
 def prompt(name: str) -> str:
     """The text whose FLUX embeddings are a class's targets: "a photo of a crying baby"."""
     return f"a photo of {words(name)}"
+
+
+def described(label: str, attributes: Sequence[str]) -> str:
+    """A class with attributes: "a loud, high-pitched dog"."""
+    noun = words(label)
+    if not attributes:
+        return noun
+    article, _, rest = noun.partition(" ")
+    if article in ("a", "an"):
+        return f"a {', '.join(attributes)} {rest}"
+    return f"{', '.join(attributes)} {noun}"

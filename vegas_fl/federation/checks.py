@@ -189,6 +189,8 @@ def check_pictures(
         return "returned an invalid confusion matrix of its pictures"
     if judged.clip_score > 100 * total * (1 + ROUNDING):
         return f"returned an impossible CLIP score for {total} pictures: {judged.clip_score:g}"
+    if judged.frames > total or abs(judged.image_similarity) > judged.frames * (1 + ROUNDING):
+        return f"returned an impossible similarity to {judged.frames} frames: {judged.image_similarity:g}"
     if width is not None:
         features = states.get("pictures", {}).get("features", torch.empty(0))
         if features.ndim != 2 or features.shape[1] != width or not 0 < len(features) <= values.pictures:

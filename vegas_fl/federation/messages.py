@@ -229,10 +229,12 @@ class GeneratorQuality(Values):
 
 
 class Judged(Model):
-    """What the judge takes pictures for, and the sum of their CLIP scores."""
+    """What the judge takes pictures for, the sum of their CLIP scores, and of the cosines to so many ``frames``."""
 
     confusion: Confusion
     clip_score: Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+    frames: Count = 0
+    image_similarity: Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)] = 0.0
 
 
 class Pictures(Values):

@@ -46,6 +46,8 @@ class Job:
     adapter : dict
         Which adapter draws (:func:`~vegas_fl.storage.provenance.made_by`); recorded beside the recipe, which has the
         hashes.
+    frames : dict
+        Hash of a recording → a picture of its video, where the data set has one.
     """
 
     node: str
@@ -55,6 +57,7 @@ class Job:
     recipes: dict[str, Recipe]
     files: dict[str, Any]
     adapter: MadeBy = field(default_factory=dict)
+    frames: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -18,16 +18,17 @@ from typing import Any, NamedTuple, Self
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vegas_fl.algorithm import metrics
 from vegas_fl.algorithm.fidelity import frechet, kernel_distance
-from vegas_fl.config import Config
+from vegas_fl.config import Config, RendererConfig
 from vegas_fl.core import devices, hub, modelfiles, pack
 from vegas_fl.core.devices import resolve_device
 from vegas_fl.core.errors import VegasError
 from vegas_fl.core.names import normal, shown
 from vegas_fl.data.classes import prompt, words
-from vegas_fl.rendering import picture_file
+from vegas_fl.rendering import inception, picture_file
 from vegas_fl.rendering.components import first_line, load_strictly
 from vegas_fl.rendering.jobs import Job
 
@@ -132,10 +133,12 @@ def reference_pictures(folder: Path, classes: Sequence[str]) -> list[Path]:
 
 
 def reference_features(config: Config) -> Tensor:
-    """Features ``[N, F]`` of the pictures in ``evaluation.reference``, from ``renderer.judge``."""
+    """Features ``[N, F]`` of the pictures in ``evaluation.reference``, as :func:`judge_job`'s."""
     settings = config.renderer
     assert config.evaluation.reference and settings.judge
     paths = reference_pictures(Path(config.evaluation.reference).expanduser(), config.classes)
+    if config.evaluation.inception:
+        return inception.features(config.evaluation.inception, resolve_device(config.device), paths)
     return features(settings.judge, settings.judge_revision, resolve_device(config.device), paths)[0]
 
 
@@ -169,9 +172,10 @@ def judge_job(
     Returns
     -------
     judged : dict or None
-        ``confusion`` [K, K] and the sum of the ``clip_score``; None without a judge.
+        ``confusion`` [K, K] and the sum of the ``clip_score``; where recordings have a frame of their video, the
+        number of ``frames`` and the sum of the ``image_similarity``. None without a judge.
     features : Tensor [N, F] or None
-        Image features, if there are real pictures to compare with.
+        The judge's image features, or Inception's, if there are real pictures to compare with.
     notes : list of str
         Why the pictures were not judged; they are kept all the same.
     """
@@ -181,10 +185,31 @@ def judge_job(
     made = [(job.path / picture.name, picture.label) for picture in job.pictures]
     try:
         found = judge(made, config.judge_classes, renderer.judge, device, renderer.judge_revision, look)
+        similar, notes = _similarity_to_frames(job, found.features, renderer, device, look)
+        seen = found.features if config.evaluation.reference else None
+        if seen is not None and (weights := config.evaluation.inception):
+            seen = inception.features(weights, device, [path for path, _ in made])
     except (VegasError, RuntimeError, OSError, MemoryError) as error:  # a figure is missing, the pictures are there
         return None, None, [f"{job.name}: the pictures were not judged: {first_line(error)}"]
-    judged = {"confusion": found.confusion.tolist(), "clip_score": found.clip_scores.double().sum().item()}
-    return judged, found.features if config.evaluation.reference else None, []
+    judged = {"confusion": found.confusion.tolist(), "clip_score": found.clip_scores.double().sum().item()} | similar
+    return judged, seen, notes
+
+
+def _similarity_to_frames(
+    job: Job, seen: Tensor, renderer: RendererConfig, device: str, look: Look | None
+) -> tuple[dict[str, Any], list[str]]:
+    """Sum of the cosines between pictures, with features ``seen`` [N, F], and frames of their recordings' videos; or
+    why there is none, without names of files."""
+    pairs = [(row, job.frames[p.clip]) for row, p in enumerate(job.pictures) if p.clip and p.clip in job.frames]
+    if not pairs:
+        return {}, []
+    rows, paths = zip(*pairs, strict=True)
+    try:
+        real = (look or features)(str(renderer.judge), renderer.judge_revision, device, paths, ())[0]
+    except VegasError:
+        return {}, [f"{job.name}: no image similarity: a picture in <class>/img/ cannot be read; replace or remove it"]
+    similar = F.cosine_similarity(seen[list(rows)], real).double().sum().item()
+    return {"frames": len(rows), "image_similarity": similar}, []
 
 
 def judge_problem(model: str) -> str | None:

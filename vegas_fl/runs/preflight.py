@@ -16,7 +16,7 @@ from vegas_fl.core.files import nearest_existing
 from vegas_fl.data.checks import check_recordings, data_sets
 from vegas_fl.data.classes import prompt
 from vegas_fl.data.datasets import missing_folder
-from vegas_fl.rendering import flux, judge, memory, runfile
+from vegas_fl.rendering import flux, inception, judge, memory, runfile
 from vegas_fl.rendering.folder import REMEDY
 from vegas_fl.rendering.jobs import SERVER
 from vegas_fl.rendering.plan import planned_folders
@@ -50,6 +50,7 @@ def check(config: Config, nodes_are_here: bool, may_lack: bool = False) -> list[
         )
     if "images" in config.stages and (reference := config.evaluation.reference):
         mistakes += _problem(judge.reference_pictures, Path(reference).expanduser(), config.classes)
+        mistakes += _problem(inception.load, config.evaluation.inception) if config.evaluation.inception else []
     for key, folder, written in (
         ("paths.runs", config.paths.runs, True),
         ("generator.checkpoint_dir", config.generator.checkpoint_dir, "generators" in config.stages),

@@ -261,7 +261,7 @@ def _trained(
     vae = VAE(clips[0].shape[1], clips[0].shape[2], config).to(device)
     models = [vae, *(copy.deepcopy(vae) for _ in clips[1:])]
     parts = [model.sampler.fit_standardisation(x.to(device)) for model, x in zip(models, clips, strict=True)]
-    x, labels = torch.cat(parts), torch.arange(len(parts)).repeat_interleave(torch.tensor([len(x) for x in parts]))
+    x, labels = torch.cat(parts), torch.cat([torch.full((len(x),), label) for label, x in enumerate(parts)])
     codes = nn.Parameter(torch.zeros(len(parts), config.hidden, device=device)) if len(parts) > 1 else None
     trained = [*vae.parameters(), *([] if codes is None else [codes])]
     optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, fused=True)

@@ -1,8 +1,9 @@
 """VEGAS: ``<class>/audios/video_00000.wav``.
 
 Y. Zhou, Z. Wang, C. Fang, T. Bui, T. L. Berg, "Visual to Sound: Generating Natural Sound for Videos in the Wild",
-2018. Only ``audios/`` is needed; ``img/`` and ``videos/`` are not read. ``video_info.csv`` names the YouTube video of
-each recording: row n, counted from 0 (YTID, start_second, end_second), is for ``video_<n>``.
+2018. Only ``audios/`` is needed; ``videos/`` is not read. ``img/video_00000.jpg`` (or png) is a frame of the video,
+with which a picture drawn from the recording is compared. ``video_info.csv`` names the YouTube video of each recording:
+row n, counted from 0 (YTID, start_second, end_second), is for ``video_<n>``.
 """
 
 import re
@@ -13,6 +14,8 @@ from vegas_fl.core.names import normal, shown
 from vegas_fl.data.datasets.captions import captions_of
 from vegas_fl.data.datasets.folder import ClassFolders
 from vegas_fl.data.datasets.tables import records
+
+FRAMES = (".jpg", ".jpeg", ".png")
 
 
 class Vegas(ClassFolders):
@@ -29,8 +32,9 @@ class Vegas(ClassFolders):
         captions = captions_of(self._root, folder, label, set(names))
         info = folder / "video_info.csv"
         videos = [row["YTID"] for _, row in records(info, ["YTID"])] if info.exists() else []
+        frames = {path.stem: path for path in sorted((folder / "img").glob("*.*")) if path.suffix.lower() in FRAMES}
         return [
-            replace(clip, caption=captions.get(name), source=_video(clip, videos))
+            replace(clip, caption=captions.get(name), source=_video(clip, videos), frame=frames.get(clip.path.stem))
             for name, clip in zip(names, clips, strict=True)
         ]
 

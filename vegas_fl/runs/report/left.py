@@ -117,7 +117,7 @@ def _parsed(run: Run, name: str) -> dict[str, Any]:
 def _kind(run: Run, message: str) -> Kind:
     kind = KINDS.get(message, Kind(message, message, "not known to this version"))
     if message == "query.generate" and run.setting("evaluation", "reference"):
-        features = "the judge's features of each picture", "what each of its pictures looks like"
+        features = "the judge's or Inception's features of each picture", "what each of its pictures looks like"
         kind = Kind(kind.words, f"{kind.sent}; {features[0]}", f"{kind.reveals}; {features[1]}")
     return kind
 

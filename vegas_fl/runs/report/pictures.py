@@ -12,7 +12,7 @@ from vegas_fl.runs.report.adapters import confusion
 from vegas_fl.runs.report.blocks import Block, Figure, FigureRow, Hint, Section, Table
 from vegas_fl.runs.report.charts import data_uri
 from vegas_fl.runs.report.read import Line, Run, matrix
-from vegas_fl.runs.report.table import judged, labels, named, number
+from vegas_fl.runs.report.table import compared_on, judged, labels, named, number
 from vegas_fl.storage.provenance import in_words
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ JUDGED = {
     "balanced_accuracy": "balanced accuracy ↑",
     "macro_f1": "macro F1 ↑",
     "clip_score": "CLIP score ↑",
+    "image_similarity": "similarity to the video ↑",
     "fid": "FID ↓",
     "kid": "KID ↓",
 }
@@ -45,12 +46,14 @@ def section(runs: Sequence[Run], notes: list[str]) -> Section | None:
         if run.judge and len(matrix(run.judge) or []) > 1
     ]
     rows = [
-        [name, str(judged(run)), *(number(run.judge.get(key)) for key in JUDGED)]
+        [name, str(judged(run)), *(number(run.judge.get(key)) for key in JUDGED), compared_on(run.judge)]
         for name, run in named(runs)
         if run.judge
     ]
     if rows:
-        blocks.append(Table(["run", "pictures", *JUDGED.values()], rows, id="judge").without_empty_columns())
+        blocks.append(
+            Table(["run", "pictures", *JUDGED.values(), "FID and KID on"], rows, id="judge").without_empty_columns()
+        )
     blocks += [Hint(text) for name, run in named(runs) if (text := _drawn_with(name, run))]
     blocks += _by_node(runs[0], notes) if len(runs) == 1 else _by_class(runs, notes)
     if verdicts:

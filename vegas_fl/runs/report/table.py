@@ -38,9 +38,18 @@ def _verdict(run: Run, judge: Line) -> str:
     classes = len(matrix(judge) or [])
     right = f" right: {number(judge['accuracy'])} of {judged(run)} (zero-shot among {classes} classes)"
     scores = [f"CLIP score {number(judge['clip_score'], 1)}"] if real(judge.get("clip_score")) is not None else []
+    if (similar := real(judge.get("image_similarity"))) is not None:
+        scores.append(f"similarity to the video {number(similar)}")
     compared = [f"{key.upper()} {number(judge[key])}" for key in ("fid", "kid") if real(judge.get(key)) is not None]
-    scores += [f"{' and '.join(compared)} on the judge's features"] if compared else []
+    scores += [f"{' and '.join(compared)} on {compared_on(judge)}"] if compared else []
     return "; ".join(filter(None, [right if classes > 1 else f": {judged(run)}", ", ".join(scores)]))
+
+
+def compared_on(judge: Line) -> str:
+    """Whose features FID and KID compare; a dash if there are none."""
+    if real(judge.get("fid")) is None:
+        return number(None)
+    return "Inception's features" if judge.get("features") == "Inception" else "the judge's features"
 
 
 def labels(runs: Sequence[Run]) -> list[str]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from vegas_fl.data.attributes import described, measure
+from vegas_fl.audio.attributes import appended, measure
+from vegas_fl.data.classes import described
 
 RATE = 16_000
 
@@ -26,6 +28,19 @@ def tone(pitch: float, level: float, seconds: float = 4.0) -> np.ndarray:
 )
 def test_words_are_what_stands_out(samples: np.ndarray, words: list[str]) -> None:
     assert [word for word in measure(samples, RATE).words if word in words or word != "short"] == words
+
+
+def test_features_tell_what_embeddings_do_not() -> None:
+    waveforms = [tone(3000, 0.5), tone(300, 0.02)]
+    audio = appended(torch.zeros(2, 3, 5), waveforms, RATE)
+    loud, quiet = audio[:, :, 5], audio[:, :, 6]
+    assert (loud[0] > 0.9).all() and (loud[1] < -0.9).all()
+    assert (quiet[0] < -0.9).all() and (quiet[1] > 0.9).all()
+    assert audio[..., 5:].abs().max() <= 1
+
+
+def test_features_of_silence_and_of_a_very_short_sound_are_finite() -> None:
+    assert appended(torch.zeros(2, 1, 1), [np.zeros(RATE), tone(500, 0.1, 0.01)], RATE).isfinite().all()
 
 
 def test_measures_have_units() -> None:

@@ -4,11 +4,13 @@ Thresholds are absolute (dB, Hz, onsets per second, seconds), so that the words 
 between the thresholds, near the median of ESC-10, gets no word.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
-from vegas_fl.data.classes import words
+from vegas_fl.algorithm.pooling import REPEATS
 
 FRAME = 0.025
 """Length of a frame in seconds."""
@@ -51,6 +53,20 @@ class Attributes(NamedTuple):
             found.append("short")
         return found
 
+    @property
+    def features(self) -> list[float]:
+        """How much each word applies, from -1 (not at all) to 1: 0 at its threshold."""
+        octave = np.log2(max(self.centroid, 1.0))
+        margins = [
+            (self.level - LOUD) / 1.0,
+            (QUIET - self.level) / 1.0,
+            (octave - np.log2(HIGH)) / 0.15,
+            (np.log2(LOW) - octave) / 0.15,
+            (self.rate - RAPID) / 0.2,
+            (SHORT - self.seconds) / 1.0,
+        ]
+        return [float(np.tanh(2 * margin)) for margin in margins]
+
 
 def measure(samples: np.ndarray, rate: int) -> Attributes:
     """Attributes of a clip ``[N]`` at ``rate`` Hz."""
@@ -69,12 +85,11 @@ def measure(samples: np.ndarray, rate: int) -> Attributes:
     )
 
 
-def described(label: str, attributes: list[str]) -> str:
-    """A class with attributes: "a loud, high-pitched dog"."""
-    noun = words(label)
-    if not attributes:
-        return noun
-    article, _, rest = noun.partition(" ")
-    if article in ("a", "an"):
-        return f"a {', '.join(attributes)} {rest}"
-    return f"{', '.join(attributes)} {noun}"
+def appended(embeddings: torch.Tensor, waveforms: Sequence[np.ndarray], rate: int) -> torch.Tensor:
+    """Embeddings ``[B, S, D]`` with the features of their clips after each token: ``[B, S, D + ATTRIBUTE_WIDTH]``.
+
+    They are repeated so that they weigh enough in a generator's loss, and no statistics of recordings scale them.
+    """
+    features = torch.tensor([measure(samples, rate).features for samples in waveforms])
+    repeated = features.repeat(1, REPEATS)[:, None].expand(-1, embeddings.shape[1], -1)
+    return torch.cat([embeddings, repeated], 2)
