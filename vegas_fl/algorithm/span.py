@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from vegas_fl.algorithm.adapter import Adapter, Branch, Conditioning
+from vegas_fl.algorithm.adapter import Adapter, AttributesBranch, Branch, Conditioning
 from vegas_fl.algorithm.pooling import StatisticsBranch
 from vegas_fl.algorithm.targets import directions
 
@@ -70,5 +70,7 @@ class TokenSpan:
         assert isinstance(readout, nn.Linear)
         readout.weight = nn.Parameter(unit * matrix @ readout.weight)
         readout.bias = nn.Parameter(unit * matrix @ readout.bias)
+        if isinstance(branch, AttributesBranch):
+            branch.attributes = nn.Parameter(unit * branch.attributes @ matrix.T)
         branch.mean, branch.scale = mean, branch.scale / unit
         readout.out_features = len(matrix)
