@@ -20,6 +20,7 @@ from strategies.base import AdapterStrategy
 from strategies.local_adapters import LocalAdapter
 from vegas_fl.algorithm.adapter import Adapter, Conditioning
 from vegas_fl.algorithm.distillation import distil, distillation_targets, room_for
+from vegas_fl.algorithm.span import TokenSpan
 from vegas_fl.config import KDConfig, StudentConfig
 from vegas_fl.core import seeds
 from vegas_fl.core.devices import moved, resolve_device
@@ -44,12 +45,19 @@ class KD(AdapterStrategy):
         with progress, seeds.reproducible(self.config.seed, self.name, round_, threads=self.config.threads):
             samples = self.sample(round_, self.taught(local), settings.samples_per_class)
             x, targets = self.lesson(samples, local)
-            student = moved(self.build(self.average(local) if settings.warm_start else previous), self.device)
+            student = self.build(self.average(local) if settings.warm_start else previous)
+            student = moved(self.span.narrow(student), self.device)
             del samples  # parts of x
-            figures = distil(student, x, targets, settings, self.targets)
+            figures = distil(student, x, targets, settings, self.span.coordinates(self.targets))
             progress.add(1)
         self.record.add(stage=self.name, round=round_, seconds=round(time.monotonic() - start, 3), **figures)
-        return student.cpu().state_dict()
+        return self.span.widen(student.cpu()).state_dict()
+
+    @functools.cached_property
+    def span(self) -> TokenSpan:
+        """The coordinates of T5's outputs in which the student learns."""
+        varied = self.config.targets != "class"  # targets of clips differ in other directions too
+        return TokenSpan(self.targets.t5, 0 if varied else self.config.adapter.hidden)
 
     @functools.cached_property
     def device(self) -> str:
@@ -82,7 +90,7 @@ class KD(AdapterStrategy):
         return samples
 
     def lesson(self, samples: dict[str, Tensor], local: list[LocalAdapter]) -> tuple[Tensor, Conditioning]:
-        """All samples, and what the student should make of each."""
+        """All samples, and what the student should make of each, in the coordinates of :attr:`span`."""
         settings = self.config.aggregation
         assert isinstance(settings, KDConfig)
         teachers = [
@@ -95,4 +103,4 @@ class KD(AdapterStrategy):
         return distillation_targets(samples, teachers, "median" if settings.teachers == "median" else "mean")
 
     def _load(self, adapter: LocalAdapter) -> Adapter:
-        return moved(adapter.load(self.spaces).build(), self.device)
+        return moved(self.span.narrow(adapter.load(self.spaces).build()), self.device)

@@ -17,4 +17,4 @@ class Replay(KD):
 
     def lesson(self, samples: dict[str, Tensor], local: list[LocalAdapter]) -> tuple[Tensor, Conditioning]:
         """All samples, and the text target of each one's class."""
-        return text_replay(samples, self.config.classes, self.targets)
+        return text_replay(samples, self.config.classes, self.span.coordinates(self.targets))

@@ -129,10 +129,10 @@ class Branch(nn.Module):
         # q . (K x) = (K^T q) . x: projecting the few queries is cheaper than projecting all audio tokens.
         query = torch.einsum("lhw,hwd->lhd", self.query, self.key) * self.query.shape[-1] ** -0.5
         weights = (tokens @ query.flatten(0, 1).T).softmax(1).unflatten(2, query.shape[:2])  # [B, S, L, H]
-        if audio.shape[1] < query.shape[0] * query.shape[1]:
+        if audio.shape[1] * self.query[0].numel() < weights[0].numel() + self.query.numel():  # S W < L (S H + W)
             value = torch.einsum("bsd,hdw->bshw", tokens, self.value)
             pooled = torch.einsum("bslh,bshw->blhw", weights, value)
-        else:  # V applied to a mean is the mean of V applied: cheaper when there are fewer means than tokens
+        else:  # V applied to a mean is the mean of V applied: of the two orders, the cheaper
             mean = torch.einsum("bslh,bsd->blhd", weights, tokens)
             pooled = torch.einsum("blhd,hdw->blhw", mean, self.value)
         latent = self.query + pooled

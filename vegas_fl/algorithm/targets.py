@@ -54,9 +54,14 @@ def class_directions(targets: Tensor) -> Tensor:
 
     R is at most K - 1; less if differences are linearly dependent, 0 with one class.
     """
-    differences = (targets[1:] - targets[0]).flatten(1).double()
-    # Right singular vectors from the small matrix [K - 1, K - 1], because P may be a million (256 tokens of 4096).
+    return directions((targets[1:] - targets[0]).flatten(1), targets.norm())
+
+
+def directions(differences: Tensor, size: Tensor) -> Tensor:
+    """Orthonormal directions ``[R, P]`` that span the rows ``[N, P]``, of vectors that have ``size`` as their norm."""
+    differences = differences.double()
+    # Right singular vectors from the small matrix [N, N], because P may be a million (256 tokens of 4096).
     squares, mixtures = torch.linalg.eigh(differences @ differences.T)
     sizes = squares.clamp(min=0).sqrt()
-    found = sizes > 1e-5 * targets.norm()  # smaller ones are rounding errors
-    return ((mixtures[:, found] / sizes[found]).T @ differences).to(targets)
+    found = sizes > 1e-5 * size  # smaller ones are rounding errors
+    return ((mixtures[:, found] / sizes[found]).T @ differences).to(size)
