@@ -56,6 +56,7 @@ class Bench:
     device: str
     folder: Path
     small: bool = False
+    tried: bool = False
 
     @cached_property
     def flux(self) -> Path:
@@ -64,8 +65,11 @@ class Bench:
         Raises
         ------
         OSError
-            There is no room for it.
+            There is no room for it, or an earlier attempt to make it did not end.
         """
+        if self.tried:
+            raise OSError("FLUX.1's weights were not made")
+        self.tried = True
         if self.small:
             return standins.flux(self.folder / "flux", heads=2)
         if (free := shutil.disk_usage(self.folder).free) < DISK:
@@ -108,6 +112,13 @@ def _alike(apart: float) -> str:
     return "the same bytes" if apart == np.inf else f"{apart:.1f} dB"
 
 
+def weights(bench: Bench) -> Iterator[Row]:
+    """FLUX.1's weights at random, on the disk."""
+    begin = time.perf_counter()
+    made = sum(path.stat().st_size for path in bench.flux.rglob("*.safetensors")) / GB
+    yield Row("made on the device, stored", f"{made:.1f} GB in {time.perf_counter() - begin:.0f} s", "made", True)
+
+
 def memory_modes(bench: Bench) -> Iterator[Row]:
     """Every memory mode draws the same pictures, in the memory that was estimated."""
     plain = None
@@ -126,17 +137,18 @@ def memory_modes(bench: Bench) -> Iterator[Row]:
         expected = memory.Needs.of(config, sizes, width).bytes(brush.batch, mode, streamed) / GB
         used = peak(bench.device)
         said = "no GPU memory to read" if used is None else f"{used:.1f} GB"
-        close = None if used is None else abs(used / expected - 1) <= 0.15
-        yield Row(f"{mode}, peak memory", said, f"{expected:.1f} GB within 15 %", close)
+        low = 0.0 if mode == "sequential" else 0.85  # it is the last resort: nothing depends on how little it takes
+        close = None if used is None else low * expected <= used <= 1.15 * expected
+        yield Row(f"{mode}, peak memory", said, f"{low * expected:.1f} to {1.15 * expected:.1f} GB", close)
         del brush
 
 
 def cards(bench: Bench) -> Iterator[Row]:
     """Cards with less memory, imitated: what `auto` chooses for them is enough."""
     cuda = bench.device.startswith("cuda")
-    for card in CARDS:
+    for card in CARDS[:1] if bench.small else CARDS:
         limit = card * 2**30 - memory.RESERVE
-        config = bench.renderer("renderer.memory=auto", "renderer.batch_size=auto")
+        config = bench.renderer("renderer.memory=auto", *([] if bench.small else ["renderer.batch_size=auto"]))
         with patch.object(devices, "free_bytes", lambda device, limit=limit: int(limit)):
             sizes, width = flux.dimensions(config)
             choice = memory.choose(config, bench.device, sizes, int(limit), width)
@@ -260,6 +272,7 @@ def speed(bench: Bench) -> Iterator[Row]:
                 update={"steps": steps}
             )
             brush.batch = 1 if bench.small else BATCHES[size]
+            torch.compiler.reset()  # each size is compiled as a run of its own would
             peak(bench.device, reset=True)
             rate, busy = _rate(brush, bench.folder, 1 if bench.small else 64 // steps)
             what = f"{size}x{size}, {steps} steps, {'compiled' if compiled else 'eager'}"
