@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import standins
+from vegas_fl.benchmarks import standins
 
 GB = 1e9
 

@@ -48,7 +48,7 @@ def draw(mode: str, streamed: float) -> None:
     from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    from tests.support.standins import VAE
+    from vegas_fl.benchmarks.standins import VAE
     from vegas_fl.rendering import memory, streaming
 
     # Fake tensors of different devices cannot exchange their data; real ones can.

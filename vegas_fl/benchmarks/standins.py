@@ -1,17 +1,16 @@
-"""Models of the true shapes (FLUX.1's widths, its whole VAE and CLIP-L, CLIP B/32, AST-base), with random weights and
-one block each where the real ones have many."""
-
-from __future__ import annotations
+"""Models of the true shapes (FLUX.1's widths, its whole VAE and CLIP-L, CLIP B/32, AST-base), with random weights."""
 
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 
 import vegas_tiny
+from vegas_fl.rendering.components import quiet
 
-VAE = {
+VAE: dict[str, Any] = {
     "down_block_types": ("DownEncoderBlock2D",) * 4,
     "up_block_types": ("UpDecoderBlock2D",) * 4,
     "block_out_channels": (128, 256, 512, 512),
@@ -25,25 +24,29 @@ VAE = {
 }
 
 
-def flux(folder: Path) -> Path:
-    """A FLUX.1-schnell with one double and one single block, and one layer of T5."""
+def flux(folder: Path, device: str = "cpu", double: int = 1, single: int = 1, t5: int = 1, heads: int = 24) -> Path:
+    """A FLUX.1-schnell made on a device: ``double`` and ``single`` blocks (of 19 and 38) with ``heads`` heads, and
+    ``t5`` layers of T5 (of 24)."""
     from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
     from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
+    quiet()
     torch.manual_seed(0)
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.bfloat16)
+    widths = {"joint_attention_dim": 4096, "pooled_projection_dim": 768, "num_attention_heads": heads}
+    layers = {"num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
+    clip = CLIPTextConfig(vocab_size=49408, hidden_size=768, **layers, eos_token_id=2, hidden_act="quick_gelu")
+    encoder = T5Config(d_model=4096, d_kv=64, d_ff=10240, num_layers=t5, num_heads=64, feed_forward_proj="gated-gelu")
+    shard = {"max_shard_size": "4GB" if t5 > 1 else "300MB"}
     try:
-        widths = {"joint_attention_dim": 4096, "pooled_projection_dim": 768, "guidance_embeds": False}
-        FluxTransformer2DModel(num_layers=1, num_single_layers=1, **widths).save_pretrained(folder / "transformer")
-        AutoencoderKL(**VAE).save_pretrained(folder / "vae")
-        layers = {"num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
-        CLIPTextModel(
-            CLIPTextConfig(vocab_size=49408, hidden_size=768, **layers, eos_token_id=2, hidden_act="quick_gelu")
-        ).save_pretrained(folder / "text_encoder")
-        T5EncoderModel(
-            T5Config(d_model=4096, d_kv=64, d_ff=10240, num_layers=1, num_heads=64, feed_forward_proj="gated-gelu")
-        ).save_pretrained(folder / "text_encoder_2", max_shard_size="300MB")
+        with torch.device(device):  # one at a time: each is freed when it is stored
+            FluxTransformer2DModel(
+                num_layers=double, num_single_layers=single, guidance_embeds=False, **widths
+            ).save_pretrained(folder / "transformer", **shard)
+            AutoencoderKL(**VAE).save_pretrained(folder / "vae")
+            CLIPTextModel(clip).save_pretrained(folder / "text_encoder")
+            T5EncoderModel(encoder).save_pretrained(folder / "text_encoder_2", **shard)
     finally:
         torch.set_default_dtype(before)
     FlowMatchEulerDiscreteScheduler(shift=1.0).save_pretrained(folder / "scheduler")
