@@ -39,6 +39,7 @@ def test_without_a_gpu_the_measurement_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_all_checks_run_on_a_cpu_with_small_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What they measure there says nothing, but for what does not depend on the device."""
     table = tmp_path / "new" / "gpu.csv"
