@@ -145,8 +145,8 @@ def test_owners_beyond_the_clips_of_their_own_folds_are_named(folds: DataConfig)
     entries |= {str(index): own for index in range(4, 15)}
     found = check(own.dataset.over(folds), entries, [*entries][4:])  # type: ignore[union-attr]
     assert found == [
-        "class dog has 10 recordings to train on, too few for 11 nodes (4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14): none is "
-        "left for node 14; select it on fewer nodes"
+        "class dog has 10 recordings to train on, too few for 11 nodes (4, 5, 6, 7, 8 and 6 more): none is left for "
+        "node 14; select it on fewer nodes"
     ]
 
 
