@@ -10,11 +10,16 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 import torch
 from pytest import MonkeyPatch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+from torch.utils import backend_registration
+
+if not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"):
+    pytest.skip("this PyTorch cannot pretend a device", allow_module_level=True)
+
 
 GPU = "gpu"
 WAITS: list[str] = []
@@ -25,7 +30,7 @@ WAITS: list[str] = []
 def pretended_gpu() -> Iterator[str]:
     """A device that can be moved to in the block; reads of its values are counted in :data:`WAITS`."""
     with contextlib.suppress(RuntimeError):  # it exists from an earlier test
-        _setup_privateuseone_for_python_backend(GPU)
+        backend_registration._setup_privateuseone_for_python_backend(GPU)
     WAITS.clear()
     with MonkeyPatch.context() as patch:
         patch.setattr(nn.Module, "to", _moved)
