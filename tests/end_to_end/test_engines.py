@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import subprocess
 import sys
@@ -112,12 +113,11 @@ def test_a_simulation_listens_on_loopback_only_and_ends_with_its_command(tmp_pat
             family = command.children(recursive=True)
         time.sleep(3)  # its workers have started
         family = command.children(recursive=True)
-        places = {
-            str(ipaddress.ip_address(one.laddr.ip.removeprefix("::ffff:")))
-            for process in family
-            for one in process.net_connections("tcp")
-            if one.status == psutil.CONN_LISTEN
-        }
+        listening = []
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+                listening += [one for one in process.net_connections("tcp") if one.status == psutil.CONN_LISTEN]
+        places = {str(ipaddress.ip_address(one.laddr.ip.removeprefix("::ffff:"))) for one in listening}
         assert places and all(ipaddress.ip_address(place).is_loopback for place in places), places
     finally:
         command.kill()
