@@ -74,6 +74,7 @@ def test_a_check_that_fails_or_takes_too_long_is_a_row(tmp_path: Path, monkeypat
     assert "spent" in found[2][1].measured and "no_such_package" in found[3][1].measured
 
 
+@pytest.mark.slow
 def test_the_measurement_runs_without_flower_and_what_else_the_bundle_lacks() -> None:
     code = f"import sys; sys.modules.update(dict.fromkeys({ABSENT}))\nfrom vegas_fl.cli.main import main; main()"
     run = subprocess.run([sys.executable, "-c", code, "bench", "gpu"], cwd=ROOT, capture_output=True, text=True)

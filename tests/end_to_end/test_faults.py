@@ -127,6 +127,7 @@ def test_nodes_that_fail_vanish_and_return_take_part_again(
     assert "node 3 takes part again" in caplog.text
 
 
+@pytest.mark.slow
 def test_who_joins_late_and_hears_otherwise_is_left_out(
     generators: Path, embedding_cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -100,6 +100,7 @@ def test_out_of_memory_with_one_picture_steps_the_mode_down(
     assert "renderer.memory=full: continuing with vae_offload" in caplog.text
 
 
+@pytest.mark.slow
 def test_out_of_memory_in_every_mode_is_a_sentence(failing: Any) -> None:
     painter = Painter(renderer(batch_size=2), "cpu")
     failing(lambda batch: True)

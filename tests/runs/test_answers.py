@@ -191,6 +191,7 @@ def test_a_comparison_keeps_the_pages_before_it(tmp_path: Path) -> None:
     assert "two runs or more" in vegas(tmp_path, "compare", "a", "runs/a", code=1).stderr
 
 
+@pytest.mark.slow
 def test_nothing_scrolls_off_a_page_1400_pixels_wide(tmp_path: Path) -> None:
     figures = {key: 0.5 for name in ("purity", "recall", "precision", "nearest") for key in (name, f"{name}_ceiling")}
     lines = [
