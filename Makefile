@@ -31,7 +31,7 @@ test: setup  ## run the fast tests, on two cores
 	OMP_NUM_THREADS=1 $(RUN)/pytest -q -n 2 --dist loadfile
 
 test-slow: setup  ## run the slow tests: flwr run, killed runs, accuracy on real recordings
-	$(RUN)/pytest -q -m "slow and not long and not deploy"
+	OMP_NUM_THREADS=1 $(RUN)/pytest -q -n 2 --dist loadfile -m "slow and not long and not deploy"
 
 test-long: setup  ## run the long tests, before a release: a thousand pictures and ten kills, the pack's recipe
 	$(RUN)/pytest -q -m long

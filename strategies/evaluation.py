@@ -65,8 +65,7 @@ def evaluate(
     def check(node: str, reply: Reply[Evaluation]) -> str | None:
         if reply.values.lacking and node in resent:
             return "asks again for its own adapter, which it was sent"
-        described = federation.described.get(node)
-        clips = getattr(described, config.evaluation.split) if described else {}
+        clips = getattr(federation.described.get(node), config.evaluation.split, {})
         held = {index: clips.get(label, 0) for index, label in enumerate(config.classes)}
         known = [trainer for trainer in scored[node] if f"local {trainer}" in batch]
         return check_evaluation(reply.values, _kinds(node, _asked(batch, scored[node])), held, known)
@@ -74,10 +73,7 @@ def evaluate(
     answers: list[tuple[str, Evaluation]] = []
     for batch in _batches(candidates):
         resent.clear()
-        packed = packed_states(shared)
-        for name, state in batch.items():
-            precise = name == config.aggregation.name
-            packed |= packed_states({f"candidate.{name}": state}, "float16" if precise else "int8")
+        packed = _packed(shared, batch, config.aggregation.name)
 
         def content(node: str, kept: bool, batch: dict[str, State] = batch, packed: Packed = packed) -> RecordDict:
             own = f"local {node}" if kept and f"local {node}" in batch and node in scored[node] else ""
@@ -98,8 +94,15 @@ def evaluate(
         contents = {node: content(node, kept=True) for node in asked}
         replies = federation.ask(Evaluate, contents, f"evaluation, round {round_}", check, round_, again)
         answers += [(node, answer.values) for node, answer in replies.items()]
-    weights = {node: _weight(node, trainers, scored[node]) for node in scored}
-    _record(federation, record, round_, answers, weights)
+    _record(federation, record, round_, answers, {node: _weight(node, trainers, scored[node]) for node in scored})
+
+
+def _packed(shared: Mapping[str, State], batch: Mapping[str, State], precise: str) -> Packed:
+    """What is sent of a batch: of one candidate in half precision, of those it is compared with in 8 bits."""
+    packed = packed_states(shared)
+    for name, state in batch.items():
+        packed |= packed_states({f"candidate.{name}": state}, "float16" if name == precise else "int8")
+    return packed
 
 
 def scored_by(node: str, trainers: Sequence[str], most: int, round_: int) -> list[str]:
@@ -148,11 +151,7 @@ def _record(
     stands_for: Mapping[str, float],
 ) -> None:
     """Add up what the nodes counted, and turn it into figures. ``stands_for``: :func:`_weight` of each node."""
-    claims: dict[str, int] = {}
-    for node, reply in answers:
-        claims[node] = max(claims.get(node, 0), reply.clips)
-    weights = weighed({node: claim for node, claim in claims.items() if claim}, federation.config, "unseen clips")
-    answers = [(node, _times(reply, weights.get(node, 1) / (claims[node] or 1))) for node, reply in answers]
+    claims, answers = _capped(answers, federation.config)
     totals: dict[str, Branches] = {}
     clips: dict[str, list[float]] = {}
     recordings: dict[str, dict[str, float]] = {}
@@ -202,6 +201,17 @@ def _record(
     if len(federation.config.classes) > 1:  # of one class, every answer is right
         log.info("round %d, accuracy on unseen clips (clip/t5): %s", round_, shown)
     record.page()
+
+
+def _capped(
+    answers: Sequence[tuple[str, Evaluation]], config: Config
+) -> tuple[dict[str, int], list[tuple[str, Evaluation]]]:
+    """The clips that nodes claim, and their answers as if of as many as they count by."""
+    claims: dict[str, int] = {}
+    for node, reply in answers:
+        claims[node] = max(claims.get(node, 0), reply.clips)
+    weights = weighed({node: claim for node, claim in claims.items() if claim}, config, "unseen clips")
+    return claims, [(node, _times(reply, weights.get(node, 1) / (claims[node] or 1))) for node, reply in answers]
 
 
 def _times(reply: Evaluation, weight: float) -> Evaluation:
