@@ -331,8 +331,8 @@ def _rounded(figures: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _honest(sums: Sums) -> Sums:
-    """Sums over clips, to a whole clip; sums over resamples, which have weights that are no whole numbers, to a tenth
-    of one. Of margins they are sums of coarse numbers already."""
+    """Sums over clips, rounded to a whole clip; sums over resamples, whose weights are fractions, to a tenth of one.
+    Sums of margins add up rounded numbers already."""
     clips = sum(map(sum, sums.confusion))
     changes = {
         "cosine": _clipped(sums.cosine, -clips, clips, 0),

@@ -65,7 +65,7 @@ class Bench:
         Raises
         ------
         OSError
-            There is no room for it, or an earlier attempt to make it did not end.
+            The disk has no room for it, or an earlier attempt to make it was interrupted.
         """
         if self.tried:
             raise OSError("FLUX.1's weights were not made")

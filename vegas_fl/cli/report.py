@@ -79,7 +79,7 @@ def audit(
 ) -> None:
     """Attack a run's generators and adapters as one who has the clips and wants to know which were trained on.
 
-    A node's training clips are told from its validation and test clips; results are added to the run's page.
+    Tries to tell a node's training clips from its validation and test clips; adds the results to the run's page.
     """
     from vegas_fl.runs import audit as audits
     from vegas_fl.runs.report import page

@@ -1,8 +1,8 @@
 """Sums over nodes of which the server sees only the total (Bonawitz et al. 2017, "Practical secure aggregation").
 
 Each pair of nodes agrees on a mask (ECDH on P-384, by Flower's ``secure_aggregation.crypto``), which one adds to its
-sums and the other subtracts. The total is right, and each reply by itself is uniformly random. There are no shares for
-masks of a node that drops out: the sum then cannot be read, and is asked for again.
+sums and the other subtracts. The total is right, and each reply by itself is uniformly random. Masks are not secret-
+shared, so if a node drops out the sum cannot be read, and is asked for again.
 
 Flower's own SecAgg+ works only with its older strategies, and its masks come from a generator with a seed of 32 bits
 (``pseudo_rand_gen``), which can be tried; here they come from ChaCha20 with a key of 256.
